@@ -1,0 +1,55 @@
+/*
+ * P-256 keys: ES256 signatures as fixed 64-byte r‖s (RFC 9053 section 2.1) and ECDH as the 32-byte x.
+ * Public keys travel as 65-byte uncompressed points (SEC 1) that are checked to lie on the curve.
+ *
+ * A `struct key` owns an OpenSSL object; free with key_free. Public-only keys cannot sign or agree.
+ */
+#ifndef TROTH_CRYPTO_KEY_H
+#define TROTH_CRYPTO_KEY_H
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "base/span.h"
+
+enum { POINT_SIZE = 65, SIGNATURE_SIZE = 64, ECDH_SIZE = 32, SCALAR_SIZE = 32, KEY_ID_SIZE = 32, SPKI_SIZE = 91 };
+
+struct key {
+	void *pkey; /* EVP_PKEY */
+	bool is_private;
+	uint8_t point[POINT_SIZE];
+	uint8_t id[KEY_ID_SIZE]; /* SHA-256 of the DER SubjectPublicKeyInfo: the "SPKI hash" everywhere */
+};
+
+#define KEY_EMPTY ((struct key){0})
+
+NODISCARD result key_generate(struct key *out);
+/* scalar in [1, n-1], 32 bytes big-endian; BAD_VALUE otherwise. */
+NODISCARD result key_from_scalar(struct span scalar, struct key *out);
+/* 48 uniform bytes -> scalar (bytes mod (n-1)) + 1 (constructions/epochs.md, "Seed -> keys"). */
+NODISCARD result key_from_seed48(struct span seed48, struct key *out);
+/* 65-byte uncompressed point; BAD_POINT when malformed, off the curve or the identity. */
+NODISCARD result key_from_point(struct span point, struct key *out);
+/* Public key from a PEM file's content ("BEGIN PUBLIC KEY" or a certificate); BAD_KEY unless P-256. */
+NODISCARD result key_from_pem(struct span pem, struct key *out);
+NODISCARD result key_from_private_pem(struct span pem, struct key *out);
+/* DER SubjectPublicKeyInfo, exactly SPKI_SIZE bytes for P-256. */
+NODISCARD result key_from_spki(struct span der, struct key *out);
+void key_spki(const struct key *key, uint8_t out[static SPKI_SIZE]);
+/* Shares the OpenSSL object (reference counted). */
+struct key key_ref(const struct key *key);
+/* The private scalar, for wrapping under another key only. */
+NODISCARD result key_scalar(const struct key *key, struct secret *out);
+/* Checks that `point` is a valid public key and gives its SPKI hash without keeping an object. */
+NODISCARD result point_key_id(struct span point, uint8_t out[static KEY_ID_SIZE]);
+void key_free(struct key *key);
+
+/* ES256 over SHA-256(message). */
+NODISCARD result key_sign(const struct key *key, struct span message, uint8_t out[static SIGNATURE_SIZE]);
+/* BAD_SIGNATURE for anything that does not verify, including r or s outside [1, n-1] and len != 64. */
+NODISCARD result key_verify(const struct key *key, struct span message, struct span signature);
+
+/* The x coordinate of private * peer_point; BAD_POINT. `out` has room for ECDH_SIZE bytes of secret memory. */
+NODISCARD result key_agree(const struct key *own, struct span peer_point, uint8_t out[static ECDH_SIZE]);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * COSE (RFC 9052): Sign1, Sign, Mac0, Encrypt0. Primitives take a parsed header pair and follow the RFC; the
+ * strict profile, which is all that Troth accepts, sits on top (see cose_strict_*).
+ *
+ * Strict profile: deterministic CBOR; the tag present (18 Sign1, 98 Sign); protected header exactly {1: -7}
+ * for Sign1, and {} in the body plus {1: -7, 4: kid} per signature for Sign, where kid is the signer's SPKI
+ * hash; every unprotected header empty; payload attached; ES256 as 64-byte r‖s; external_aad = the label of
+ * the object's kind. Signatures verify over the received bytes.
+ */
+#ifndef TROTH_WIRE_COSE_H
+#define TROTH_WIRE_COSE_H
+
+#include "base/arena.h"
+#include "crypto/key.h"
+#include "wire/cbor.h"
+
+enum { COSE_TAG_ENCRYPT0 = 16, COSE_TAG_MAC0 = 17, COSE_TAG_SIGN1 = 18, COSE_TAG_SIGN = 98 };
+enum { COSE_ALG_ES256 = -7, COSE_ALG_A256GCM = 3, COSE_ALG_HMAC256 = 5 };
+
+/* A header pair as received. `protected_bytes` is the content of the bstr, borrowed. */
+struct cose_headers {
+	struct span protected_bytes;
+	bool has_alg;
+	int64_t alg;
+	struct span kid;	/* from either bucket; empty when absent */
+	struct span iv;
+	size_t unprotected_count;
+};
+
+/* ---- Generic (RFC 9052) ---------------------------------------------------------------------- */
+
+struct cose_message {
+	uint64_t tag; /* 0 when untagged */
+	struct cose_headers headers;
+	bool detached; /* payload is nil */
+	struct span payload;   /* or ciphertext for Encrypt0 */
+	struct span signature; /* or MAC tag; empty for Encrypt0 */
+};
+
+/*
+ * Parses a COSE_Sign1, COSE_Mac0 or COSE_Encrypt0, tagged or not, deterministic or not. `expected_tag` says
+ * which. WRONG_TAG, BAD_TYPE, UNKNOWN_CRITICAL, DUPLICATE_KEY (a label in both buckets).
+ */
+NODISCARD result cose_parse(struct span bytes, uint64_t expected_tag, struct cose_message *out);
+NODISCARD result cose_sign1_verify(const struct cose_message *message, struct span external_aad, const struct key *key);
+NODISCARD result cose_mac0_verify(const struct cose_message *message, struct span external_aad, struct span key);
+NODISCARD result cose_encrypt0_open(const struct cose_message *message, struct span external_aad, struct span key,
+	struct bytes *out_plain);
+
+/* ---- Strict Sign1 ---------------------------------------------------------------------------- */
+
+struct cose_sign1 {
+	struct span bytes;	/* the whole tagged object as received */
+	struct span payload;
+	struct span signature; /* 64 bytes */
+};
+
+NODISCARD result cose_strict_sign1_parse(struct span bytes, struct cose_sign1 *out);
+NODISCARD result cose_strict_sign1_verify(const struct cose_sign1 *object, const char *label, const struct key *key);
+NODISCARD result cose_strict_sign1_make(struct span payload, const char *label, const struct key *key, struct bytes *out);
+
+/* The Sig_structure that is signed: ["Signature1", << {1: -7} >>, label, payload]. */
+NODISCARD result cose_strict_sign1_tbs(struct span payload, const char *label, struct bytes *out);
+/* oid(x) = SHA-256(Sig_structure) (constructions/objects.md). */
+void cose_sign1_oid(struct span payload, const char *label, uint8_t out[static 32]);
+
+/* ---- Strict Sign (k signers) ------------------------------------------------------------------ */
+
+enum { COSE_MAX_SIGNERS = 32 };
+
+struct cose_signature {
+	uint8_t kid[KEY_ID_SIZE];
+	struct span protected_bytes;
+	struct span signature;
+};
+
+struct cose_sign {
+	struct span bytes;
+	struct span payload;
+	size_t count; /* 1..COSE_MAX_SIGNERS, kids strictly ascending: nobody counts twice */
+	struct cose_signature signatures[COSE_MAX_SIGNERS];
+};
+
+NODISCARD result cose_strict_sign_parse(struct span bytes, struct cose_sign *out);
+/* OK iff one of the signatures has this key's id and verifies. BAD_SIGNATURE. */
+NODISCARD result cose_strict_sign_verify(const struct cose_sign *object, const char *label, const struct key *key);
+NODISCARD result cose_strict_sign_make(struct span payload, const char *label, const struct key *const *keys, size_t count,
+	struct bytes *out);
+/* Signs one ["Signature", <<{}>>, sign_protected, label, payload]; for keys that live elsewhere. */
+NODISCARD result cose_strict_sign_tbs(struct span payload, const char *label, const uint8_t kid[static KEY_ID_SIZE],
+	struct bytes *out);
+/* oid of a k-signer object: SHA-256(["Signature", <<{}>>, label, payload]), the body fields only. */
+void cose_sign_oid(struct span payload, const char *label, uint8_t out[static 32]);
+
+#endif
