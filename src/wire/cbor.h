@@ -65,7 +65,7 @@ NODISCARD result cbor_validate(struct span bytes);
 /* The same walk, without the demand for determinism (generic COSE): used only by tests and inspect. */
 NODISCARD result cbor_well_formed(struct span bytes);
 
-/* Writing; keys of maps must be put in ascending encoded order by the caller (debug builds check). */
+/* Writing; the caller puts the keys of a map in ascending encoded order (the tests of each encoder validate). */
 void cbor_put_uint(struct writer *w, uint64_t value);
 void cbor_put_int(struct writer *w, int64_t value);
 void cbor_put_bytes(struct writer *w, struct span bytes);

@@ -55,9 +55,17 @@ struct cose_sign1 {
 	struct span signature; /* 64 bytes */
 };
 
+/*
+ * TRUNCATED, TRAILING_BYTES, NOT_DETERMINISTIC, BAD_TYPE, WRONG_TAG, UNPROTECTED_HEADER (looked at before the
+ * protected one), UNKNOWN_CRITICAL, UNSUPPORTED_ALGORITHM, BAD_SIGNATURE (not 64 bytes), BAD_VALUE.
+ */
 NODISCARD result cose_strict_sign1_parse(struct span bytes, struct cose_sign1 *out);
 NODISCARD result cose_strict_sign1_verify(const struct cose_sign1 *object, const char *label, const struct key *key);
 NODISCARD result cose_strict_sign1_make(struct span payload, const char *label, const struct key *key, struct bytes *out);
+
+/* Puts a signature made elsewhere (over cose_strict_sign1_tbs) into its object. */
+NODISCARD result cose_strict_sign1_assemble(struct span payload, const uint8_t signature[static SIGNATURE_SIZE],
+	struct bytes *out);
 
 /* The Sig_structure that is signed: ["Signature1", << {1: -7} >>, label, payload]. */
 NODISCARD result cose_strict_sign1_tbs(struct span payload, const char *label, struct bytes *out);
@@ -81,12 +89,23 @@ struct cose_sign {
 	struct cose_signature signatures[COSE_MAX_SIGNERS];
 };
 
+/*
+ * BAD_TYPE, NOT_DETERMINISTIC, WRONG_TAG, UNPROTECTED_HEADER, UNKNOWN_CRITICAL, UNSUPPORTED_ALGORITHM,
+ * BAD_SIGNATURE (not 64 bytes), BAD_VALUE, TRAILING_BYTES, TRUNCATED; DUPLICATE_KEY when one key signs twice.
+ */
 NODISCARD result cose_strict_sign_parse(struct span bytes, struct cose_sign *out);
 /* OK iff one of the signatures has this key's id and verifies. BAD_SIGNATURE. */
 NODISCARD result cose_strict_sign_verify(const struct cose_sign *object, const char *label, const struct key *key);
 NODISCARD result cose_strict_sign_make(struct span payload, const char *label, const struct key *const *keys, size_t count,
 	struct bytes *out);
-/* Signs one ["Signature", <<{}>>, sign_protected, label, payload]; for keys that live elsewhere. */
+/* Puts signatures made elsewhere (over cose_strict_sign_tbs) together, in any order. DUPLICATE_KEY, BAD_VALUE. */
+struct cose_signer {
+	uint8_t kid[KEY_ID_SIZE];
+	uint8_t signature[SIGNATURE_SIZE];
+};
+NODISCARD result cose_strict_sign_assemble(struct span payload, const struct cose_signer *signers, size_t count,
+	struct bytes *out);
+/* What one signer signs: ["Signature", <<{}>>, sign_protected, label, payload]; for keys that live elsewhere. */
 NODISCARD result cose_strict_sign_tbs(struct span payload, const char *label, const uint8_t kid[static KEY_ID_SIZE],
 	struct bytes *out);
 /* oid of a k-signer object: SHA-256(["Signature", <<{}>>, label, payload]), the body fields only. */

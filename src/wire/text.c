@@ -1,0 +1,141 @@
+#include "wire/text.h"
+
+void hex_encode(struct span bytes, char *out)
+{
+	static const char digits[] = "0123456789abcdef";
+	for (size_t i = 0; i < bytes.len; i++) {
+		*out++ = digits[bytes.data[i] >> 4];
+		*out++ = digits[bytes.data[i] & 15];
+	}
+	*out = '\0';
+}
+
+static int hex_digit(uint8_t c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+result hex_decode(struct span text, uint8_t *out, size_t len)
+{
+	if (text.len % 2 != 0 || text.len / 2 != len)
+		return fail(BAD_VALUE, "%zu hex digits expected, %zu found", 2 * len, text.len);
+	for (size_t i = 0; i < text.len; i++)
+		if (hex_digit(text.data[i]) < 0)
+			return fail(BAD_VALUE, "character %zu is not a hex digit", i + 1);
+	for (size_t i = 0; i < len; i++)
+		out[i] = (uint8_t)(hex_digit(text.data[2 * i]) << 4 | hex_digit(text.data[2 * i + 1]));
+	return OK;
+}
+
+void base32_encode(struct span bytes, char *out)
+{
+	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
+	uint32_t held = 0;
+	unsigned bits = 0;
+	for (size_t i = 0; i < bytes.len; i++) {
+		held = held << 8 | bytes.data[i];
+		for (bits += 8; bits >= 5; bits -= 5)
+			*out++ = digits[held >> (bits - 5) & 31];
+	}
+	if (bits > 0)
+		*out++ = digits[held << (5 - bits) & 31];
+	*out = '\0';
+}
+
+static int base32_digit(uint8_t c)
+{
+	if (c >= 'a' && c <= 'z')
+		return c - 'a';
+	if (c >= '2' && c <= '7')
+		return c - '2' + 26;
+	return -1;
+}
+
+result base32_decode(struct span text, uint8_t *out, size_t len)
+{
+	if (text.len != BASE32_LENGTH(len))
+		return fail(BAD_VALUE, "%zu base32 characters expected, %zu found", BASE32_LENGTH(len), text.len);
+	for (size_t i = 0; i < text.len; i++)
+		if (base32_digit(text.data[i]) < 0)
+			return fail(BAD_VALUE, "character %zu is not lower-case base32", i + 1);
+	unsigned spare = (unsigned)(text.len * 5 - len * 8);
+	if (spare > 0 && (base32_digit(text.data[text.len - 1]) & ((1 << spare) - 1)) != 0)
+		return fail(BAD_VALUE, "unused bits of the last base32 character are not zero");
+	uint32_t held = 0;
+	unsigned bits = 0;
+	for (size_t i = 0, at = 0; i < text.len; i++) {
+		held = held << 5 | (uint32_t)base32_digit(text.data[i]);
+		bits += 5;
+		if (bits >= 8) {
+			bits -= 8;
+			out[at++] = (uint8_t)(held >> bits);
+		}
+	}
+	return OK;
+}
+
+static bool continuation(const uint8_t *at, const uint8_t *end)
+{
+	return at < end && (*at & 0xc0) == 0x80;
+}
+
+/* Length of the valid sequence at `at`, 0 when there is none (RFC 3629 section 4). */
+static size_t utf8_sequence(const uint8_t *at, const uint8_t *end)
+{
+	uint8_t first = *at;
+	if (first < 0x80)
+		return 1;
+	if (first < 0xc2 || first > 0xf4 || !continuation(at + 1, end))
+		return 0;
+	if (first < 0xe0)
+		return 2;
+	if ((first == 0xe0 && at[1] < 0xa0) || (first == 0xed && at[1] > 0x9f) || !continuation(at + 2, end))
+		return 0;
+	if (first < 0xf0)
+		return 3;
+	if ((first == 0xf0 && at[1] < 0x90) || (first == 0xf4 && at[1] > 0x8f) || !continuation(at + 3, end))
+		return 0;
+	return 4;
+}
+
+size_t utf8_valid_prefix(struct span text)
+{
+	const uint8_t *at = text.data, *end = at + text.len;
+	while (at < end) {
+		uint64_t eight;
+		if (end - at >= 8) {
+			memcpy(&eight, at, 8);
+			if ((eight & 0x8080808080808080u) == 0) {
+				at += 8;
+				continue;
+			}
+		}
+		size_t len = utf8_sequence(at, end);
+		if (len == 0)
+			break;
+		at += len;
+	}
+	return (size_t)(at - text.data);
+}
+
+bool utf8_valid(struct span text)
+{
+	return text.len == 0 || utf8_valid_prefix(text) == text.len;
+}
+
+uint32_t utf8_next(const uint8_t **at)
+{
+	const uint8_t *p = *at;
+	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+	uint32_t code = len == 1 ? p[0] : p[0] & (0x7fu >> len);
+	for (size_t i = 1; i < len; i++)
+		code = code << 6 | (p[i] & 0x3f);
+	*at = p + len;
+	return code;
+}
