@@ -1,0 +1,150 @@
+/*
+ * The trust policy decision: one question, one answer, one function.
+ *
+ * Whoever wants something allowed - a channel, an operation, a record of another enclave, later an HSM release
+ * or a guest's system call - fills a `struct policy_request` and calls policy_decide(). There is no other way
+ * to an `allow`. What is not allowed is denied: no table, no policy for the subject, an incomplete request, an
+ * identity that nobody endorsed all deny, each with its own reason.
+ *
+ * The engine does no I/O, reads no clock and allocates nothing. It borrows the request's spans; the decision
+ * borrows them too (for explanations) and lives no longer than they do. A table is immutable and may be read
+ * by many threads.
+ *
+ * Names are endorsed identities: the <name> of spiffe://<rot label>.<trust domain>/ire/<name> out of a
+ * certificate that was checked, or the local name of a pinned key; never a string that the peer sent about itself.
+ * The caller says which of the two it was (`proof`); the zero value means "nobody vouched" and is denied.
+ */
+#ifndef TROTH_POLICY_DECISION_H
+#define TROTH_POLICY_DECISION_H
+
+#include "base/result.h"
+#include "base/span.h"
+#include "base/writer.h"
+
+struct policy_table;
+
+enum { POLICY_DIGEST_SIZE = 32, POLICY_ROT_ID_SIZE = 32, POLICY_CORE_SIZE = 48 };
+/* How far evidence may be dated after `now` before its age counts as unknown. */
+enum { POLICY_SKEW_MS = 60 * 1000 };
+
+/*
+ * Numbers below travel in the compiled form (docs/PROTOCOL.policy). 0 always means "not said" and is denied.
+ */
+enum policy_subject {
+	SUBJECT_ENCLAVE = 1,
+	SUBJECT_HSM_CALLER = 2,
+	SUBJECT_GUEST = 3,
+};
+
+enum policy_state {
+	STATE_STARTING = 1,
+	STATE_RUNNING = 2,
+	STATE_SUSPECT = 3,
+	STATE_QUARANTINED = 4,
+};
+
+enum policy_resource {
+	RESOURCE_CHANNEL = 1,	/* a handshake: peer and its evidence, no operation yet */
+	RESOURCE_RECORD = 2,	/* acceptance of a DAC record: everything, with its depth */
+	RESOURCE_OPERATION = 3, /* a message of an operation on a channel */
+	RESOURCE_EXEC = 4,	/* 4..7: guests; no policy of this version covers them */
+	RESOURCE_FILE = 5,
+	RESOURCE_NET = 6,
+	RESOURCE_SYSCALL = 7,
+};
+
+/*
+ * As seen from the subject. A record or operation is sent or received; a channel is connected or accepted.
+ * An answer travels under the permission of its request, in the request's direction.
+ */
+enum policy_direction {
+	DIRECTION_SEND = 1,
+	DIRECTION_RECEIVE = 2,
+	DIRECTION_CONNECT = 4,
+	DIRECTION_ACCEPT = 8,
+};
+
+/* Tier of confinement, weakest first (enclaves: L and N; the others are reserved for their backends). */
+enum policy_confinement {
+	CONFINEMENT_NONE = 0,
+	CONFINEMENT_L = 1,
+	CONFINEMENT_N = 2,
+	CONFINEMENT_VM = 3,
+	CONFINEMENT_TEE = 4,
+};
+
+enum policy_proof {
+	PROOF_NONE = 0,	    /* the name was only claimed: ID_NOT_ENDORSED */
+	PROOF_ENDORSED = 1, /* it stands in a certificate that was checked down to a root */
+	PROOF_PINNED = 2,   /* a local rule names the key; always Level-0 */
+};
+
+struct policy_party {
+	struct span name; /* short id, [A-Za-z0-9._-]{1,63} */
+	enum policy_proof proof;
+	struct span rot_id; /* 32 bytes: the root that endorsed it; empty for a pinned key */
+	enum policy_confinement confinement;
+	bool interpreter_open; /* its report says interpreter=open */
+};
+
+struct policy_request {
+	enum policy_subject subject_kind;
+	enum policy_state state; /* of the subject */
+	enum policy_resource resource;
+	enum policy_direction direction;
+	struct policy_party own;  /* the subject: whose policy is asked */
+	struct policy_party peer; /* equal to `own` in name and root for a record of one's own */
+	unsigned peer_level;	  /* 0..3: what the peer's evidence was appraised to */
+	struct span peer_core;	  /* 48 bytes, empty when unknown */
+	uint64_t evidence_time_ms; /* when the peer's evidence was made; 0: unknown, which no age limit accepts */
+	struct span operation;	  /* for RECORD and OPERATION */
+	const struct span *scopes; /* names of the data that move; for RECORD and OPERATION */
+	size_t scope_count;
+	uint32_t dac_depth; /* level of the consuming record (constructions: dac.md); 0 only where none exists yet */
+	uint64_t now_ms;
+};
+
+/* The rule that decided. `field` and `part` are constant strings of the schema, e.g. "allowed_communicators"
+ * and "operations"; `index` is the entry's position in the compiled list. field is "" when no rule did. */
+struct policy_rule {
+	const char *field;
+	const char *part;
+	uint32_t index;
+};
+enum { POLICY_NO_INDEX = UINT32_MAX };
+
+struct policy_decision {
+	bool allow;
+	enum reason reason; /* OK exactly when allow */
+	struct policy_rule rule;
+	uint64_t policy_version;		    /* 0 when there is no policy */
+	uint8_t policy_digest[POLICY_DIGEST_SIZE]; /* zeros when there is no policy */
+	/* What was asked for and what the rule says, for the sentence; meaning depends on the reason. */
+	uint64_t had, needed;
+	bool about_own; /* the subject itself falls short, not the peer */
+	enum policy_resource resource;
+	enum policy_direction direction;
+	struct span subject, peer, item; /* borrowed from the request; item: the operation or scope refused */
+};
+
+/*
+ * Decides. Always fills *decision completely; returns its reason, so that `TRY(policy_decide(...))` refuses.
+ * `table` may be NULL (NO_POLICY). First check that fails, in the order of docs/PROTOCOL.policy, gives the reason.
+ */
+NODISCARD result policy_decide(const struct policy_table *table, const struct policy_request *request,
+	struct policy_decision *decision);
+
+/*
+ * The decision as sentences for a person: who may (not) do what, by which rule of which policy version and
+ * digest, and what to do about it. No newline. policy_explain_text cuts at the buffer's end.
+ */
+void policy_explain(const struct policy_decision *decision, struct writer *out);
+void policy_explain_text(const struct policy_decision *decision, char *out, size_t cap);
+
+/* Words of the schema, for messages and JSON; "unknown" for a number without a word. */
+const char *policy_subject_name(enum policy_subject subject);
+const char *policy_confinement_name(enum policy_confinement confinement);
+const char *policy_resource_name(enum policy_resource resource);
+const char *policy_direction_name(enum policy_direction direction);
+
+#endif

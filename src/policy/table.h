@@ -1,0 +1,90 @@
+/*
+ * The compiled policy table: the form that is signed, hashed, carried in receipts and decided upon.
+ *
+ * A policy compiles to one deterministic CBOR map; a set of policies to one array of them (docs/PROTOCOL.policy
+ * has the CDDL). Loading checks every byte of a set and builds an immutable table; nothing is half-loaded.
+ * The table owns a copy of the bytes. Lookups use a hash with a random key, so that whoever chooses names
+ * cannot choose collisions.
+ *
+ *   policy digest = SHA-256("troth policy1" ‖ 00 ‖ compiled policy)
+ */
+#ifndef TROTH_POLICY_TABLE_H
+#define TROTH_POLICY_TABLE_H
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "base/span.h"
+#include "policy/decision.h"
+
+enum {
+	POLICY_FORMAT = 1,
+	POLICY_NAME_MAX = 63,	     /* ids */
+	POLICY_ITEM_MAX = 127,	     /* operations and scopes */
+	POLICY_MAX_COMPILED = 16 * 1024 * 1024,
+	POLICY_MAX_POLICIES = 100 * 1000, /* in one set */
+	POLICY_MAX_RULES = 500 * 1000,	  /* communicators and denials of a whole set, and its set elements */
+	POLICY_MAX_DEPTH = 65535,	  /* of max_dac_depth */
+};
+
+struct policy_table;
+
+/* Loads a compiled set. Every decoding reason; EMPTY_SET, BAD_NAME, POLICY_CONFLICT, UNKNOWN_VERSION, NO_MEMORY. */
+NODISCARD result policy_table_load(struct span compiled_set, struct policy_table **out);
+void policy_table_free(struct policy_table *table); /* accepts NULL */
+void policy_table_cleanup(struct policy_table **table);
+
+/* Joins policies that were compiled one by one (a receipt's, a job's) into a set. POLICY_CONFLICT: one subject twice. */
+NODISCARD result policy_set_join(const struct span *policies, size_t count, struct bytes *out_set);
+
+/* The digest that manifests, records and decisions carry. */
+void policy_digest(struct span compiled_policy, uint8_t out[static POLICY_DIGEST_SIZE]);
+
+/* ---- Looking into a table ----------------------------------------------------------------------------- */
+
+struct policy_view {
+	enum policy_subject kind;
+	struct span id;
+	uint64_t version;
+	uint8_t digest[POLICY_DIGEST_SIZE];
+	struct span compiled; /* this policy alone */
+	uint32_t max_dac_depth;
+	unsigned required_level;
+	enum policy_confinement min_confinement;
+	bool allow_interpreter;
+	size_t peer_count; /* allowed communicators, for policy_peer */
+};
+
+/* One allowed communicator, as a manifest's `peers` needs it. */
+struct policy_peer_view {
+	struct span id;
+	unsigned directions;   /* bits of enum policy_direction */
+	bool denied;	       /* it is in the deny list too, which wins */
+	bool level0;	       /* accepted without evidence, by name */
+	bool rot_same;	       /* must be endorsed by the subject's own root */
+	size_t rot_count;      /* else by one of these */
+	size_t core_count;     /* 0: the policy does not restrict the measurement */
+	struct span rot_id, core; /* the first of each; see policy_peer_rot and policy_peer_core */
+	uint32_t rule_;	       /* internal */
+};
+
+size_t policy_count(const struct policy_table *table);
+/* In the order of the set: by subject kind, then id. */
+void policy_at(const struct policy_table *table, size_t index, struct policy_view *out);
+/* NO_POLICY. */
+NODISCARD result policy_find(const struct policy_table *table, enum policy_subject kind, struct span id,
+	struct policy_view *out);
+/* index < view->peer_count. */
+void policy_peer(const struct policy_table *table, const struct policy_view *view, size_t index,
+	struct policy_peer_view *out);
+struct span policy_peer_rot(const struct policy_table *table, const struct policy_peer_view *peer, size_t index);
+struct span policy_peer_core(const struct policy_table *table, const struct policy_peer_view *peer, size_t index);
+
+/* Bytes of memory the table holds, for measurements. */
+size_t policy_table_memory(const struct policy_table *table);
+
+/* True for [A-Za-z0-9._-]{1,63}; else *out_bad is the index of the first wrong byte (or 0: empty, 63: too long). */
+bool policy_name_ok(struct span name, size_t *out_bad);
+/* The same for operations and scopes: [A-Za-z0-9._:/-]{1,127}. */
+bool policy_item_ok(struct span item, size_t *out_bad);
+
+#endif
