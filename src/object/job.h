@@ -1,0 +1,68 @@
+/*
+ * A compiled job: what the job file says once its programs are measured. Its digest names the job in run ids, receipts
+ * and trust files. Inputs are named by role, so a job can be committed and measured before its data exist.
+ */
+#ifndef TROTH_OBJECT_JOB_H
+#define TROTH_OBJECT_JOB_H
+
+#include "object/report.h"
+
+struct job_enclave {
+	const char *name;
+	uint8_t core[SHA384_SIZE];
+	uint8_t measurement[SHA384_SIZE];
+	uint8_t policy_digest[SHA256_SIZE];
+};
+
+/* Where data flows. The source is an enclave's stdout or one of its output files. */
+struct job_edge {
+	const char *name;
+	const char *from;	 /* enclave, or external peer */
+	const char *output;	 /* "stdout" or a manifest output's name */
+	const char *to;		 /* enclave, or external peer */
+	const char *input;	 /* "stdin" or the name of an input file in the scratch folder */
+	const char *operation;
+};
+
+struct job_input {
+	const char *role;
+	const char *enclave;
+	const char *input;   /* "stdin", a scratch file's name, or for secrets the manifest secret's name */
+	bool secret;
+};
+
+struct job_output {
+	const char *name;    /* role: what `troth verify --output NAME=FILE` names */
+	const char *enclave;
+	const char *output;  /* "stdout" or a manifest output's name */
+	const char *file;    /* file name in the output folder */
+	bool statement;	     /* the enclave signs a statement about it */
+	const char *media_type;
+};
+
+/* A peer outside Troth, reached by the broker over a Unix socket; Level-0, so a policy must allow it by name. */
+struct job_external {
+	const char *name;
+	uint8_t spki[KEY_ID_SIZE];
+};
+
+struct job {
+	uint8_t v;
+	const char *name;
+	struct job_enclave *enclaves; /* sorted by name */
+	size_t enclave_count;
+	struct job_edge *edges; /* sorted by name */
+	size_t edge_count;
+	struct job_input *inputs; /* sorted by role */
+	size_t input_count;
+	struct job_output *outputs; /* sorted by name */
+	size_t output_count;
+	struct job_external *externals; /* sorted by name */
+	size_t external_count;
+};
+extern const struct schema job_schema;
+
+/* object_digest(KIND_JOB, encoding). */
+void job_digest(struct span encoding, uint8_t out[static SHA256_SIZE]);
+
+#endif

@@ -1,0 +1,54 @@
+#include "object/kind.h"
+
+#include "object/epoch.h"
+#include "object/job.h"
+#include "object/manifest.h"
+#include "object/receipt.h"
+#include "object/record.h"
+#include "object/seal.h"
+
+enum { EMITTED = 1, RESERVED = 0 };
+
+/* The payload's schema by kind; kinds without one are reserved or have a codec of their own. */
+static const struct schema *const payload_schemas[] = {
+	[KIND_REPORT] = &report_schema,
+	[KIND_EPOCH] = &epoch_schema,
+	[KIND_MANIFEST] = &manifest_schema,
+	[KIND_RECORD] = &record_schema,
+	[KIND_LAUNCH] = &launch_schema,
+	[KIND_SEALED] = &sealed_schema,
+	[KIND_UNSEAL_REQUEST] = &unseal_request_schema,
+	[KIND_UNSEAL_GRANT] = &unseal_grant_schema,
+	[KIND_ROT_CHALLENGE] = &rot_challenge_schema,
+	[KIND_DERIVE_ANSWER] = &derive_answer_schema,
+	[KIND_STATEMENT] = &statement_schema,
+	[KIND_RECEIPT_HEAD] = &receipt_head_schema,
+	[KIND_JOB] = &job_schema,
+};
+
+const struct kind_row kind_table[] = {
+#define KIND(number, name, label, envelope, status) {name, &#name[5], label, ENVELOPE_##envelope, status},
+#include "object/kind.def"
+#undef KIND
+};
+const size_t kind_table_len = COUNT_OF(kind_table);
+
+const struct kind_row *kind_row(enum object_kind kind)
+{
+	for (size_t i = 0; i < kind_table_len; i++)
+		if (kind_table[i].kind == kind)
+			return &kind_table[i];
+	return NULL;
+}
+
+const char *kind_label(enum object_kind kind)
+{
+	const struct kind_row *row = kind_row(kind);
+	assert(row);
+	return row->label;
+}
+
+const struct schema *kind_schema(enum object_kind kind)
+{
+	return (size_t)kind < COUNT_OF(payload_schemas) ? payload_schemas[kind] : NULL;
+}
