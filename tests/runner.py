@@ -253,11 +253,12 @@ def quick(report, folders):
 
 
 def smoke(report):
+    run_pytest(report, 'smoke', ['tests/repository'])
     run_pytest(report, 'smoke', ['tests/system'], marks='smoke')
 
 
 def system(report):
-    run_pytest(report, 'system', ['tests/system', 'tests/outside'])
+    run_pytest(report, 'system', ['tests/repository', 'tests/system', 'tests/outside'])
 
 
 def attack_table(report):
