@@ -34,9 +34,13 @@ struct document {
 	const char *name; /* for messages: the file's path */
 	struct node *root;
 	struct arena arena;
+	bool is_json; /* a text must then stand in quotes */
 };
 
-/* BAD_SYNTAX, DUPLICATE_KEY, TOO_DEEP, TOO_LARGE, BAD_UTF8; the context says "name:line:column: what". */
+/*
+ * `max_memory` bounds the tree, and again what parsing takes beside it: 48 times the text is ample.
+ * BAD_SYNTAX, DUPLICATE_KEY, TOO_DEEP, TOO_LARGE, BAD_UTF8; the context says "name:line:column: what".
+ */
 NODISCARD result document_parse(const char *name, struct span text, size_t max_memory, struct document *out);
 /* Reads the file first; refuses more than `max_bytes` before reading it all. NOT_FOUND, TOO_LARGE, ... */
 NODISCARD result document_load(const char *path, size_t max_bytes, struct document *out);
@@ -48,7 +52,12 @@ NODISCARD result document_fail(const struct document *document, const struct nod
 
 /* Field of a map, NULL when absent. */
 const struct node *node_field(const struct node *map, const char *key);
-/* Typed reads of a scalar (BAD_TYPE, BAD_VALUE with position). */
+/* Plain `null`, `~` or nothing at all. */
+bool node_is_null(const struct node *node);
+/*
+ * Typed reads of a scalar (BAD_TYPE, BAD_VALUE with position). A text may stand without quotes in YAML, not in
+ * JSON; null is no text. Numbers are plain decimal digits; booleans are `true` and `false` and nothing else.
+ */
 NODISCARD result node_text(const struct document *document, const struct node *node, const char **out);
 NODISCARD result node_uint(const struct document *document, const struct node *node, uint64_t max, uint64_t *out);
 NODISCARD result node_bool(const struct document *document, const struct node *node, bool *out);
@@ -61,5 +70,10 @@ NODISCARD result node_hex(const struct document *document, const struct node *no
  */
 NODISCARD result document_fields(const struct document *document, const struct node *map, const char *const *names);
 
-/* A path into the document for errors about a field: "enclaves[2].policy". Built from the tree. */
+/* The nearest of `names` within two edits ('!' in front does not count), NULL when none is near. */
+const char *document_nearest(const char *word, const char *const *names);
+
+/* The path of a node, "enclaves[2].policy", cut to fit; "" for the root. Searches the tree: for messages only. */
+void document_path(const struct document *document, const struct node *node, char *out, size_t out_size);
+
 #endif
