@@ -19,7 +19,7 @@ bool fault_hit_slow(const char *point);
 /* True when the step must fail; errno is then set. */
 static inline bool fault_hit(const char *point)
 {
-	return __builtin_expect(fault_any_armed, false) && fault_hit_slow(point);
+	return __builtin_expect(__atomic_load_n(&fault_any_armed, __ATOMIC_RELAXED), false) && fault_hit_slow(point);
 }
 
 enum { FAULT_KILL = -1 };
