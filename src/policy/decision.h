@@ -124,14 +124,18 @@ struct policy_decision {
 	bool about_own; /* the subject itself falls short, not the peer */
 	enum policy_resource resource;
 	enum policy_direction direction;
-	struct span subject, peer, item; /* borrowed from the request; item: the operation or scope refused */
+	struct span subject, peer, item; /* borrowed from the request; item: the operation, or the scope refused */
 };
 
 /*
- * Decides. Always fills *decision completely; returns its reason, so that `TRY(policy_decide(...))` refuses.
- * `table` may be NULL (NO_POLICY). First check that fails, in the order of docs/PROTOCOL.policy, gives the reason.
+ * Decides. Always fills *decision completely and returns its reason. `table` may be NULL (NO_POLICY). The first
+ * check that fails, in the order of docs/PROTOCOL.policy, gives the reason.
  */
 NODISCARD result policy_decide(const struct policy_table *table, const struct policy_request *request,
+	struct policy_decision *decision);
+
+/* policy_decide, and on a denial its explanation as the context of the failure: for TRY(policy_require(...)). */
+NODISCARD result policy_require(const struct policy_table *table, const struct policy_request *request,
 	struct policy_decision *decision);
 
 /*

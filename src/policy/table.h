@@ -37,7 +37,7 @@ void policy_table_cleanup(struct policy_table **table);
 NODISCARD result policy_set_join(const struct span *policies, size_t count, struct bytes *out_set);
 
 /* The digest that manifests, records and decisions carry. */
-void policy_digest(struct span compiled_policy, uint8_t out[static POLICY_DIGEST_SIZE]);
+NODISCARD result policy_digest(struct span compiled_policy, uint8_t out[static POLICY_DIGEST_SIZE]);
 
 /* ---- Looking into a table ----------------------------------------------------------------------------- */
 
@@ -52,6 +52,7 @@ struct policy_view {
 	enum policy_confinement min_confinement;
 	bool allow_interpreter;
 	size_t peer_count; /* allowed communicators, for policy_peer */
+	uint32_t entry_;   /* internal */
 };
 
 /* One allowed communicator, as a manifest's `peers` needs it. */
@@ -63,7 +64,6 @@ struct policy_peer_view {
 	bool rot_same;	       /* must be endorsed by the subject's own root */
 	size_t rot_count;      /* else by one of these */
 	size_t core_count;     /* 0: the policy does not restrict the measurement */
-	struct span rot_id, core; /* the first of each; see policy_peer_rot and policy_peer_core */
 	uint32_t rule_;	       /* internal */
 };
 
@@ -76,6 +76,7 @@ NODISCARD result policy_find(const struct policy_table *table, enum policy_subje
 /* index < view->peer_count. */
 void policy_peer(const struct policy_table *table, const struct policy_view *view, size_t index,
 	struct policy_peer_view *out);
+/* index < rot_count, < core_count; ascending. */
 struct span policy_peer_rot(const struct policy_table *table, const struct policy_peer_view *peer, size_t index);
 struct span policy_peer_core(const struct policy_table *table, const struct policy_peer_view *peer, size_t index);
 

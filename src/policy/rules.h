@@ -1,0 +1,107 @@
+/*
+ * Inside of a policy table: flat arrays and two hash indexes over a private copy of the compiled bytes. Names
+ * and digests are not copied out; entries hold where they stand. Built once by table.c, then only read.
+ *
+ * Used by table.c and decision.c alone.
+ */
+#ifndef TROTH_POLICY_RULES_H
+#define TROTH_POLICY_RULES_H
+
+#include "policy/names.h"
+#include "policy/table.h"
+
+/* A run of `count` digests in the compiled bytes; the first begins at `at`, the next one `stride` further. */
+struct digest_run {
+	uint32_t at;
+	uint32_t count;
+};
+/* Each digest is preceded by its two-byte CBOR head (0x58 and its length). */
+enum { DIGEST_HEAD = 2 };
+
+/* A run of `count` names in table->texts, ascending. */
+struct text_run {
+	uint32_t first;
+	uint32_t count;
+};
+
+struct text_ref {
+	uint32_t at;
+	uint32_t len;
+};
+
+enum rot_rule { ROT_RULE_OWN, ROT_RULE_LISTED };
+
+struct policy_entry {
+	uint8_t digest[POLICY_DIGEST_SIZE];
+	uint64_t version;
+	uint64_t not_before, not_after; /* 0 and UINT64_MAX when not said */
+	uint64_t max_age_ms;		/* UINT64_MAX when not said */
+	uint32_t id_at;
+	uint32_t compiled_at, compiled_len;
+	uint32_t first_rule, rule_count, peer_count; /* allowed peers come first */
+	uint32_t max_dac_depth;
+	struct digest_run rots; /* count 0: ROT_RULE_OWN */
+	uint8_t id_len;
+	uint8_t kind;
+	uint8_t required_level;
+	uint8_t min_confinement;
+	bool allow_interpreter;
+	bool windowed; /* not_before or not_after was said */
+};
+
+/* What a communicator restricts beyond its id and directions; most restrict nothing and have none. */
+struct rule_detail {
+	struct text_run operations, scopes; /* count 0: not restricted */
+	struct digest_run cores;	    /* count 0: not restricted */
+	struct digest_run rots;
+	bool rot_said;			    /* false: the policy's rule holds */
+};
+
+enum { RULE_ALLOWED = 1, RULE_DENIED = 2, RULE_LEVEL0 = 4 };
+enum { NO_DETAIL = UINT32_MAX };
+
+/* Everything one policy says about one peer. */
+struct peer_rule {
+	uint32_t policy;
+	uint32_t id_at;
+	uint32_t index;	      /* position in allowed_communicators */
+	uint32_t deny_index;  /* position in deny */
+	uint32_t detail;
+	uint8_t id_len;
+	uint8_t flags;
+	uint8_t directions;
+};
+
+/* A slot of an open-addressing index: entry + 1, and bits of the hash that spare most comparisons. */
+struct slot {
+	uint32_t entry;
+	uint32_t tag;
+};
+
+struct index {
+	struct slot *slots;
+	uint32_t mask; /* slots - 1; at most half of them are used */
+};
+
+struct policy_table {
+	uint8_t *bytes;
+	size_t len;
+	struct policy_entry *policies;
+	struct peer_rule *rules;
+	struct rule_detail *details;
+	struct text_ref *texts;
+	size_t policy_count, rule_count, detail_count, text_count;
+	struct index by_subject, by_peer;
+	struct name_key key;
+};
+
+/* NULL when there is none. */
+const struct policy_entry *table_policy(const struct policy_table *table, enum policy_subject kind, struct span id);
+const struct peer_rule *table_rule(const struct policy_table *table, const struct policy_entry *policy, struct span peer);
+const struct rule_detail *table_detail(const struct policy_table *table, const struct peer_rule *rule);
+
+bool table_texts_have(const struct policy_table *table, struct text_run run, struct span text);
+bool table_digests_have(const struct policy_table *table, struct digest_run run, size_t size, struct span digest);
+struct span table_digest(const struct policy_table *table, struct digest_run run, size_t size, size_t index);
+
+#endif
