@@ -1,4 +1,4 @@
-/* Randomness from getrandom(2) (through OpenSSL's DRBG for speed where it does not matter which). */
+/* Randomness straight from getrandom(2): no state of ours, nothing that a fork could repeat. */
 #ifndef TROTH_CRYPTO_RANDOM_H
 #define TROTH_CRYPTO_RANDOM_H
 
