@@ -8,7 +8,7 @@ static const struct field recovery_fields[] = {
 	F_UINT(struct epoch_recovery, 2, n, 32),
 	F_LIST(struct epoch_recovery, 3, keys, key_count, &digest32_schema, FIELD_SORTED, 1, 32),
 };
-static const struct schema recovery_schema = SCHEMA(struct epoch_recovery, "recovery", SHAPE_MAP, recovery_fields);
+const struct schema epoch_recovery_schema = SCHEMA(struct epoch_recovery, "recovery", SHAPE_MAP, recovery_fields);
 
 static const struct field counter_fields[] = {
 	F_UINT(struct epoch_counter, 1, kind, COUNTER_TPM_NV),
@@ -27,7 +27,7 @@ static const struct field epoch_fields[] = {
 	F_FIXED(struct epoch, 8, kem_pk),
 	F_FIXED(struct epoch, 9, salt),
 	F_FIXED(struct epoch, 10, next),
-	F_STRUCT_OR_NULL(struct epoch, 11, recovery, has_recovery, &recovery_schema),
+	F_STRUCT_OR_NULL(struct epoch, 11, recovery, has_recovery, &epoch_recovery_schema),
 	F_TIME(struct epoch, 12, not_before),
 	F_TIME(struct epoch, 13, not_after),
 	F_UINT(struct epoch, 14, grace_s, 0),

@@ -45,6 +45,7 @@ struct epoch {
 };
 
 extern const struct schema epoch_schema;
+extern const struct schema epoch_recovery_schema;
 
 /* The commitment to a later record's keys and salt. */
 void epoch_next_commitment(const uint8_t sign_pk[static POINT_SIZE], const uint8_t kem_pk[static POINT_SIZE],

@@ -5,7 +5,7 @@ static const struct field row_fields[] = {
 	F_FIXED(struct receipt_section_row, 2, digest),
 	F_BOOL(struct receipt_section_row, 3, critical),
 };
-static const struct schema row_schema = SCHEMA(struct receipt_section_row, "section", SHAPE_MAP, row_fields);
+const struct schema receipt_section_row_schema = SCHEMA(struct receipt_section_row, "section", SHAPE_MAP, row_fields);
 
 static const struct field head_fields[] = {
 	F_VERSION(struct receipt_head, 1, v, 1),
@@ -21,7 +21,7 @@ static const struct field head_fields[] = {
 	F_TIME(struct receipt_head, 11, time),
 	F_TEXT(struct receipt_head, 12, recorder, 1, 16),
 	F_LIST(struct receipt_head, 13, roots, root_count, &digest32_schema, FIELD_SORTED, 1, 4096),
-	F_LIST(struct receipt_head, 14, sections, section_count, &row_schema, FIELD_SORTED, 1, 64),
+	F_LIST(struct receipt_head, 14, sections, section_count, &receipt_section_row_schema, FIELD_SORTED, 1, 64),
 };
 const struct schema receipt_head_schema = SCHEMA(struct receipt_head, "receipt head", SHAPE_MAP, head_fields);
 

@@ -49,6 +49,7 @@ struct receipt_head {
 	size_t section_count;
 };
 extern const struct schema receipt_head_schema;
+extern const struct schema receipt_section_row_schema;
 
 struct receipt_section {
 	uint16_t id;

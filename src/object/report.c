@@ -5,7 +5,7 @@
 #include "object/epoch.h"
 
 static const struct field register_fields[] = {F_FIXED(struct register_value, 1, value)};
-static const struct schema register_schema = SCHEMA(struct register_value, "register", SHAPE_BARE, register_fields);
+const struct schema register_schema = SCHEMA(struct register_value, "register", SHAPE_BARE, register_fields);
 
 static const struct field launch_fields[] = {
 	F_VERSION(struct launch, 1, v, 1),

@@ -12,6 +12,7 @@ enum { REGISTER_COUNT = 8, LAUNCH_ID_SIZE = 16, RUN_ID_SIZE = 32, NAME_MAX_LEN =
 enum register_index { REGISTER_AP = 0, REGISTER_HOST = 1, REGISTER_VMM = 2, REGISTER_SECURITY_ENCLAVE = 3, REGISTER_LAUNCHES = 4 };
 enum report_purpose { REPORT_LAUNCH = 1, REPORT_CHANNEL = 2, REPORT_HOST = 3 };
 
+extern const struct schema register_schema;
 struct register_value {
 	uint8_t value[SHA384_SIZE];
 };

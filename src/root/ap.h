@@ -1,0 +1,54 @@
+/*
+ * The secure processor as an engine: it holds the root of trust, records measurements, endorses the keys of launches,
+ * seals and unseals, and signs only objects that it can parse. No I/O, no clock: the program around it (cmd/troth_ap.c)
+ * moves messages between the queue and ap_step, and writes what ap_step wants persisted.
+ *
+ *   ap_step -> AP_REPLY:   send reply
+ *           -> AP_PERSIST: write `persist` durably, then ap_persisted(OK or why not) -> AP_REPLY
+ *
+ * A failed request yields an error reply (reason and text) and changes nothing. What may be asked in which state is a
+ * table (ap.c). Once AP_FAILED nothing is endorsed, signed or unsealed until a restart.
+ */
+#ifndef TROTH_ROOT_AP_H
+#define TROTH_ROOT_AP_H
+
+#include "root/ap_message.h"
+#include "root/ipq_message.h"
+
+struct ap;
+
+enum { AP_STATE_MAX = 48 * 1024, AP_MAX_LAUNCHES = 256, AP_MAX_REMEMBERED = 32768, CLOCK_BACK_MS = 5 * 60 * 1000 };
+
+struct ap_config {
+	struct span state;	    /* the newest persisted state; empty on the very first start */
+	const struct secret *wrap_key; /* WRAP_KEY_SIZE bytes; copied */
+	bool instrumented;	    /* carries the instrumentation call list */
+	const char *secret_memory;
+	const struct ap_denial *denials; /* provoked after confinement; borrowed */
+	size_t denial_count;
+};
+
+enum ap_action_kind { AP_REPLY, AP_REPLY_ERROR, AP_PERSIST };
+
+struct ap_action {
+	enum ap_action_kind kind;
+	struct span reply;   /* AP_REPLY: body, borrowed until the next call */
+	struct span persist; /* AP_PERSIST: the whole new state */
+	enum reason reason;  /* AP_REPLY_ERROR */
+	const char *text;
+};
+
+/*
+ * Loads the state and counts this boot: the first action is AP_PERSIST of the state with boot_gen + 1, and must be
+ * acknowledged before anything else. BAD_TAG with another wrap key, parse reasons, CLOCK_BACK.
+ */
+NODISCARD result ap_new(const struct ap_config *config, uint64_t now_ms, struct ap **out, struct ap_action *out_first);
+void ap_free(struct ap *ap); /* accepts NULL; wipes */
+
+uint64_t ap_boot_gen(const struct ap *ap);
+
+/* `body` is the message's payload as received, with its (era, epoch) head where the table says so. */
+void ap_step(struct ap *ap, enum ipq_type type, struct span body, uint64_t now_ms, struct ap_action *out);
+void ap_persisted(struct ap *ap, result written, struct ap_action *out);
+
+#endif

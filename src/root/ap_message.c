@@ -1,0 +1,188 @@
+#include "root/ap_message.h"
+
+#include "crypto/box.h"
+
+
+const char *ap_state_name(enum ap_state state)
+{
+	static const char *const names[] = {"?", "empty", "measured", "starting", "ready", "failed"};
+	return (size_t)state < COUNT_OF(names) ? names[state] : names[0];
+}
+
+enum { OBJECT_MAX = 60 * 1024 };
+
+static const struct field denial_fields[] = {
+	F_TEXT(struct ap_denial, 1, name, 1, 64),
+	F_BOOL(struct ap_denial, 2, refused),
+};
+static const struct schema denial_schema = SCHEMA(struct ap_denial, "denial", SHAPE_ARRAY, denial_fields);
+
+static const struct field health_fields[] = {
+	F_UINT(struct ap_health, 1, state, AP_FAILED),
+	F_TEXT(struct ap_health, 2, failure, 0, 512),
+	F_UINT(struct ap_health, 3, boot_gen, 0),
+	F_FIXED(struct ap_health, 4, rot_id),
+	F_UINT(struct ap_health, 5, era, 0),
+	F_UINT(struct ap_health, 6, epoch, 0),
+	F_BYTES(struct ap_health, 7, epoch_record, 0, OBJECT_MAX),
+	F_TEXT(struct ap_health, 8, trust_domain, 0, 120),
+	F_TEXT(struct ap_health, 9, secret_memory, 1, 16),
+	F_BOOL(struct ap_health, 10, instrumented),
+	F_UINT(struct ap_health, 11, live_launches, 0),
+	F_LIST(struct ap_health, 12, denials, denial_count, &denial_schema, 0, 0, 64),
+};
+const struct schema ap_health_schema = SCHEMA(struct ap_health, "health", SHAPE_MAP, health_fields);
+
+static const struct field generate_fields[] = {
+	F_FIXED(struct ap_generate, 1, challenge),
+	F_FIXED(struct ap_generate, 2, host_seed),
+	F_FIXED(struct ap_generate, 3, host_share),
+	F_STRUCT_OR_NULL(struct ap_generate, 4, recovery, has_recovery, &epoch_recovery_schema),
+	F_UINT(struct ap_generate, 5, valid_ms, 0),
+	F_UINT(struct ap_generate, 6, grace_s, 0),
+	F_TEXT(struct ap_generate, 7, trust_domain, 1, 120),
+};
+const struct schema ap_generate_schema = SCHEMA(struct ap_generate, "generate", SHAPE_MAP, generate_fields);
+
+static const struct field rot_available_fields[] = {
+	F_BYTES(struct ap_rot_available, 1, epoch_record, 1, OBJECT_MAX),
+	F_BYTES(struct ap_rot_available, 2, challenge, 1, OBJECT_MAX),
+};
+const struct schema ap_rot_available_schema = SCHEMA(struct ap_rot_available, "rot available", SHAPE_MAP, rot_available_fields);
+
+static const struct field attest_fields[] = {
+	F_FIXED(struct ap_attest, 1, challenge),
+	F_TEXT(struct ap_attest, 2, purpose, 1, 32),
+};
+const struct schema ap_attest_schema = SCHEMA(struct ap_attest, "attest", SHAPE_MAP, attest_fields);
+
+static const struct field extend_fields[] = {
+	F_UINT(struct ap_extend, 1, index, REGISTER_COUNT - 1),
+	F_BYTES(struct ap_extend, 2, content, 1, 16 * 1024),
+	F_BOOL(struct ap_extend, 3, complete),
+};
+const struct schema ap_extend_schema = SCHEMA(struct ap_extend, "extend", SHAPE_MAP, extend_fields);
+
+static const struct field extended_fields[] = {F_FIXED(struct ap_extended, 1, value)};
+const struct schema ap_extended_schema = SCHEMA(struct ap_extended, "extended", SHAPE_MAP, extended_fields);
+
+static const struct field measured_program_fields[] = {
+	F_TEXT(struct ap_measured_program, 1, name, 1, 32),
+	F_FIXED(struct ap_measured_program, 2, digest),
+};
+const struct schema ap_measured_program_schema =
+	SCHEMA(struct ap_measured_program, "measured program", SHAPE_MAP, measured_program_fields);
+
+static const struct field read_measurements_fields[] = {F_UINT(struct ap_read_measurements, 1, from, 0)};
+const struct schema ap_read_measurements_schema =
+	SCHEMA(struct ap_read_measurements, "read measurements", SHAPE_MAP, read_measurements_fields);
+
+static const struct field measurements_fields[] = {
+	F_LIST(struct ap_measurements, 1, registers, register_count, &register_schema, 0, REGISTER_COUNT, REGISTER_COUNT),
+	F_UINT(struct ap_measurements, 2, total, 0),
+	F_LIST(struct ap_measurements, 3, events, event_count, &bytes_item_schema, 0, 0, 4096),
+};
+const struct schema ap_measurements_schema = SCHEMA(struct ap_measurements, "measurements", SHAPE_MAP, measurements_fields);
+
+static const struct field launch_extended_fields[] = {
+	F_FIXED(struct ap_launch_extended, 1, nonce),
+	F_FIXED(struct ap_launch_extended, 2, epoch_oid),
+};
+const struct schema ap_launch_extended_schema =
+	SCHEMA(struct ap_launch_extended, "launch extended", SHAPE_MAP, launch_extended_fields);
+
+static const struct field endorse_begin_fields[] = {
+	F_FIXED(struct ap_endorse_begin, 1, launch_id),
+	F_FIXED(struct ap_endorse_begin, 2, sign_pk),
+	F_FIXED(struct ap_endorse_begin, 3, kem_pk),
+	F_FIXED(struct ap_endorse_begin, 4, signature),
+};
+const struct schema ap_endorse_begin_schema = SCHEMA(struct ap_endorse_begin, "endorse begin", SHAPE_MAP, endorse_begin_fields);
+
+static const struct field endorse_challenge_fields[] = {F_BYTES(struct ap_endorse_challenge, 1, box, 1, 256)};
+const struct schema ap_endorse_challenge_schema =
+	SCHEMA(struct ap_endorse_challenge, "endorse challenge", SHAPE_MAP, endorse_challenge_fields);
+
+static const struct field endorse_finish_fields[] = {
+	F_FIXED(struct ap_endorse_finish, 1, launch_id),
+	F_FIXED(struct ap_endorse_finish, 2, proof),
+};
+const struct schema ap_endorse_finish_schema =
+	SCHEMA(struct ap_endorse_finish, "endorse finish", SHAPE_MAP, endorse_finish_fields);
+
+static const struct field endorsed_fields[] = {
+	F_BYTES(struct ap_endorsed, 1, certificate, 1, 16 * 1024),
+	F_BYTES(struct ap_endorsed, 2, report, 1, OBJECT_MAX / 2),
+};
+const struct schema ap_endorsed_schema = SCHEMA(struct ap_endorsed, "endorsed", SHAPE_MAP, endorsed_fields);
+
+static const struct field end_launch_fields[] = {F_FIXED(struct ap_end_launch, 1, launch_id)};
+const struct schema ap_end_launch_schema = SCHEMA(struct ap_end_launch, "end launch", SHAPE_MAP, end_launch_fields);
+
+static const struct field sign_fields[] = {
+	F_UINT(struct ap_sign, 1, kind, 0),
+	F_BYTES(struct ap_sign, 2, body, 1, OBJECT_MAX),
+};
+const struct schema ap_sign_schema = SCHEMA(struct ap_sign, "sign", SHAPE_MAP, sign_fields);
+
+static const struct field sign_head_fields[] = {
+	F_FIXED(struct ap_sign_head, 1, run_id),
+	F_FIXED(struct ap_sign_head, 2, rand),
+	F_FIXED_OR_NULL(struct ap_sign_head, 3, nonce, has_nonce),
+	F_FIXED(struct ap_sign_head, 4, job_digest),
+	F_TEXT(struct ap_sign_head, 5, recorder, 1, 16),
+	F_LIST(struct ap_sign_head, 6, roots, root_count, &digest32_schema, FIELD_SORTED, 1, 1024),
+	F_LIST(struct ap_sign_head, 7, sections, section_count, &receipt_section_row_schema, FIELD_SORTED, 1, 64),
+};
+const struct schema ap_sign_head_schema = SCHEMA(struct ap_sign_head, "sign head", SHAPE_MAP, sign_head_fields);
+
+static const struct field sign_report_fields[] = {
+	F_FIXED_OR_NULL(struct ap_sign_report, 1, launch_id, has_launch_id),
+	F_BYTES(struct ap_sign_report, 2, challenge, 16, 64),
+};
+const struct schema ap_sign_report_schema = SCHEMA(struct ap_sign_report, "sign report", SHAPE_MAP, sign_report_fields);
+
+static const struct field signed_fields[] = {F_BYTES(struct ap_signed, 1, object, 1, OBJECT_MAX)};
+const struct schema ap_signed_schema = SCHEMA(struct ap_signed, "signed", SHAPE_MAP, signed_fields);
+
+static const struct field seal_fields[] = {
+	F_BYTES(struct ap_seal, 1, policy, 1, 512),
+	F_BYTES(struct ap_seal, 2, box, BOX_OVERHEAD + 1, BOX_OVERHEAD + SECRET_MAX),
+};
+const struct schema ap_seal_schema = SCHEMA(struct ap_seal, "seal", SHAPE_MAP, seal_fields);
+
+static const struct field unseal_fields[] = {
+	F_BYTES(struct ap_unseal, 1, sealed, 1, 8 * 1024),
+	F_BYTES(struct ap_unseal, 2, request, 1, 1024),
+};
+const struct schema ap_unseal_schema = SCHEMA(struct ap_unseal, "unseal", SHAPE_MAP, unseal_fields);
+
+static const struct field unsealed_fields[] = {
+	F_BYTES(struct ap_unsealed, 1, grant, 1, 1024),
+	F_BYTES(struct ap_unsealed, 2, box, BOX_OVERHEAD + 1, BOX_OVERHEAD + SECRET_MAX),
+};
+const struct schema ap_unsealed_schema = SCHEMA(struct ap_unsealed, "unsealed", SHAPE_MAP, unsealed_fields);
+
+static const struct field derive_fields[] = {
+	F_UINT(struct ap_derive, 1, mode, DERIVE_PEER),
+	F_TEXT(struct ap_derive, 2, purpose, 1, 64),
+	F_LIST(struct ap_derive, 3, context, context_count, &text_item_schema, 0, 0, 16),
+	F_BOOL(struct ap_derive, 4, initiator),
+	F_FIXED(struct ap_derive, 5, challenge_own),
+	F_FIXED(struct ap_derive, 6, challenge_peer),
+	F_FIXED(struct ap_derive, 7, ephemeral_peer),
+	F_TEXT(struct ap_derive, 8, id_own, 0, URI_MAX_LEN),
+	F_TEXT(struct ap_derive, 9, id_peer, 0, URI_MAX_LEN),
+	F_FIXED(struct ap_derive, 10, launch_id),
+};
+const struct schema ap_derive_schema = SCHEMA(struct ap_derive, "derive", SHAPE_MAP, derive_fields);
+
+static const struct field derived_fields[] = {
+	F_BYTES(struct ap_derived, 1, key, 0, 32),
+	F_BYTES(struct ap_derived, 2, answer, 0, 4096),
+	F_BYTES(struct ap_derived, 3, box, 0, 256),
+};
+const struct schema ap_derived_schema = SCHEMA(struct ap_derived, "derived", SHAPE_MAP, derived_fields);
+
+static const struct field done_fields[] = {F_BOOL(struct ap_done, 1, done)};
+const struct schema ap_done_schema = SCHEMA(struct ap_done, "done", SHAPE_MAP, done_fields);

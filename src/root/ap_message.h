@@ -1,0 +1,210 @@
+/*
+ * Bodies of the requests and replies between host and secure processor (docs/PROTOCOL.ipq has the numbers and the
+ * (era, epoch) head that stands before a body whose row says EPOCH). Every body is one CBOR structure of this page.
+ */
+#ifndef TROTH_ROOT_AP_MESSAGE_H
+#define TROTH_ROOT_AP_MESSAGE_H
+
+#include "object/epoch.h"
+#include "object/receipt.h"
+#include "object/record.h"
+#include "object/report.h"
+#include "object/seal.h"
+
+/* What the secure processor is ready for. */
+enum ap_state {
+	AP_EMPTY = 1,	  /* no root; phases 0 and 1 are being measured */
+	AP_MEASURED = 2,  /* no root; phases complete: GENERATE_ROT may come */
+	AP_STARTING = 3,  /* a root; phases are being measured */
+	AP_READY = 4,	  /* a root, and the measured values are those it was made with */
+	AP_FAILED = 5,	  /* a wrong measurement, or a fault: nothing is endorsed any more */
+};
+const char *ap_state_name(enum ap_state state);
+
+/* One thing that the confined secure processor tried and must have been refused. */
+struct ap_denial {
+	const char *name;
+	bool refused;
+};
+
+struct ap_health {
+	uint8_t state;
+	const char *failure; /* AP_FAILED: phase and cause; else "" */
+	uint64_t boot_gen;
+	uint8_t rot_id[OID_SIZE]; /* zero without a root */
+	uint32_t era;
+	uint64_t epoch;
+	struct span epoch_record; /* empty without a root */
+	const char *trust_domain; /* "" without a root */
+	const char *secret_memory;
+	bool instrumented;
+	uint64_t live_launches;
+	struct ap_denial *denials;
+	size_t denial_count;
+};
+extern const struct schema ap_health_schema;
+
+struct ap_generate {
+	uint8_t challenge[32];
+	uint8_t host_seed[32];
+	uint8_t host_share[32]; /* 2-of-2 with the wrap key over the next keys */
+	struct epoch_recovery recovery;
+	bool has_recovery;
+	uint64_t valid_ms;
+	uint32_t grace_s;
+	const char *trust_domain;
+};
+extern const struct schema ap_generate_schema;
+
+struct ap_rot_available {
+	struct span epoch_record;
+	struct span challenge; /* rot challenge object under the new key */
+};
+extern const struct schema ap_rot_available_schema;
+
+struct ap_attest {
+	uint8_t challenge[32];
+	const char *purpose;
+};
+extern const struct schema ap_attest_schema;
+
+/* Registers 0 and 1. `content` is the event; its SHA-384 is what is extended. `complete` ends the phase for good. */
+struct ap_extend {
+	uint8_t index;
+	struct span content;
+	bool complete;
+};
+extern const struct schema ap_extend_schema;
+struct ap_extended {
+	uint8_t value[SHA384_SIZE];
+};
+extern const struct schema ap_extended_schema;
+
+/* Content of the event of phase 0. */
+struct ap_measured_program {
+	const char *name; /* "troth-ap" */
+	uint8_t digest[SHA384_SIZE];
+};
+extern const struct schema ap_measured_program_schema;
+
+struct ap_read_measurements {
+	uint64_t from; /* first event wanted */
+};
+extern const struct schema ap_read_measurements_schema;
+struct ap_measurements {
+	struct register_value *registers;
+	size_t register_count;
+	uint64_t total; /* events in the log */
+	struct bytes_item *events; /* as many as fit, each one TCG CEL record in CBOR */
+	size_t event_count;
+};
+extern const struct schema ap_measurements_schema;
+
+/* EXTEND_LAUNCH: the body is the launch (object/report.h). */
+struct ap_launch_extended {
+	uint8_t nonce[32]; /* n_ap */
+	uint8_t epoch_oid[OID_SIZE];
+};
+extern const struct schema ap_launch_extended_schema;
+
+struct ap_endorse_begin {
+	uint8_t launch_id[LAUNCH_ID_SIZE];
+	uint8_t sign_pk[POINT_SIZE], kem_pk[POINT_SIZE];
+	uint8_t signature[SIGNATURE_SIZE]; /* ES256("troth endorse1" ‖ launch_id ‖ n_ap ‖ H(sign_pk) ‖ H(kem_pk)) */
+};
+extern const struct schema ap_endorse_begin_schema;
+struct ap_endorse_challenge {
+	struct span box; /* BOX(kem_pk, "pop", launch_id, c32) */
+};
+extern const struct schema ap_endorse_challenge_schema;
+struct ap_endorse_finish {
+	uint8_t launch_id[LAUNCH_ID_SIZE];
+	uint8_t proof[SHA256_SIZE]; /* H("troth pop1" ‖ c ‖ H(sign_pk) ‖ H(kem_pk)) */
+};
+extern const struct schema ap_endorse_finish_schema;
+struct ap_endorsed {
+	struct span certificate; /* DER */
+	struct span report;	 /* launch report */
+};
+extern const struct schema ap_endorsed_schema;
+
+struct ap_end_launch {
+	uint8_t launch_id[LAUNCH_ID_SIZE];
+};
+extern const struct schema ap_end_launch_schema;
+
+/* SIGN: `kind` says what `body` is; the secure processor parses it and fills in what only it may say. */
+struct ap_sign {
+	uint8_t kind; /* enum object_kind: KIND_RECEIPT_HEAD, KIND_REPORT */
+	struct span body;
+};
+extern const struct schema ap_sign_schema;
+struct ap_sign_head { /* KIND_RECEIPT_HEAD */
+	uint8_t run_id[RUN_ID_SIZE];
+	uint8_t rand[32];
+	uint8_t nonce[32];
+	bool has_nonce;
+	uint8_t job_digest[SHA256_SIZE];
+	const char *recorder;
+	struct digest32 *roots;
+	size_t root_count;
+	struct receipt_section_row *sections;
+	size_t section_count;
+};
+extern const struct schema ap_sign_head_schema;
+struct ap_sign_report { /* KIND_REPORT: channel evidence of one launch, or a host report without one */
+	uint8_t launch_id[LAUNCH_ID_SIZE];
+	bool has_launch_id;
+	struct span challenge; /* the binder or the verifier's nonce */
+};
+extern const struct schema ap_sign_report_schema;
+struct ap_signed {
+	struct span object;
+};
+extern const struct schema ap_signed_schema;
+
+struct ap_seal {
+	struct span policy; /* encoding of a seal_policy */
+	struct span box;    /* BOX(E.kem_pk, "seal-in", policy, secret) */
+};
+extern const struct schema ap_seal_schema;
+
+struct ap_unseal {
+	struct span sealed;  /* object */
+	struct span request; /* object, signed by the IRE */
+};
+extern const struct schema ap_unseal_schema;
+struct ap_unsealed {
+	struct span grant; /* object */
+	struct span box;   /* BOX(kem_pk, "unseal", launch_id ‖ seal oid ‖ nonce, secret) */
+};
+extern const struct schema ap_unsealed_schema;
+
+enum ap_derive_mode { DERIVE_LOCAL = 1, DERIVE_PEER = 2 };
+struct ap_derive {
+	uint8_t mode;
+	const char *purpose;
+	struct text_item *context; /* DERIVE_LOCAL: lv-typed context */
+	size_t context_count;
+	/* DERIVE_PEER: this host is initiator or responder; the output goes to a launch, boxed. */
+	bool initiator;
+	uint8_t challenge_own[32], challenge_peer[32];
+	uint8_t ephemeral_peer[POINT_SIZE];
+	const char *id_own, *id_peer;
+	uint8_t launch_id[LAUNCH_ID_SIZE];
+};
+extern const struct schema ap_derive_schema;
+struct ap_derived {
+	struct span key;    /* DERIVE_LOCAL: 32 bytes, for the host itself; else empty */
+	struct span answer; /* DERIVE_PEER: derive answer object */
+	struct span box;    /* DERIVE_PEER: BOX(kem_pk, "derive", launch_id ‖ oid(answer), key) */
+};
+extern const struct schema ap_derived_schema;
+
+/* A reply without content. */
+struct ap_done {
+	bool done;
+};
+extern const struct schema ap_done_schema;
+
+#endif

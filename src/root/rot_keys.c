@@ -1,0 +1,101 @@
+#include "root/rot_keys.h"
+
+#include "base/writer.h"
+#include "crypto/aead.h"
+#include "crypto/random.h"
+
+void rot_keys_free(struct rot_keys *keys)
+{
+	if (!keys)
+		return;
+	key_free(&keys->sign);
+	key_free(&keys->kem);
+	secret_free(&keys->epoch_secret);
+	*keys = (struct rot_keys){0};
+}
+
+result rot_seed_new(struct span host_seed, struct secret *out)
+{
+	CLEANUP(secret_free) struct secret input = SECRET_EMPTY;
+	CLEANUP(secret_free) struct secret seed = SECRET_EMPTY;
+	TRY(secret_new(32 + host_seed.len, &input));
+	TRY(secret_new(ROT_SEED_SIZE, &seed));
+	random_bytes(input.data, 32);
+	if (host_seed.len)
+		memcpy(input.data + 32, host_seed.data, host_seed.len);
+	hkdf_extract(span_str("troth-rotseed1 mix"), secret_span(&input), seed.data);
+	*out = secret_move(&seed);
+	return OK;
+}
+
+static result derive_key(const struct secret *prk, const char *label, struct key *out)
+{
+	CLEANUP(secret_free) struct secret seed48 = SECRET_EMPTY;
+	TRY(secret_new(48, &seed48));
+	hkdf_expand_label(prk->data, "rotseed1", label, SPAN_EMPTY, seed48.data, seed48.len);
+	return key_from_seed48(secret_span(&seed48), out);
+}
+
+result rot_keys_from_seed(const struct secret *seed, struct rot_keys *out)
+{
+	CLEANUP(secret_free) struct secret prk = SECRET_EMPTY;
+	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
+	TRY(secret_new(SHA256_SIZE, &prk));
+	TRY(secret_new(32, &keys.epoch_secret));
+	hkdf_extract(span_str("troth-rotseed1"), secret_span(seed), prk.data);
+	TRY(derive_key(&prk, "sign", &keys.sign));
+	TRY(derive_key(&prk, "kem", &keys.kem));
+	hkdf_expand_label(prk.data, "rotseed1", "salt", SPAN_EMPTY, keys.salt, sizeof(keys.salt));
+	hkdf_expand_label(prk.data, "rotseed1", "secret", SPAN_EMPTY, keys.epoch_secret.data, keys.epoch_secret.len);
+	*out = keys;
+	keys = (struct rot_keys){0}; /* transferred */
+	return OK;
+}
+
+static result wrap_key_derive(const struct secret *wrap_key, struct span share, const uint8_t salt[static 32],
+	const char *label, struct secret *out)
+{
+	CLEANUP(secret_free) struct secret input = SECRET_EMPTY;
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	CLEANUP(secret_free) struct secret prk = SECRET_EMPTY;
+	TRY(secret_new(wrap_key->len + share.len, &input));
+	TRY(secret_new(AEAD_KEY_SIZE, &key));
+	TRY(secret_new(SHA256_SIZE, &prk));
+	memcpy(input.data, wrap_key->data, wrap_key->len);
+	if (share.len)
+		memcpy(input.data + wrap_key->len, share.data, share.len);
+	hkdf_extract(span_of(salt, 32), secret_span(&input), prk.data);
+	hkdf_expand_label(prk.data, "apstate1", label, SPAN_EMPTY, key.data, key.len);
+	*out = secret_move(&key);
+	return OK;
+}
+
+result state_wrap(const struct secret *wrap_key, struct span share, const char *label, struct span plain, struct writer *out)
+{
+	uint8_t salt[32];
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	random_bytes(salt, sizeof(salt));
+	TRY(wrap_key_derive(wrap_key, share, salt, label, &key));
+	writer_span(out, SPAN_ARRAY(salt));
+	uint8_t *at = writer_reserve(out, plain.len + AEAD_TAG_SIZE);
+	if (!at)
+		return fail(TOO_LARGE, "wrapped state");
+	return aead_seal_once(key.data, span_str(label), plain, at);
+}
+
+result state_unwrap(const struct secret *wrap_key, struct span share, const char *label, struct span wrapped,
+	struct secret *out)
+{
+	if (wrapped.len <= WRAP_OVERHEAD)
+		return fail(TRUNCATED, "a wrapped %s of %zu bytes", label, wrapped.len);
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	CLEANUP(secret_free) struct secret plain = SECRET_EMPTY;
+	TRY(wrap_key_derive(wrap_key, share, wrapped.data, label, &key));
+	TRY(secret_new(wrapped.len - WRAP_OVERHEAD, &plain));
+	struct span cipher = span_of(wrapped.data + 32, wrapped.len - 32);
+	result opened = aead_open_once(key.data, span_str(label), cipher, plain.data);
+	if (opened != OK)
+		return fail_within(opened, "the wrapped %s does not open with this wrap key", label);
+	*out = secret_move(&plain);
+	return OK;
+}
