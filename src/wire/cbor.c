@@ -450,6 +450,24 @@ result cbor_well_formed(struct span bytes)
 	return walk_whole(bytes, WELL_FORMED);
 }
 
+result cbor_lenient_any(struct reader *r, struct span *out_encoded)
+{
+	return walk_item(r, WELL_FORMED, out_encoded);
+}
+
+result cbor_lenient_head(struct reader *r, enum cbor_type *out_type, uint64_t *out_argument)
+{
+	struct reader ahead = *r;
+	enum cbor_type type;
+	struct head head;
+	TRY(cbor_peek(&ahead, &type));
+	TRY(head_read(&ahead, WELL_FORMED, &head));
+	*r = ahead;
+	*out_type = type;
+	*out_argument = head.argument;
+	return OK;
+}
+
 /* ---- Writing ---------------------------------------------------------------------------------- */
 
 size_t cbor_head_size(uint64_t argument)

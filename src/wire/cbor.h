@@ -62,8 +62,15 @@ NODISCARD result cbor_map_next_text(struct reader *r, struct cbor_map *map, bool
 /* OK iff `bytes` is exactly one well-formed, deterministic item of the subset, nested <= CBOR_MAX_DEPTH. */
 NODISCARD result cbor_validate(struct span bytes);
 
-/* The same walk, without the demand for determinism (generic COSE): used only by tests and inspect. */
+/* The same walk over any well-formed CBOR (RFC 8949 section 3 and appendix C): used only by tests and inspect. */
 NODISCARD result cbor_well_formed(struct span bytes);
+
+/*
+ * For generic COSE only: a head whose argument need not be in its shortest form (lengths must be definite), and
+ * one whole well-formed item. Strings that follow a head are taken with reader_take.
+ */
+NODISCARD result cbor_lenient_head(struct reader *r, enum cbor_type *out_type, uint64_t *out_argument);
+NODISCARD result cbor_lenient_any(struct reader *r, struct span *out_encoded);
 
 /* Writing; the caller puts the keys of a map in ascending encoded order (the tests of each encoder validate). */
 void cbor_put_uint(struct writer *w, uint64_t value);

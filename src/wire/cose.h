@@ -1,6 +1,6 @@
 /*
- * COSE (RFC 9052): Sign1, Sign, Mac0, Encrypt0. Primitives take a parsed header pair and follow the RFC; the
- * strict profile, which is all that Troth accepts, sits on top (see cose_strict_*).
+ * COSE (RFC 9052): Sign1, Sign, Mac0, Encrypt0. Generic primitives (cose_generic.c) take a parsed header pair
+ * and follow the RFC; the strict profile (cose.c), which is all that Troth accepts, stands beside them.
  *
  * Strict profile: deterministic CBOR; the tag present (18 Sign1, 98 Sign); protected header exactly {1: -7}
  * for Sign1, and {} in the body plus {1: -7, 4: kid} per signature for Sign, where kid is the signer's SPKI
@@ -27,22 +27,29 @@ struct cose_headers {
 	size_t unprotected_count;
 };
 
-/* ---- Generic (RFC 9052) ---------------------------------------------------------------------- */
+/* ---- Generic (RFC 9052): what `inspect` and the published examples need ----------------------- */
 
 struct cose_message {
 	uint64_t tag; /* 0 when untagged */
 	struct cose_headers headers;
-	bool detached; /* payload is nil */
+	bool detached; /* payload is nil: set `payload` before verifying */
 	struct span payload;   /* or ciphertext for Encrypt0 */
-	struct span signature; /* or MAC tag; empty for Encrypt0 */
+	struct span signature; /* or MAC tag, or the encoded array of signatures for Sign; empty for Encrypt0 */
 };
 
 /*
- * Parses a COSE_Sign1, COSE_Mac0 or COSE_Encrypt0, tagged or not, deterministic or not. `expected_tag` says
- * which. WRONG_TAG, BAD_TYPE, UNKNOWN_CRITICAL, DUPLICATE_KEY (a label in both buckets).
+ * Parses a COSE_Sign1, COSE_Sign, COSE_Mac0 or COSE_Encrypt0, tagged or not, deterministic or not (but of
+ * definite lengths). `expected_tag` says which. WRONG_TAG, BAD_TYPE, UNKNOWN_CRITICAL (also for an empty or
+ * misplaced crit), DUPLICATE_KEY (a label twice, in one bucket or both).
  */
 NODISCARD result cose_parse(struct span bytes, uint64_t expected_tag, struct cose_message *out);
+/*
+ * UNSUPPORTED_ALGORITHM unless: ES256 for signatures; HMAC 256/64, 256/256, 384/384, 512/512; AES-GCM with
+ * 128, 192 or 256 bits. BAD_SIGNATURE and BAD_TAG as in crypto. BAD_KEY for a key of another length.
+ */
 NODISCARD result cose_sign1_verify(const struct cose_message *message, struct span external_aad, const struct key *key);
+/* OK iff one of the signatures verifies under `key`. */
+NODISCARD result cose_sign_verify(const struct cose_message *message, struct span external_aad, const struct key *key);
 NODISCARD result cose_mac0_verify(const struct cose_message *message, struct span external_aad, struct span key);
 NODISCARD result cose_encrypt0_open(const struct cose_message *message, struct span external_aad, struct span key,
 	struct bytes *out_plain);
