@@ -1,0 +1,922 @@
+/*
+ * Memory order. A message becomes visible by the release store of its first slot's sequence number and is taken
+ * after an acquire load of it; credit goes the other way by the same pair. No stronger order is needed between
+ * two running ends.
+ *
+ * Sleep and wake need one: the waker stores (slot or credit), then loads `asleep`; the sleeper stores `asleep`, then
+ * looks for the slot or credit. Were both loads to overtake the stores, nobody would wake the sleeper. A
+ * fence after every send costs more than the send, so the sleeper alone pays: membarrier(GLOBAL_EXPEDITED)
+ * is a full barrier on every running thread of processes that registered for it, as both ends do when they
+ * can. An end that cannot run it says so in its ring's head, and then the other end fences. Between `asleep` and the
+ * futex call the `bell` takes over: it moves before each wake, so a sleep that began too late does not begin.
+ * model/ipq.pml checks this with store buffers, and that it fails without the barrier.
+ */
+#include "root/ipq.h"
+
+#include "base/clock.h"
+#include "base/writer.h"
+#include "root/ipq_ring.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#define cpu_relax() __builtin_ia32_pause()
+#else
+#define cpu_relax() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN 1
+#endif
+#endif
+
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+enum { STATE_OPEN = 0, STATE_CLOSED = 1, STATE_POISONED = 2 };
+
+/* A request id is boot_gen mod 2^24, then a 40-bit count: at a million requests a second it lasts twelve days. */
+enum { ID_COUNT_BITS = 40, ID_GEN_MASK = 0xffffff };
+#define ID_COUNT_MASK ((UINT64_C(1) << ID_COUNT_BITS) - 1)
+
+/* HELLO: "troth-q1", version, profile, two zero bytes, nonce. HELLO_REPLY: version, profile, two zero bytes, boot_gen, nonce. */
+enum { NONCE_SIZE = 32 };
+
+enum {
+	INLINE_WORDS = IPQ_SLOT_INLINE / 8,
+	MORE_WORDS = IPQ_SLOT_MORE / 8,
+	POLLS_BEFORE_CLOCK = 512,     /* about a microsecond: the peer's usual answer comes before a clock is read */
+	POLLS_PER_CLOCK = 32,
+	TYPES = 256,
+};
+
+#define SLEEP_SLICE_NS UINT64_C(1000000000)	     /* at most one idle wake-up a second */
+#define SLEEP_SLICE_UNBARRIERED_NS UINT64_C(10000000) /* the barrier was refused: look again soon */
+
+struct pending {
+	uint64_t id;
+	enum ipq_type reply;
+};
+
+struct ipq {
+	/* Private copies of everything that matters; the shared rings are never read for these. */
+	uint8_t *own;
+	const uint8_t *peer;
+	uint64_t produced;    /* slots written to the own ring */
+	uint64_t peer_credit; /* slots of it that the peer has taken, as last believed */
+	uint64_t consumed;    /* slots taken from the peer's ring */
+	uint64_t credited;    /* of these, told to the peer */
+	uint64_t last_id;     /* host: last id given out; AP: last id received */
+	uint64_t boot_gen;    /* 0 before the greeting */
+	uint32_t woken;	      /* the peer's sleep that was last ended by a wake */
+	uint32_t sleep;	      /* number of the own last sleep */
+	uint32_t bell;
+	uint8_t accepts; /* bit of type_flags that a received type must have */
+	bool fences;	 /* the peer cannot run the barrier for us, or we are not registered for it */
+	bool barrier;
+	bool interrupted; /* atomic */
+	enum ipq_role role;
+	enum reason poison;
+	uint64_t spin_ns;
+	size_t pending_first, pending_count;
+	struct pending pending[IPQ_PENDING_MAX];
+	struct ipq_counters counters;
+	int fd;
+};
+
+/* Who may receive a type, by role and phase of the receiver. */
+enum { HOST_HELLO = 1, HOST_OPEN = 2, AP_HELLO = 4, AP_OPEN = 8 };
+
+#define RECEIVER_HOST(phase) AP_##phase
+#define RECEIVER_AP(phase) HOST_##phase
+enum { HOST_RESERVED = 0, AP_RESERVED = 0 };
+
+static const uint8_t type_flags[TYPES] = {
+#define IPQ_MESSAGE(number, name, sender, phase, expects, reply) [number] = RECEIVER_##sender(phase),
+#include "root/ipq_message.def"
+#undef IPQ_MESSAGE
+};
+
+/* What answers a request; IPQ_NONE for what is none. */
+static const uint8_t type_reply[TYPES] = {
+#define IPQ_MESSAGE(number, name, sender, phase, expects, reply) [number] = IPQ_##reply,
+#include "root/ipq_message.def"
+#undef IPQ_MESSAGE
+};
+
+/* ---- shared words ---- */
+
+static uint32_t *own_word32(struct ipq *q, size_t at)
+{
+	return (uint32_t *)(void *)(q->own + at);
+}
+
+static const uint32_t *peer_word32(const struct ipq *q, size_t at)
+{
+	return (const uint32_t *)(const void *)(q->peer + at);
+}
+
+static uint64_t *own_slot(struct ipq *q, uint64_t position)
+{
+	return (uint64_t *)(void *)(q->own + IPQ_HEAD_SIZE + (position & (IPQ_SLOTS - 1)) * IPQ_SLOT_SIZE);
+}
+
+static const uint64_t *peer_slot(const struct ipq *q, uint64_t position)
+{
+	return (const uint64_t *)(const void *)(q->peer + IPQ_HEAD_SIZE +
+						 (position & (IPQ_SLOTS - 1)) * IPQ_SLOT_SIZE);
+}
+
+static inline void put_word(uint64_t *at, uint64_t value)
+{
+	__atomic_store_n(at, value, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t get_word(const uint64_t *at)
+{
+	return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
+
+static inline void full_fence(void)
+{
+#ifdef UNDER_TSAN
+	/* TSan does not know fences; a sequentially consistent exchange is one on the machines it runs on. */
+	static uint32_t anything;
+	(void)__atomic_exchange_n(&anything, 1, __ATOMIC_SEQ_CST);
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* ---- system calls ---- */
+
+static long membarrier(int command)
+{
+	return syscall(SYS_membarrier, command, 0, 0);
+}
+
+static void futex_wake(const uint32_t *word)
+{
+	(void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Returns when woken, at `until_ns`, when *word is not `value`, or for no reason: the caller looks again. */
+static void futex_wait(const uint32_t *word, uint32_t value, uint64_t until_ns)
+{
+	struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000), .tv_nsec = (long)(until_ns % 1000000000)};
+	(void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+/* ---- waking the other end ---- */
+
+static __attribute__((noinline, cold)) void ring_bell(struct ipq *q)
+{
+	__atomic_store_n(own_word32(q, IPQ_AT_BELL), ++q->bell, __ATOMIC_RELEASE);
+	q->counters.wakes++;
+	futex_wake(own_word32(q, IPQ_AT_BELL));
+}
+
+/* After anything the other end may wait for. Each of its sleeps is ended once, however much follows. */
+static inline void wake_sleeper(struct ipq *q)
+{
+	if (UNLIKELY(q->fences))
+		full_fence();
+	else
+		__atomic_signal_fence(__ATOMIC_SEQ_CST); /* the sleeper's membarrier makes a fence of it */
+	uint32_t asleep = __atomic_load_n(peer_word32(q, IPQ_AT_ASLEEP), __ATOMIC_RELAXED);
+	if (LIKELY(asleep == 0 || asleep == q->woken))
+		return;
+	q->woken = asleep;
+	ring_bell(q);
+}
+
+static __attribute__((cold)) void set_state(struct ipq *q, uint32_t state)
+{
+	__atomic_store_n(own_word32(q, IPQ_AT_STATE), state, __ATOMIC_RELEASE);
+	ring_bell(q);
+}
+
+/* ---- poison ---- */
+
+static __attribute__((cold)) void poison_queue(struct ipq *q, enum reason reason)
+{
+	q->poison = reason;
+	set_state(q, STATE_POISONED);
+}
+
+#define poison(q, reason, ...) (poison_queue((q), (reason)), fail((reason), __VA_ARGS__))
+
+static __attribute__((cold)) result refuse_poisoned(const struct ipq *q)
+{
+	return fail(QUEUE_POISONED, "the queue was poisoned by %s", reason_name(q->poison));
+}
+
+enum reason ipq_poisoned(const struct ipq *queue)
+{
+	return queue->poison;
+}
+
+/* ---- credit ---- */
+
+static inline uint64_t room(const struct ipq *q)
+{
+	return IPQ_SLOTS - (q->produced - q->peer_credit);
+}
+
+static result refresh_credit(struct ipq *q)
+{
+	const uint64_t *shared = (const uint64_t *)(const void *)(q->peer + IPQ_AT_CREDIT);
+	uint64_t credit = __atomic_load_n(shared, __ATOMIC_ACQUIRE);
+	if (credit < q->peer_credit)
+		return poison(q, QUEUE_BAD_CREDIT, "credit went back from %llu to %llu",
+			      (unsigned long long)q->peer_credit, (unsigned long long)credit);
+	if (credit > q->produced)
+		return poison(q, QUEUE_BAD_CREDIT, "credit %llu exceeds the %llu slots written",
+			      (unsigned long long)credit, (unsigned long long)q->produced);
+	q->peer_credit = credit;
+	return OK;
+}
+
+static void publish_credit(struct ipq *q)
+{
+	q->credited = q->consumed;
+	__atomic_store_n((uint64_t *)(void *)(q->own + IPQ_AT_CREDIT), q->consumed, __ATOMIC_RELEASE);
+	wake_sleeper(q);
+}
+
+/* ---- waiting ---- */
+
+/* What the sequence number of the next slot to take reads until the peer writes that slot. */
+static inline uint64_t stale_seq(uint64_t position)
+{
+	return position < IPQ_SLOTS ? 0 : position + 1 - IPQ_SLOTS;
+}
+
+/* Whether a receiver (need == 0) or a sender of `need` slots has a reason to look; it then judges by itself. */
+static inline bool worth_looking(const struct ipq *q, uint64_t need)
+{
+	if (need == 0)
+		return __atomic_load_n(peer_slot(q, q->consumed), __ATOMIC_ACQUIRE) != stale_seq(q->consumed);
+	const uint64_t *shared = (const uint64_t *)(const void *)(q->peer + IPQ_AT_CREDIT);
+	uint64_t credit = __atomic_load_n(shared, __ATOMIC_ACQUIRE);
+	return q->produced - credit > IPQ_SLOTS || IPQ_SLOTS - (q->produced - credit) >= need;
+}
+
+static inline bool peer_gone(const struct ipq *q)
+{
+	return __atomic_load_n(peer_word32(q, IPQ_AT_STATE), __ATOMIC_ACQUIRE) != STATE_OPEN ||
+	       __atomic_load_n(&q->interrupted, __ATOMIC_ACQUIRE);
+}
+
+static inline bool poll_briefly(const struct ipq *q, uint64_t need, uint64_t deadline_ns)
+{
+	if (q->spin_ns == 0)
+		return false;
+	for (int i = 0; i < POLLS_BEFORE_CLOCK; i++)
+		if (worth_looking(q, need))
+			return true;
+	uint64_t now = clock_monotonic_ns();
+	uint64_t end = now + q->spin_ns < deadline_ns ? now + q->spin_ns : deadline_ns;
+	while (now < end) {
+		for (int i = 0; i < POLLS_PER_CLOCK; i++) {
+			cpu_relax();
+			if (worth_looking(q, need))
+				return true;
+		}
+		now = clock_monotonic_ns();
+	}
+	return false;
+}
+
+static bool order_before_sleep(const struct ipq *q)
+{
+	if (q->barrier && membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0)
+		return true;
+	full_fence();
+	return !q->barrier; /* without it announced, the peer fences as well */
+}
+
+/* One sleep, ended by a wake, by `deadline_ns`, or after a slice. */
+static void sleep_once(struct ipq *q, uint64_t need, uint64_t now, uint64_t deadline_ns)
+{
+	if (++q->sleep == 0)
+		q->sleep = 1;
+	__atomic_store_n(own_word32(q, IPQ_AT_ASLEEP), q->sleep, __ATOMIC_RELAXED);
+	uint64_t slice = order_before_sleep(q) ? SLEEP_SLICE_NS : SLEEP_SLICE_UNBARRIERED_NS;
+	const uint32_t *bell = peer_word32(q, IPQ_AT_BELL);
+	uint32_t rung = __atomic_load_n(bell, __ATOMIC_ACQUIRE);
+	if (!worth_looking(q, need) && !peer_gone(q)) {
+		q->counters.sleeps++;
+		futex_wait(bell, rung, deadline_ns - now < slice ? deadline_ns : now + slice);
+	}
+	__atomic_store_n(own_word32(q, IPQ_AT_ASLEEP), 0, __ATOMIC_RELAXED);
+}
+
+/* OK when there is something to look at, TIMED_OUT, PEER_CLOSED. */
+static __attribute__((noinline)) result wait_for(struct ipq *q, uint64_t need, uint64_t deadline_ns)
+{
+	if (poll_briefly(q, need, deadline_ns))
+		return OK;
+	if (q->credited != q->consumed)
+		publish_credit(q);
+	for (;;) {
+		bool gone = peer_gone(q);
+		if (worth_looking(q, need))
+			return OK;
+		if (gone)
+			return fail(PEER_CLOSED, "the other end of the queue has closed it");
+		uint64_t now = clock_monotonic_ns();
+		if (now >= deadline_ns)
+			return fail(TIMED_OUT, "the other end of the queue did not move in time");
+		sleep_once(q, need, now, deadline_ns);
+	}
+}
+
+/* ---- sending ---- */
+
+static inline uint64_t slots_of(size_t len)
+{
+	return len <= IPQ_SLOT_INLINE ? 1 : 1 + (len - IPQ_SLOT_INLINE + IPQ_SLOT_MORE - 1) / IPQ_SLOT_MORE;
+}
+
+/* The next up to eight bytes as a word, padded with zero. */
+static inline uint64_t take_word(struct span *rest)
+{
+	uint64_t word = 0;
+	if (LIKELY(rest->len >= sizeof word)) {
+		memcpy(&word, rest->data, sizeof word);
+		rest->data += sizeof word;
+		rest->len -= sizeof word;
+		return word;
+	}
+	for (size_t i = 0; i < rest->len; i++)
+		word |= (uint64_t)rest->data[i] << (8 * i);
+	rest->len = 0;
+	return word;
+}
+
+static __attribute__((noinline)) void write_more(struct ipq *q, uint64_t slots, struct span rest)
+{
+	for (uint64_t i = 1; i < slots; i++) {
+		uint64_t *slot = own_slot(q, q->produced + i);
+		for (int w = 1; w <= MORE_WORDS; w++)
+			put_word(slot + w, take_word(&rest));
+		put_word(slot, q->produced + i + 1);
+	}
+}
+
+/* The first slot is published last, so a message is there whole or not at all. */
+static inline void write_message(struct ipq *q, enum ipq_type type, uint64_t id, struct span payload, uint64_t slots)
+{
+	uint64_t *slot = own_slot(q, q->produced);
+	uint64_t length = payload.len;
+	for (int w = 0; w < INLINE_WORDS; w++)
+		put_word(slot + IPQ_SLOT_AT_PAYLOAD / 8 + w, take_word(&payload));
+	put_word(slot + 1, (uint64_t)type | (uint64_t)IPQ_PROFILE_LOCAL << 16 | length << 32);
+	put_word(slot + 2, id);
+	if (slots > 1)
+		write_more(q, slots, payload);
+	__atomic_store_n(slot, q->produced + 1, __ATOMIC_RELEASE);
+	q->produced += slots;
+}
+
+static __attribute__((noinline)) result wait_for_room(struct ipq *q, uint64_t slots, const uint64_t *deadline_ns)
+{
+	TRY(refresh_credit(q));
+	while (room(q) < slots) {
+		if (!deadline_ns)
+			return QUEUE_FULL;
+		TRY(wait_for(q, slots, *deadline_ns));
+		TRY(refresh_credit(q));
+	}
+	return OK;
+}
+
+static inline result send_message(struct ipq *q, enum ipq_type type, uint64_t id, struct span payload,
+				  const uint64_t *deadline_ns)
+{
+	if (UNLIKELY(q->poison != OK))
+		return refuse_poisoned(q);
+	if (UNLIKELY(payload.len > IPQ_PAYLOAD_MAX))
+		return fail(TOO_LARGE, "a message of %zu bytes does not fit the queue", payload.len);
+	uint64_t slots = slots_of(payload.len);
+	if (UNLIKELY(room(q) < slots))
+		TRY(wait_for_room(q, slots, deadline_ns));
+	write_message(q, type, id, payload, slots);
+	q->counters.sent++;
+	wake_sleeper(q);
+	return OK;
+}
+
+/* ---- receiving ---- */
+
+/* The bytes of a word that lie beyond `left` bytes of payload. */
+static inline uint64_t beyond(uint64_t word, size_t left)
+{
+	if (left >= sizeof word)
+		return 0;
+	return left == 0 ? word : word >> (8 * left);
+}
+
+static inline size_t less(size_t left, size_t by)
+{
+	return left > by ? left - by : 0;
+}
+
+/* Copies the further slots of a message and checks their sequence numbers and padding. */
+static __attribute__((noinline)) result copy_more(struct ipq *q, uint64_t slots, size_t left, uint8_t *out)
+{
+	uint64_t padding = 0;
+	for (uint64_t i = 1; i < slots; i++) {
+		const uint64_t *slot = peer_slot(q, q->consumed + i);
+		if (get_word(slot) != q->consumed + i + 1)
+			return poison(q, QUEUE_CORRUPT, "slot %llu of a message is not there",
+				      (unsigned long long)i);
+		for (int w = 1; w <= MORE_WORDS; w++) {
+			uint64_t word = get_word(slot + w);
+			memcpy(out, &word, sizeof word);
+			out += sizeof word;
+			padding |= beyond(word, left);
+			left = less(left, sizeof word);
+		}
+	}
+	if (padding != 0)
+		return poison(q, QUEUE_CORRUPT, "the bytes after a message are not zero");
+	return OK;
+}
+
+static inline void take_slots(struct ipq *q, uint64_t slots)
+{
+	q->consumed += slots;
+	q->counters.received++;
+	if (UNLIKELY(q->consumed - q->credited >= IPQ_CREDIT_STEP))
+		publish_credit(q);
+}
+
+static void add_pending(struct ipq *q, enum ipq_type request, uint64_t id)
+{
+	size_t at = (q->pending_first + q->pending_count++) % IPQ_PENDING_MAX;
+	q->pending[at] = (struct pending){.id = id, .reply = (enum ipq_type)type_reply[request]};
+	q->last_id = id;
+}
+
+static void drop_pending(struct ipq *q)
+{
+	q->pending_first = (q->pending_first + 1) % IPQ_PENDING_MAX;
+	q->pending_count--;
+}
+
+/* A request must carry an id of this boot that is higher than all before. */
+static result judge_request(struct ipq *q, enum ipq_type type, uint64_t id)
+{
+	if (id >> ID_COUNT_BITS != (q->boot_gen & ID_GEN_MASK))
+		return poison(q, QUEUE_REPLAY, "request %#llx belongs to another start of the secure processor",
+			      (unsigned long long)id);
+	if (id <= q->last_id)
+		return poison(q, QUEUE_REPLAY, "request %#llx comes after %#llx", (unsigned long long)id,
+			      (unsigned long long)q->last_id);
+	add_pending(q, type, id);
+	return OK;
+}
+
+/* A reply must be the one that the oldest request under way is waiting for. */
+static result judge_reply(struct ipq *q, enum ipq_type type, uint64_t id)
+{
+	if (type == IPQ_EVENT) {
+		if (id != 0)
+			return poison(q, QUEUE_REPLAY, "an event carries id %#llx", (unsigned long long)id);
+		return OK;
+	}
+	const struct pending *oldest = &q->pending[q->pending_first];
+	if (q->pending_count == 0 || id != oldest->id)
+		return poison(q, QUEUE_REPLAY, "no request waits for reply %#llx", (unsigned long long)id);
+	if (type != oldest->reply && type != IPQ_ERROR)
+		return poison(q, QUEUE_BAD_TYPE, "%s answers a request that only %s answers", ipq_message_name(type),
+			      ipq_message_name(oldest->reply));
+	drop_pending(q);
+	return OK;
+}
+
+static inline result judge_id(struct ipq *q, enum ipq_type type, uint64_t id)
+{
+	if (LIKELY(q->boot_gen != 0))
+		return q->role == IPQ_HOST ? judge_reply(q, type, id) : judge_request(q, type, id);
+	if (id != 0)
+		return poison(q, QUEUE_REPLAY, "the greeting carries id %#llx", (unsigned long long)id);
+	return OK;
+}
+
+/* One look at the next slot. QUEUE_EMPTY, a violation, or the message. */
+static inline result take_message(struct ipq *q, struct ipq_message *out)
+{
+	const uint64_t *slot = peer_slot(q, q->consumed);
+	uint64_t seq = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+	if (seq != q->consumed + 1) {
+		if (LIKELY(seq == stale_seq(q->consumed)))
+			return QUEUE_EMPTY;
+		return poison(q, QUEUE_CORRUPT, "slot %llu carries sequence number %llu",
+			      (unsigned long long)q->consumed, (unsigned long long)seq);
+	}
+
+	uint64_t head = get_word(slot + 1);
+	uint64_t id = get_word(slot + 2);
+	uint64_t words[INLINE_WORDS];
+	for (int w = 0; w < INLINE_WORDS; w++)
+		words[w] = get_word(slot + IPQ_SLOT_AT_PAYLOAD / 8 + w);
+
+	unsigned type = (unsigned)(head & 0xffff);
+	size_t len = (size_t)(head >> 32);
+	if (UNLIKELY((head >> 16 & 0xffff) != IPQ_PROFILE_LOCAL))
+		return poison(q, QUEUE_CORRUPT, "a slot is of another profile or has reserved bits set");
+	if (UNLIKELY(len > IPQ_PAYLOAD_MAX))
+		return poison(q, QUEUE_CORRUPT, "a message claims %zu bytes", len);
+	if (UNLIKELY(type >= TYPES || !(type_flags[type] & q->accepts)))
+		return poison(q, QUEUE_BAD_TYPE, "message %u (%s) is not allowed here", type, ipq_message_name(type));
+
+	uint64_t slots = slots_of(len);
+	uint64_t padding = 0;
+	for (int w = 0; w < INLINE_WORDS; w++)
+		padding |= beyond(words[w], less(len, (size_t)w * 8));
+	if (UNLIKELY(padding != 0))
+		return poison(q, QUEUE_CORRUPT, "the bytes after a message are not zero");
+	if (UNLIKELY(slots > 1))
+		TRY(copy_more(q, slots, len - IPQ_SLOT_INLINE, out->data + IPQ_SLOT_INLINE));
+	TRY(judge_id(q, (enum ipq_type)type, id));
+
+	memcpy(out->data, words, sizeof words);
+	out->type = (enum ipq_type)type;
+	out->len = (uint32_t)len;
+	out->id = id;
+	take_slots(q, slots);
+	return OK;
+}
+
+static result check_receive(const struct ipq *q)
+{
+	if (UNLIKELY(q->poison != OK))
+		return refuse_poisoned(q);
+	if (UNLIKELY(!q->peer))
+		return fail(ILLEGAL_STATE, "the other end's ring was not attached");
+	if (UNLIKELY(q->role == IPQ_AP && q->pending_count == IPQ_PENDING_MAX))
+		return fail(ILLEGAL_STATE, "%d requests wait for their answer", (int)IPQ_PENDING_MAX);
+	return OK;
+}
+
+result ipq_try_receive(struct ipq *queue, struct ipq_message *out)
+{
+	TRY(check_receive(queue));
+	bool gone = peer_gone(queue);
+	result taken = take_message(queue, out);
+	if (UNLIKELY(taken == QUEUE_EMPTY && gone))
+		return fail(PEER_CLOSED, "the other end of the queue has closed it");
+	return taken;
+}
+
+result ipq_receive(struct ipq *queue, struct ipq_message *out, uint64_t deadline_ns)
+{
+	TRY(check_receive(queue));
+	for (;;) {
+		result taken = take_message(queue, out);
+		if (LIKELY(taken != QUEUE_EMPTY))
+			return taken;
+		TRY(wait_for(queue, 0, deadline_ns));
+	}
+}
+
+/* ---- host ---- */
+
+static inline result request(struct ipq *q, enum ipq_type type, struct span payload, const uint64_t *deadline_ns,
+			     uint64_t *out_id)
+{
+	if (UNLIKELY(q->role != IPQ_HOST || q->boot_gen == 0))
+		return fail(ILLEGAL_STATE, "requests are sent by a host that has greeted");
+	if (UNLIKELY((unsigned)type >= TYPES || !(type_flags[type] & AP_OPEN)))
+		return fail(ILLEGAL_STATE, "message %u (%s) is no request", (unsigned)type, ipq_message_name(type));
+	if (UNLIKELY(q->pending_count == IPQ_PENDING_MAX))
+		return fail(QUEUE_FULL, "%d requests are under way", (int)IPQ_PENDING_MAX);
+	if (UNLIKELY((q->last_id & ID_COUNT_MASK) == ID_COUNT_MASK))
+		return fail(QUEUE_FULL, "the request ids of this start of the secure processor are used up");
+	uint64_t id = q->last_id + 1;
+	TRY(send_message(q, type, id, payload, deadline_ns));
+	add_pending(q, type, id);
+	*out_id = id;
+	return OK;
+}
+
+result ipq_request(struct ipq *queue, enum ipq_type type, struct span payload, uint64_t deadline_ns, uint64_t *out_id)
+{
+	return request(queue, type, payload, &deadline_ns, out_id);
+}
+
+result ipq_try_request(struct ipq *queue, enum ipq_type type, struct span payload, uint64_t *out_id)
+{
+	return request(queue, type, payload, NULL, out_id);
+}
+
+/* Printable ASCII of a text that the other end wrote. */
+static void clean_text(struct span text, char out[static IPQ_ERROR_TEXT_MAX + 1])
+{
+	size_t len = text.len < IPQ_ERROR_TEXT_MAX ? text.len : IPQ_ERROR_TEXT_MAX;
+	for (size_t i = 0; i < len; i++)
+		out[i] = text.data[i] >= 0x20 && text.data[i] < 0x7f ? (char)text.data[i] : '?';
+	out[len] = 0;
+}
+
+result ipq_error_of(const struct ipq_message *message)
+{
+	struct reader r = reader_of(ipq_payload(message));
+	uint32_t number;
+	if (message->type != IPQ_ERROR || message->len > 4 + IPQ_ERROR_TEXT_MAX || reader_u32(&r, &number) != OK)
+		return fail(QUEUE_CORRUPT, "an ERROR without a reason");
+	char text[IPQ_ERROR_TEXT_MAX + 1];
+	clean_text(span_of(r.at, reader_left(&r)), text);
+	const struct reason_row *row = reason_row((enum reason)number);
+	if (number == OK || (uint32_t)row->reason != number)
+		return fail(QUEUE_CORRUPT, "an ERROR with the unknown reason %u", number);
+	return fail(row->reason, "secure processor: %s", text);
+}
+
+static result end_call(struct ipq *q, const struct ipq_message *reply)
+{
+	if (reply->type != IPQ_ERROR)
+		return OK;
+	result reason = ipq_error_of(reply);
+	if (reason == QUEUE_CORRUPT)
+		poison_queue(q, QUEUE_CORRUPT);
+	return reason;
+}
+
+result ipq_call(struct ipq *queue, enum ipq_type type, struct span payload, uint64_t deadline_ns,
+		ipq_event_handler *on_event, void *context, struct ipq_message *out)
+{
+	uint64_t id;
+	TRY(ipq_request(queue, type, payload, deadline_ns, &id));
+	for (;;) {
+		TRY(ipq_receive(queue, out, deadline_ns));
+		if (out->type == IPQ_EVENT) {
+			if (on_event)
+				on_event(context, ipq_payload(out));
+		} else if (out->id == id) {
+			return end_call(queue, out);
+		}
+	}
+}
+
+/* ---- secure processor ---- */
+
+static inline result reply(struct ipq *q, uint64_t id, bool is_error, struct span payload, uint64_t deadline_ns)
+{
+	const struct pending *oldest = &q->pending[q->pending_first];
+	if (UNLIKELY(q->role != IPQ_AP || q->pending_count == 0 || oldest->id != id))
+		return fail(ILLEGAL_STATE, "no request waits for an answer with this id");
+	TRY(send_message(q, is_error ? IPQ_ERROR : oldest->reply, id, payload, &deadline_ns));
+	drop_pending(q);
+	return OK;
+}
+
+result ipq_reply(struct ipq *queue, uint64_t id, struct span payload, uint64_t deadline_ns)
+{
+	return reply(queue, id, false, payload, deadline_ns);
+}
+
+result ipq_reply_error(struct ipq *queue, uint64_t id, enum reason reason, const char *text, uint64_t deadline_ns)
+{
+	uint8_t body[4 + IPQ_ERROR_TEXT_MAX];
+	struct writer w = writer_fixed(body, sizeof body);
+	writer_u32(&w, (uint32_t)reason);
+	size_t len = text ? strnlen(text, IPQ_ERROR_TEXT_MAX) : 0;
+	writer_put(&w, text, len);
+	struct span payload;
+	TRY(writer_finish(&w, &payload));
+	return reply(queue, id, true, payload, deadline_ns);
+}
+
+static inline result event(struct ipq *q, struct span payload, const uint64_t *deadline_ns)
+{
+	if (UNLIKELY(q->role != IPQ_AP || q->boot_gen == 0))
+		return fail(ILLEGAL_STATE, "events are sent by a secure processor that was greeted");
+	return send_message(q, IPQ_EVENT, 0, payload, deadline_ns);
+}
+
+result ipq_event(struct ipq *queue, struct span payload, uint64_t deadline_ns)
+{
+	return event(queue, payload, &deadline_ns);
+}
+
+result ipq_try_event(struct ipq *queue, struct span payload)
+{
+	return event(queue, payload, NULL);
+}
+
+/* ---- greeting ---- */
+
+static void open_queue(struct ipq *q, uint64_t boot_gen)
+{
+	q->boot_gen = boot_gen;
+	q->accepts = q->role == IPQ_HOST ? HOST_OPEN : AP_OPEN;
+	q->last_id = (boot_gen & ID_GEN_MASK) << ID_COUNT_BITS;
+}
+
+static result check_greeting(const struct ipq *q, enum ipq_role role)
+{
+	if (q->role != role || q->boot_gen != 0 || !q->peer)
+		return fail(ILLEGAL_STATE, "the greeting comes once, after attaching, from its own end");
+	return OK;
+}
+
+/* HELLO has no reader of its own kind of failure: whatever is wrong with it, the ends do not match. */
+static result read_greeting_head(struct reader *r)
+{
+	uint8_t version, profile;
+	uint16_t zero;
+	TRY(reader_u8(r, &version));
+	TRY(reader_u8(r, &profile));
+	TRY(reader_u16(r, &zero));
+	return version == IPQ_VERSION && profile == IPQ_PROFILE_LOCAL && zero == 0 ? OK : QUEUE_HELLO;
+}
+
+static void write_greeting_head(struct writer *w)
+{
+	writer_u8(w, IPQ_VERSION);
+	writer_u8(w, IPQ_PROFILE_LOCAL);
+	writer_u16(w, 0);
+}
+
+static result read_hello_reply(struct span body, struct span nonce, uint64_t *out_boot_gen)
+{
+	struct reader r = reader_of(body);
+	uint64_t boot_gen;
+	struct span echo;
+	TRY(read_greeting_head(&r));
+	TRY(reader_u64(&r, &boot_gen));
+	TRY(reader_take(&r, NONCE_SIZE, &echo));
+	TRY(reader_finish(&r));
+	if (boot_gen == 0 || !span_equal(echo, nonce))
+		return QUEUE_HELLO;
+	*out_boot_gen = boot_gen;
+	return OK;
+}
+
+static result read_hello(struct span body, uint8_t out_nonce[static NONCE_SIZE])
+{
+	struct reader r = reader_of(body);
+	TRY(read_greeting_head(&r));
+	TRY(reader_copy(&r, out_nonce, NONCE_SIZE));
+	return reader_finish(&r);
+}
+
+static void free_message(struct ipq_message **message)
+{
+	free(*message);
+}
+
+static result new_message(struct ipq_message **out)
+{
+	*out = (struct ipq_message *)malloc(sizeof **out);
+	return *out ? OK : fail(NO_MEMORY, "a message buffer");
+}
+
+result ipq_greet(struct ipq *queue, uint64_t deadline_ns, uint64_t *out_boot_gen)
+{
+	TRY(check_greeting(queue, IPQ_HOST));
+	CLEANUP(free_message) struct ipq_message *message = NULL;
+	TRY(new_message(&message));
+	uint8_t nonce[NONCE_SIZE];
+	if (getrandom(nonce, sizeof nonce, 0) != sizeof nonce)
+		return fail_errno("a nonce for the greeting");
+
+	uint8_t body[4 + NONCE_SIZE];
+	struct writer w = writer_fixed(body, sizeof body);
+	write_greeting_head(&w);
+	writer_put(&w, nonce, sizeof nonce);
+	struct span hello;
+	TRY(writer_finish(&w, &hello));
+	TRY(send_message(queue, IPQ_HELLO, 0, hello, &deadline_ns));
+	TRY(ipq_receive(queue, message, deadline_ns));
+
+	uint64_t boot_gen;
+	if (read_hello_reply(ipq_payload(message), SPAN_ARRAY(nonce), &boot_gen) != OK)
+		return poison(queue, QUEUE_HELLO, "the secure processor's greeting is not the one expected");
+	open_queue(queue, boot_gen);
+	*out_boot_gen = boot_gen;
+	return OK;
+}
+
+result ipq_greet_reply(struct ipq *queue, uint64_t boot_gen, uint64_t deadline_ns)
+{
+	TRY(check_greeting(queue, IPQ_AP));
+	if (boot_gen == 0)
+		return fail(ILLEGAL_STATE, "starts of the secure processor are counted from 1");
+	CLEANUP(free_message) struct ipq_message *message = NULL;
+	TRY(new_message(&message));
+	TRY(ipq_receive(queue, message, deadline_ns));
+	uint8_t nonce[NONCE_SIZE];
+	if (read_hello(ipq_payload(message), nonce) != OK)
+		return poison(queue, QUEUE_HELLO, "the host's greeting is not the one expected");
+
+	uint8_t body[4 + 8 + NONCE_SIZE];
+	struct writer w = writer_fixed(body, sizeof body);
+	write_greeting_head(&w);
+	writer_u64(&w, boot_gen);
+	writer_put(&w, nonce, sizeof nonce);
+	struct span hello;
+	TRY(writer_finish(&w, &hello));
+	open_queue(queue, boot_gen);
+	return send_message(queue, IPQ_HELLO_REPLY, 0, hello, &deadline_ns);
+}
+
+/* ---- life ---- */
+
+static bool one_cpu(void)
+{
+	cpu_set_t set;
+	return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1;
+}
+
+/* Registers this process, so that the other end's barrier reaches it, and tells whether it can run one itself. */
+static bool register_barrier(void)
+{
+	long commands = membarrier(MEMBARRIER_CMD_QUERY);
+	return commands >= 0 && (commands & MEMBARRIER_CMD_GLOBAL_EXPEDITED) &&
+	       membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0;
+}
+
+result ipq_create(enum ipq_role role, struct ipq **out_queue)
+{
+	CLEANUP(ipq_free) struct ipq *q = (struct ipq *)aligned_alloc(IPQ_SLOT_SIZE, (sizeof *q + 63) / 64 * 64);
+	if (!q)
+		return fail(NO_MEMORY, "a queue");
+	*q = (struct ipq){.role = role, .fd = -1, .spin_ns = one_cpu() ? 0 : IPQ_SPIN_NS};
+	q->accepts = role == IPQ_HOST ? HOST_HELLO : AP_HELLO;
+	q->barrier = register_barrier();
+	TRY(ipq_ring_create(role, q->barrier, &q->fd, &q->own));
+	*out_queue = q;
+	q = NULL; /* transferred */
+	return OK;
+}
+
+int ipq_fd(const struct ipq *queue)
+{
+	return queue->fd;
+}
+
+void ipq_drop_fd(struct ipq *queue)
+{
+	if (queue->fd >= 0)
+		close(queue->fd);
+	queue->fd = -1;
+}
+
+result ipq_attach(struct ipq *queue, int peer_fd)
+{
+	if (queue->peer)
+		return fail(ILLEGAL_STATE, "the other end's ring is attached already");
+	bool peer_barrier;
+	TRY(ipq_ring_attach(peer_fd, queue->role == IPQ_HOST ? IPQ_AP : IPQ_HOST, &queue->peer, &peer_barrier));
+	queue->fences = !(peer_barrier && queue->barrier);
+	return OK;
+}
+
+void ipq_set_spin(struct ipq *queue, uint64_t spin_ns)
+{
+	queue->spin_ns = spin_ns;
+}
+
+void ipq_interrupt(struct ipq *queue)
+{
+	__atomic_store_n(&queue->interrupted, true, __ATOMIC_RELEASE);
+	if (queue->peer)
+		futex_wake(peer_word32(queue, IPQ_AT_BELL));
+}
+
+struct ipq_counters ipq_counters(const struct ipq *queue)
+{
+	return queue->counters;
+}
+
+void ipq_free(struct ipq **queue)
+{
+	struct ipq *q = queue ? *queue : NULL;
+	if (!q)
+		return;
+	if (q->own && q->poison == OK)
+		set_state(q, STATE_CLOSED);
+	ipq_ring_unmap(q->own);
+	ipq_ring_unmap(q->peer);
+	ipq_drop_fd(q);
+	free(q);
+	*queue = NULL;
+}

@@ -1,0 +1,12 @@
+/* The groups of tests of src/root; main.c runs them in this order. Each returns its number of failures. */
+#ifndef TROTH_TESTS_ROOT_GROUPS_H
+#define TROTH_TESTS_ROOT_GROUPS_H
+
+#define TEST_GROUPS(GROUP)                                                                                             \
+	GROUP(test_ipq)
+
+#define DECLARE_GROUP(name) int name(void);
+TEST_GROUPS(DECLARE_GROUP)
+#undef DECLARE_GROUP
+
+#endif

@@ -1,0 +1,196 @@
+#include "ipq_raw.h"
+
+#include "base/clock.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+uint64_t in_ms(unsigned ms)
+{
+	return clock_monotonic_ns() + ms * UINT64_C(1000000);
+}
+
+uint64_t soon(void)
+{
+	return in_ms(20000);
+}
+
+void raw_set64(uint8_t *at, uint64_t value)
+{
+	__atomic_store_n((uint64_t *)(void *)at, value, __ATOMIC_RELEASE);
+}
+
+void raw_set32(uint8_t *at, uint32_t value)
+{
+	__atomic_store_n((uint32_t *)(void *)at, value, __ATOMIC_RELEASE);
+}
+
+uint64_t raw_get64(const uint8_t *at)
+{
+	return __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_ACQUIRE);
+}
+
+uint8_t *raw_slot(const struct raw *raw, uint64_t position)
+{
+	return raw->ring + 4096 + position % 2048 * 64;
+}
+
+void raw_open(struct raw *raw, enum ipq_role role)
+{
+	*raw = (struct raw){.role = role};
+	raw->fd = memfd_create("raw", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	assert_true(raw->fd >= 0);
+	assert_int_equal(ftruncate(raw->fd, IPQ_RING_SIZE), 0);
+	raw->ring = mmap(NULL, IPQ_RING_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, raw->fd, 0);
+	assert_ptr_not_equal(raw->ring, MAP_FAILED);
+	memcpy(raw->ring, "troth-q1\1\0", 10);
+	raw->ring[10] = (uint8_t)role;
+	raw->ring[11] = 0;
+	memcpy(raw->ring + 12, "\0\x08\0\0", 4);
+	assert_int_equal(fcntl(raw->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL),
+			 0);
+}
+
+void raw_close(struct raw *raw)
+{
+	munmap(raw->ring, IPQ_RING_SIZE);
+	if (raw->victim)
+		munmap((void *)(uintptr_t)raw->victim, IPQ_RING_SIZE);
+	close(raw->fd);
+}
+
+uint64_t raw_slots(size_t len)
+{
+	return len <= 40 ? 1 : 1 + (len - 40 + 55) / 56;
+}
+
+/* Bytes are put with atomic stores, because the victim may look at the same time. */
+static void put_bytes(uint8_t *at, struct span from, size_t room)
+{
+	for (size_t i = 0; i < room; i++)
+		__atomic_store_n(at + i, i < from.len ? from.data[i] : 0, __ATOMIC_RELAXED);
+}
+
+static struct span cut(struct span *rest, size_t n)
+{
+	struct span head = {rest->data, rest->len < n ? rest->len : n};
+	rest->data = head.len ? rest->data + head.len : rest->data;
+	rest->len -= head.len;
+	return head;
+}
+
+void raw_write(struct raw *raw, unsigned type, uint64_t id, struct span payload, uint64_t slots)
+{
+	uint8_t *slot = raw_slot(raw, raw->produced);
+	raw_set64(slot + 8, (uint64_t)type | (uint64_t)payload.len << 32);
+	raw_set64(slot + 16, id);
+	put_bytes(slot + 24, cut(&payload, 40), 40);
+	for (uint64_t i = 1; i < slots; i++) {
+		slot = raw_slot(raw, raw->produced + i);
+		put_bytes(slot + 8, cut(&payload, 56), 56);
+		raw_set64(slot, raw->produced + i + 1);
+	}
+}
+
+void raw_publish(struct raw *raw, uint64_t slots)
+{
+	raw_set64(raw_slot(raw, raw->produced), raw->produced + 1);
+	raw->produced += slots;
+}
+
+void raw_send(struct raw *raw, unsigned type, uint64_t id, struct span payload)
+{
+	uint64_t slots = raw_slots(payload.len);
+	raw_write(raw, type, id, payload, slots);
+	raw_publish(raw, slots);
+}
+
+static void *greet_as_host(void *queue)
+{
+	uint64_t boot_gen;
+	return (void *)(intptr_t)ipq_greet(queue, soon(), &boot_gen);
+}
+
+struct greeting {
+	struct ipq *queue;
+	uint64_t boot_gen;
+};
+
+static void *greet_as_ap(void *context)
+{
+	struct greeting *greeting = context;
+	return (void *)(intptr_t)ipq_greet_reply(greeting->queue, greeting->boot_gen, soon());
+}
+
+static void wait_slot(const struct raw *raw)
+{
+	uint64_t end = soon();
+	while (raw_get64(raw->victim + 4096) != 1)
+		assert_true(clock_monotonic_ns() < end);
+}
+
+static void put_be64(uint8_t *at, uint64_t value)
+{
+	for (int i = 0; i < 8; i++)
+		at[i] = (uint8_t)(value >> (56 - 8 * i));
+}
+
+struct ipq *raw_victim(struct raw *raw, enum ipq_role role, uint64_t boot_gen)
+{
+	struct ipq *queue = NULL;
+	raw_open(raw, role == IPQ_HOST ? IPQ_AP : IPQ_HOST);
+	assert_int_equal(ipq_create(role, &queue), OK);
+	assert_int_equal(ipq_attach(queue, raw->fd), OK);
+	raw->victim = mmap(NULL, IPQ_RING_SIZE, PROT_READ, MAP_SHARED, ipq_fd(queue), 0);
+	assert_ptr_not_equal(raw->victim, MAP_FAILED);
+
+	pthread_t thread;
+	struct greeting greeting = {queue, boot_gen};
+	uint8_t body[44] = {1, 0, 0, 0};
+	if (role == IPQ_HOST) {
+		assert_int_equal(pthread_create(&thread, NULL, greet_as_host, queue), 0);
+		wait_slot(raw);
+		put_be64(body + 4, boot_gen);
+		for (size_t i = 0; i < 32; i += 4) {
+			uint32_t word = __atomic_load_n(
+				(const uint32_t *)(const void *)(raw->victim + 4096 + 24 + 4 + i), __ATOMIC_RELAXED);
+			memcpy(body + 12 + i, &word, 4);
+		}
+		raw_send(raw, IPQ_HELLO_REPLY, 0, span_of(body, 44));
+	} else {
+		assert_int_equal(pthread_create(&thread, NULL, greet_as_ap, &greeting), 0);
+		raw_send(raw, IPQ_HELLO, 0, span_of(body, 36));
+	}
+	/* The raw peer runs no barrier and rings no bell here: what it sends is found by polling or by the next slice. */
+	void *outcome;
+	assert_int_equal(pthread_join(thread, &outcome), 0);
+	assert_int_equal((intptr_t)outcome, OK);
+	raw->consumed = role == IPQ_HOST ? 1 : 1;
+	return queue;
+}
+
+void pair_open(struct ipq **out_host, struct ipq **out_ap, uint64_t boot_gen)
+{
+	struct ipq *host = NULL, *ap = NULL;
+	assert_int_equal(ipq_create(IPQ_HOST, &host), OK);
+	assert_int_equal(ipq_create(IPQ_AP, &ap), OK);
+	assert_int_equal(ipq_attach(host, ipq_fd(ap)), OK);
+	assert_int_equal(ipq_attach(ap, ipq_fd(host)), OK);
+	pthread_t thread;
+	struct greeting greeting = {ap, boot_gen};
+	assert_int_equal(pthread_create(&thread, NULL, greet_as_ap, &greeting), 0);
+	uint64_t told = 0;
+	assert_int_equal(ipq_greet(host, soon(), &told), OK);
+	assert_true(told == boot_gen);
+	void *outcome;
+	assert_int_equal(pthread_join(thread, &outcome), 0);
+	assert_int_equal((intptr_t)outcome, OK);
+	*out_host = host;
+	*out_ap = ap;
+}

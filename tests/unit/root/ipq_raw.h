@@ -1,0 +1,42 @@
+/*
+ * The other end of a queue made from its description alone: a ring that the test writes byte by byte, so that
+ * it can play a peer that keeps no rule. Also the helpers that join two proper ends.
+ */
+#ifndef TROTH_TESTS_ROOT_IPQ_RAW_H
+#define TROTH_TESTS_ROOT_IPQ_RAW_H
+
+#include "root/ipq.h"
+
+struct raw {
+	int fd;
+	uint8_t *ring;	       /* own, writable */
+	const uint8_t *victim; /* the ring of the end under test */
+	uint64_t produced, consumed;
+	enum ipq_role role;
+};
+
+/* A sealed ring with a proper head. Every failure of these helpers fails the test. */
+void raw_open(struct raw *raw, enum ipq_role role);
+void raw_close(struct raw *raw);
+
+/* Writes a message as the description says and publishes it. */
+void raw_send(struct raw *raw, unsigned type, uint64_t id, struct span payload);
+void raw_write(struct raw *raw, unsigned type, uint64_t id, struct span payload, uint64_t slots);
+void raw_publish(struct raw *raw, uint64_t slots);
+uint64_t raw_slots(size_t len);
+
+uint8_t *raw_slot(const struct raw *raw, uint64_t position);
+void raw_set64(uint8_t *at, uint64_t value);
+void raw_set32(uint8_t *at, uint32_t value);
+uint64_t raw_get64(const uint8_t *at);
+
+/* An end under test with role `role`, joined to a fresh raw peer and greeted with `boot_gen`. */
+struct ipq *raw_victim(struct raw *raw, enum ipq_role role, uint64_t boot_gen);
+
+/* Joins two proper ends and lets them greet. */
+void pair_open(struct ipq **out_host, struct ipq **out_ap, uint64_t boot_gen);
+
+uint64_t soon(void);  /* a deadline that only a hang reaches */
+uint64_t in_ms(unsigned ms);
+
+#endif
