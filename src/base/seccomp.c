@@ -1,0 +1,265 @@
+#include "base/seccomp.h"
+
+#include "base/writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SECCOMP_FILTER_FLAG_TSYNC
+#define SECCOMP_FILTER_FLAG_TSYNC 1
+#endif
+
+enum {
+	P = 1 << SECCOMP_PROGRAM,
+	R = 1 << SECCOMP_REAPER,
+	I = 1 << SECCOMP_IRE,
+	A = 1 << SECCOMP_AP,
+	J = 1 << 8,  /* permission jit */
+	V = 1 << 9,  /* permission sysvipc */
+	X = 1 << 10, /* instrumented build */
+};
+
+struct condition {
+	unsigned argument;
+	uint64_t mask, value; /* a mask of 0 holds always */
+};
+
+struct rule {
+	unsigned profiles;
+	int error; /* 0: allow */
+	const char *error_name;
+	const char *call;
+	struct condition conditions[2];
+};
+
+#define BITS(argument, mask, value) {argument, mask, value}
+#define AND ,
+#define CALL(profiles, call, why) {profiles, 0, "", #call, {{0}}},
+#define WHEN(profiles, call, conditions, why) {profiles, 0, "", #call, {conditions}},
+#define DENY(profiles, error, call, why) {profiles, error, #error, #call, {{0}}},
+#define DENY_WHEN(profiles, error, call, conditions, why) {profiles, error, #error, #call, {conditions}},
+static const struct rule rules[] = {
+#include "base/seccomp.def"
+};
+
+static const char *const profile_names[SECCOMP_PROFILES] = {"program", "reaper", "troth-ire", "troth-ap"};
+static const struct {
+	const char *name;
+	enum seccomp_permission bit;
+	unsigned list;
+} permission_names[] = {{"jit", SECCOMP_JIT, J}, {"sysvipc", SECCOMP_SYSVIPC, V}};
+
+const char *seccomp_profile_name(enum seccomp_profile profile)
+{
+	return (unsigned)profile < SECCOMP_PROFILES ? profile_names[profile] : "unknown";
+}
+
+bool seccomp_instrumented(void)
+{
+#ifdef TROTH_INSTRUMENTED
+	return true;
+#else
+	return false;
+#endif
+}
+
+result seccomp_permission_find(const char *name, unsigned *out)
+{
+	for (size_t i = 0; i < COUNT_OF(permission_names); i++) {
+		if (strcmp(permission_names[i].name, name) == 0) {
+			*out = (unsigned)permission_names[i].bit;
+			return OK;
+		}
+	}
+	return fail(UNKNOWN_PERMISSION, "permission \"%s\"", name);
+}
+
+/* The lists that make up a filter: the profile's own, what the permissions add, instrumentation. */
+static unsigned lists_of(enum seccomp_profile profile, unsigned permissions)
+{
+	unsigned lists = 1u << profile;
+	for (size_t i = 0; i < COUNT_OF(permission_names); i++)
+		if (profile == SECCOMP_PROGRAM && (permissions & (unsigned)permission_names[i].bit))
+			lists |= permission_names[i].list;
+	if (seccomp_instrumented() && profile != SECCOMP_PROGRAM)
+		lists |= X; /* the program is not ours and never instrumented */
+	return lists;
+}
+
+static bool same_conditions(const struct rule *a, const struct rule *b)
+{
+	return memcmp(a->conditions, b->conditions, sizeof(a->conditions)) == 0;
+}
+
+static bool unconditional(const struct rule *rule)
+{
+	return rule->conditions[0].mask == 0;
+}
+
+/*
+ * A rule of a permission or of the instrumentation list replaces the profile's own rules for the same case: an
+ * unconditional one all of the call, a conditional one those that it includes.
+ */
+static bool is_replaced(const struct rule *rule, unsigned lists)
+{
+	unsigned added = lists & (J | V | X);
+	if (rule->profiles & added)
+		return false;
+	for (size_t i = 0; i < COUNT_OF(rules); i++) {
+		const struct rule *other = &rules[i];
+		if (!(other->profiles & added) || strcmp(other->call, rule->call) != 0)
+			continue;
+		const struct condition *wide = &other->conditions[0], *narrow = &rule->conditions[0];
+		if (unconditional(other))
+			return true;
+		if (wide->argument == narrow->argument && (wide->mask & narrow->mask) == wide->mask &&
+			(narrow->value & wide->mask) == wide->value)
+			return true;
+	}
+	return false;
+}
+
+/* The same call may stand in several of the lists; one rule is enough. */
+static bool is_repeated(size_t index, unsigned lists)
+{
+	for (size_t i = 0; i < index; i++)
+		if ((rules[i].profiles & lists) && rules[i].error == rules[index].error &&
+			strcmp(rules[i].call, rules[index].call) == 0 && same_conditions(&rules[i], &rules[index]) &&
+			!is_replaced(&rules[i], lists))
+			return true;
+	return false;
+}
+
+static bool is_in(size_t index, unsigned lists)
+{
+	return (rules[index].profiles & lists) && !is_replaced(&rules[index], lists) && !is_repeated(index, lists);
+}
+
+static result add_rule(scmp_filter_ctx ctx, const struct rule *rule)
+{
+	int number = seccomp_syscall_resolve_name(rule->call);
+	if (number < 0)
+		return OK; /* this architecture has no such call; whatever has its number is not in the list */
+	struct scmp_arg_cmp compare[2];
+	unsigned count = 0;
+	for (; count < 2 && rule->conditions[count].mask; count++)
+		compare[count] = SCMP_CMP64(rule->conditions[count].argument, SCMP_CMP_MASKED_EQ, rule->conditions[count].mask,
+			rule->conditions[count].value);
+	uint32_t action = rule->error ? SCMP_ACT_ERRNO((uint16_t)rule->error) : SCMP_ACT_ALLOW;
+	int error = seccomp_rule_add_array(ctx, action, number, count, compare);
+	if (error < 0) {
+		errno = -error;
+		return fail_errno("filter rule for %s", rule->call);
+	}
+	return OK;
+}
+
+static void context_free(scmp_filter_ctx *ctx)
+{
+	if (*ctx)
+		seccomp_release(*ctx);
+}
+
+/* libseccomp 2.5 writes a program only to a descriptor: a memfd, which is gone afterwards. */
+static result export_code(scmp_filter_ctx ctx, struct seccomp_filter *out)
+{
+	int memory = memfd_create("filter", MFD_CLOEXEC);
+	if (memory < 0)
+		return fail_errno("memfd for a call filter");
+	int error = seccomp_export_bpf(ctx, memory);
+	off_t size = lseek(memory, 0, SEEK_END);
+	struct sock_filter *code = NULL;
+	bool good = error == 0 && size > 0 && (size_t)size % sizeof(*code) == 0 && (size_t)size / sizeof(*code) <= BPF_MAXINSNS;
+	if (good)
+		code = malloc((size_t)size);
+	if (code && pread(memory, code, (size_t)size, 0) != size) {
+		free(code);
+		code = NULL;
+	}
+	close(memory);
+	if (!good)
+		return fail(INTERNAL, "libseccomp made no usable filter (%d, %lld bytes)", error, (long long)size);
+	if (!code)
+		return fail(NO_MEMORY, "call filter");
+	*out = (struct seccomp_filter){code, (unsigned short)((size_t)size / sizeof(*code))};
+	return OK;
+}
+
+result seccomp_filter_new(enum seccomp_profile profile, unsigned permissions, struct seccomp_filter *out)
+{
+	if ((unsigned)profile >= SECCOMP_PROFILES)
+		return fail(BAD_VALUE, "call filter profile %d", (int)profile);
+	CLEANUP(context_free) scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
+	if (!ctx)
+		return fail(NO_MEMORY, "call filter");
+	if (seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) != 0)
+		return fail(NOT_SUPPORTED, "libseccomp cannot kill processes that use another ABI");
+	(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree; only speed depends on it */
+	unsigned lists = lists_of(profile, permissions);
+	for (size_t i = 0; i < COUNT_OF(rules); i++)
+		if (is_in(i, lists))
+			TRY(add_rule(ctx, &rules[i]));
+	return export_code(ctx, out);
+}
+
+void seccomp_filter_free(struct seccomp_filter *filter)
+{
+	if (!filter)
+		return;
+	free(filter->code);
+	*filter = SECCOMP_FILTER_NONE;
+}
+
+int seccomp_install_raw(const struct seccomp_filter *filter)
+{
+	struct sock_fprog program = {.len = filter->len, .filter = filter->code};
+	long outcome = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+	if (outcome == 0)
+		return 0;
+	return outcome > 0 ? EBUSY : errno; /* > 0: a thread that has another filter */
+}
+
+result seccomp_install(const struct seccomp_filter *filter)
+{
+	int error = seccomp_install_raw(filter);
+	if (error == 0)
+		return OK;
+	errno = error == EINVAL ? ENOSYS : error; /* EINVAL: a kernel without filters or without TSYNC */
+	return fail_errno("installing a call filter");
+}
+
+void seccomp_list_text(enum seccomp_profile profile, struct writer *out)
+{
+	if ((unsigned)profile >= SECCOMP_PROFILES) {
+		writer_fail(out, BAD_VALUE);
+		return;
+	}
+	unsigned lists = lists_of(profile, SECCOMP_JIT | SECCOMP_SYSVIPC) & ~(unsigned)(J | V);
+	char line[160];
+	snprintf(line, sizeof(line), "troth calls 1 %s%s\n", profile_names[profile], seccomp_instrumented() ? " instrumented" : "");
+	writer_str(out, line);
+	for (size_t i = 0; i < COUNT_OF(rules); i++) {
+		/* What permissions add belongs to the program's list, each under its letter. */
+		unsigned letter = profile == SECCOMP_PROGRAM ? rules[i].profiles & (J | V) : 0;
+		if (!letter && !is_in(i, lists))
+			continue;
+		snprintf(line, sizeof(line), "%s%s %s", letter & J ? "jit " : letter & V ? "sysvipc " : "",
+			rules[i].error ? rules[i].error_name : "allow", rules[i].call);
+		writer_str(out, line);
+		for (size_t c = 0; c < 2 && rules[i].conditions[c].mask; c++) {
+			snprintf(line, sizeof(line), " %u&%" PRIx64 "=%" PRIx64, rules[i].conditions[c].argument,
+				rules[i].conditions[c].mask, rules[i].conditions[c].value);
+			writer_str(out, line);
+		}
+		writer_str(out, "\n");
+	}
+}
