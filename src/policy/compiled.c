@@ -225,7 +225,7 @@ static result read_number_field(struct reader *r, int64_t key, struct compiled_p
 		policy->max_dac_depth = (uint32_t)number;
 		return OK;
 	case KEY_REQUIRED_LEVEL:
-		TRY(read_ranged(r, 1, 3, &number)); /* Level-0 is accepted by name only */
+		TRY(read_ranged(r, 1, POLICY_LEVEL_MAX, &number)); /* Level-0 is accepted by name only */
 		policy->required_level = (unsigned)number;
 		return OK;
 	case KEY_MIN_CONFINEMENT:
@@ -237,10 +237,10 @@ static result read_number_field(struct reader *r, int64_t key, struct compiled_p
 		return read_ranged(r, 1, UINT32_MAX, &policy->max_age_s);
 	case KEY_NOT_BEFORE:
 		policy->has_not_before = true;
-		return read_ranged(r, 1, INT64_MAX, &policy->not_before);
+		return read_ranged(r, 1, POLICY_TIME_MAX, &policy->not_before);
 	default:
 		policy->has_not_after = true;
-		return read_ranged(r, 1, INT64_MAX, &policy->not_after);
+		return read_ranged(r, 1, POLICY_TIME_MAX, &policy->not_after);
 	}
 }
 

@@ -2,7 +2,7 @@
  * Inside of a policy table: flat arrays and two hash indexes over a private copy of the compiled bytes. Names
  * and digests are not copied out; entries hold where they stand. Built once by table.c, then only read.
  *
- * Used by table.c and decision.c alone.
+ * Used by table.c, decision.c and lint.c alone.
  */
 #ifndef TROTH_POLICY_RULES_H
 #define TROTH_POLICY_RULES_H

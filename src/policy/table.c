@@ -75,6 +75,12 @@ static result check_set(struct span set, struct counts *out)
 	return OK;
 }
 
+result policy_set_check(struct span compiled_set)
+{
+	struct counts counts;
+	return check_set(compiled_set, &counts);
+}
+
 /* ---- Second pass: fill ---------------------------------------------------------------------------------- */
 
 static uint32_t offset_of(const struct policy_table *table, const uint8_t *at)

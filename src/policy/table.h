@@ -24,12 +24,16 @@ enum {
 	POLICY_MAX_POLICIES = 100 * 1000, /* in one set */
 	POLICY_MAX_RULES = 500 * 1000,	  /* communicators and denials of a whole set, and its set elements */
 	POLICY_MAX_DEPTH = 65535,	  /* of max_dac_depth */
+	POLICY_LEVEL_MAX = 3,
 };
+#define POLICY_TIME_MAX UINT64_C(253402300799999) /* ms: the end of the year 9999 */
 
 struct policy_table;
 
 /* Loads a compiled set. Every decoding reason; EMPTY_SET, BAD_NAME, POLICY_CONFLICT, UNKNOWN_VERSION, NO_MEMORY. */
 NODISCARD result policy_table_load(struct span compiled_set, struct policy_table **out);
+/* The same checks without building a table. */
+NODISCARD result policy_set_check(struct span compiled_set);
 void policy_table_free(struct policy_table *table); /* accepts NULL */
 void policy_table_cleanup(struct policy_table **table);
 
