@@ -7,4 +7,7 @@
 /* Start with 0 and feed the result back to go on: crc32c(crc32c(0, a), b) is the sum of a ‖ b. */
 uint32_t crc32c(uint32_t crc, struct span data);
 
+/* The same without the processor's instruction: what crc32c uses where there is none. */
+uint32_t crc32c_portable(uint32_t crc, struct span data);
+
 #endif

@@ -40,7 +40,10 @@ NODISCARD result slots_open(int fd, size_t slot_size, struct slots *out);
 /* A copy of the newest payload; empty when nothing was ever written. */
 NODISCARD result slots_read(const struct slots *slots, struct bytes *out);
 
-/* Durable when it returns OK. TOO_LARGE. After another failure the old payload still counts here and on disk. */
+/*
+ * Durable when it returns OK. TOO_LARGE and DISK_FULL leave the old payload in force. After any other failure the
+ * handle is poisoned, and the next slots_open finds the old or the new payload, as after a crash.
+ */
 NODISCARD result slots_write(struct slots *slots, struct span payload);
 
 /* The same over another table of system calls, for the journal and for tests. */
