@@ -246,9 +246,9 @@ static result split_path(const char *path, char out_dir[static PATH_SIZE], const
 	if (dir_len >= PATH_SIZE)
 		return fail(TOO_LARGE, "a path of more than %d bytes", PATH_SIZE - 1);
 	if (slash == path)
-		strcpy(out_dir, "/");
+		memcpy(out_dir, "/", sizeof("/"));
 	else if (!slash)
-		strcpy(out_dir, ".");
+		memcpy(out_dir, ".", sizeof("."));
 	else
 		memcpy(out_dir, path, dir_len), out_dir[dir_len] = '\0';
 	*out_name = name;
