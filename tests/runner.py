@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CORES = os.cpu_count() or 1
+# A finding of a sanitizer ends the program.
+SANITIZERS = {'ASAN_OPTIONS': 'exitcode=99:detect_leaks=1', 'UBSAN_OPTIONS': 'exitcode=99:print_stacktrace=1:halt_on_error=1',
+              'TSAN_OPTIONS': 'exitcode=99:halt_on_error=1'}
 sys.path.insert(0, os.path.join(ROOT, 'tests'))
 import attacks  # noqa: E402  (the table of adversary ids)
 
@@ -176,8 +179,7 @@ def run_units(report, flavour, folders=(), only=None, wrap=()):
         return
     folder = os.path.join(ROOT, 'build', flavour)
     log = os.path.join(folder, 'meson-logs', f'testlog-check-{os.getpid()}')
-    env = dict(os.environ, TROTH_BUILD_FLAVOUR=flavour, ASAN_OPTIONS='abort_on_error=0:detect_leaks=1',
-               UBSAN_OPTIONS='print_stacktrace=1:halt_on_error=1', TSAN_OPTIONS='halt_on_error=1')
+    env = dict(os.environ, **SANITIZERS)
     env['PATH'] = '/usr/bin:/bin:' + env.get('PATH', '')
     command = ['meson', 'test', '-C', folder, '--no-rebuild', '--quiet', '--num-processes', str(CORES), '--logbase', os.path.basename(log)]
     if os.environ.get('TROTH_LONG'):
@@ -187,11 +189,10 @@ def run_units(report, flavour, folders=(), only=None, wrap=()):
     if wrap:
         command += ['--wrap', ' '.join(wrap)]
     code, output = run(command + names, 3000, env)
-    try:
-        with open(log + '.json') as f:
-            entries = [json.loads(line) for line in f]
-    except OSError:
-        entries = []
+    entries = []
+    for path in glob.glob(log + '*.json'):  # a wrapper's name becomes part of it
+        with open(path) as f:
+            entries += [json.loads(line) for line in f]
     for path in glob.glob(log + '*'):
         os.unlink(path)
     for entry in entries:
@@ -227,7 +228,7 @@ def run_pytest(report, name, places, marks=None, programs=None, workers=CORES, t
             command += ['-n', str(workers), '--dist', 'load']
         if marks:
             command += ['-m', marks]
-        variables = dict(os.environ, TROTH_BIN=programs or os.path.join(root, 'build'), PYTHONDONTWRITEBYTECODE='1', **(env or {}))
+        variables = dict(os.environ, TROTH_BIN=programs or os.path.join(root, 'build'), PYTHONDONTWRITEBYTECODE='1', **SANITIZERS, **(env or {}))
         # Plugins of another Python on the machine have no say in these tests.
         variables.pop('PYTHONPATH', None)
         code, output = run(command + places, timeout, variables, cwd=root)
@@ -304,7 +305,8 @@ def fuzz(report, seconds):
             log = open(os.path.join(folder, f'{name}.log'), 'w+')
             command = [target, f'-max_total_time={each}', '-timeout=10', '-rss_limit_mb=1024', '-print_final_stats=1', '-close_fd_mask=1',
                        f'-artifact_prefix={crashes}/{name}-', grown, *([seeds] if os.path.isdir(seeds) else [])]
-            child = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            child = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                                     env=dict(os.environ, **SANITIZERS))
             running[child] = (name, log, time.monotonic())
         # Wait for whichever ends first; a fuzzer ends by itself, and one that does not is ended.
         pid, status = os.waitpid(-1, os.WNOHANG)
@@ -418,13 +420,15 @@ def coverage(report):
         os.unlink(path)
     run_units(report, 'coverage')
     run_pytest(report, 'coverage', ['tests/system'], marks='not long', programs=os.path.join(folder, 'bin'))
-    code, output = run(['gcovr', '--root', ROOT, '--filter', os.path.join(ROOT, 'src/'), '--object-directory', folder,
-                        '--gcov-ignore-parse-errors', folder], 600)
-    print(output)
-    total = re.search(r'^TOTAL\s+\d+\s+\d+\s+(\d+)%', output, re.M)
-    report.add('coverage: measured', 'passed' if code == 0 and total else 'failed', detail=output)
-    if total:
-        print(f'line coverage of src/: {total.group(1)} %')
+    with tempfile.NamedTemporaryFile(suffix='.json') as summary:
+        code, output = run(['gcovr', '--root', ROOT, '--filter', os.path.join(ROOT, 'src/'), '--object-directory', folder,
+                            '--gcov-ignore-parse-errors', '--json-summary', summary.name, folder], 600)
+        covered = json.load(summary) if code == 0 else None
+    report.add('coverage: measured', 'passed' if covered else 'failed', detail=output)
+    if covered:
+        for file in sorted(covered['files'], key=lambda f: f['filename']):
+            print(f'   {file["line_percent"]:5.1f} %  {file["line_covered"]:5} of {file["line_total"]:5}  {file["filename"]}')
+        print(f'line coverage of src/: {covered["line_percent"]} %')
 
 
 def unprivileged(report):

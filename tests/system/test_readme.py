@@ -30,6 +30,7 @@ def checkout(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists(os.path.join(conftest.ROOT, 'src', 'cmd', 'meson.build')), reason='the source has no command line yet')
 def test_each_command_of_the_readme_works(work):
     blocks = MARK.findall(readme())
     assert len(blocks) == readme().count('```sh'), 'each sh block of README.md carries a mark'
