@@ -3,7 +3,9 @@
 #define TROTH_TESTS_ROOT_GROUPS_H
 
 #define TEST_GROUPS(GROUP)                                                                                             \
-	GROUP(test_ipq)
+	GROUP(test_ipq)                                                                                                \
+	GROUP(test_ipq_hostile)                                                                                        \
+	GROUP(test_ipq_flip)
 
 #define DECLARE_GROUP(name) int name(void);
 TEST_GROUPS(DECLARE_GROUP)

@@ -11,7 +11,7 @@ struct raw {
 	int fd;
 	uint8_t *ring;	       /* own, writable */
 	const uint8_t *victim; /* the ring of the end under test */
-	uint64_t produced, consumed;
+	uint64_t produced;
 	enum ipq_role role;
 };
 
@@ -23,6 +23,7 @@ void raw_close(struct raw *raw);
 void raw_send(struct raw *raw, unsigned type, uint64_t id, struct span payload);
 void raw_write(struct raw *raw, unsigned type, uint64_t id, struct span payload, uint64_t slots);
 void raw_publish(struct raw *raw, uint64_t slots);
+void raw_ring_bell(struct raw *raw); /* wakes the victim, whether it sleeps or not */
 uint64_t raw_slots(size_t len);
 
 uint8_t *raw_slot(const struct raw *raw, uint64_t position);
