@@ -185,11 +185,21 @@ static result read_peer(struct reader *r, struct compiled_peer *out)
 	return check_directions(out->directions);
 }
 
-static result read_peer_id(struct reader *r, struct span *out)
+/* The communicators: a set by their ids. */
+static result read_peers(struct reader *r, const struct compiled_visitor *visitor, struct compiled_list *out)
 {
-	struct compiled_peer peer;
-	TRY(read_peer(r, &peer));
-	*out = peer.id;
+	struct compiled_list list;
+	struct span previous = SPAN_EMPTY;
+	TRY(open_set(r, &list));
+	for (size_t i = 0; i < list.count; i++) {
+		struct compiled_peer peer;
+		TRY(read_peer(r, &peer));
+		TRY(ascends(previous, peer.id));
+		previous = peer.id;
+		if (visitor)
+			TRY(visitor->peer(visitor->context, &peer));
+	}
+	*out = list;
 	return OK;
 }
 
@@ -244,13 +254,14 @@ static result read_number_field(struct reader *r, int64_t key, struct compiled_p
 	}
 }
 
-static result read_field(struct reader *r, int64_t key, struct compiled_policy *policy)
+static result read_field(struct reader *r, int64_t key, const struct compiled_visitor *visitor,
+	struct compiled_policy *policy)
 {
 	switch (key) {
 	case KEY_ID: return read_name(r, &policy->id);
 	case KEY_ALLOW_INTERPRETER: return cbor_read_bool(r, &policy->allow_interpreter);
 	case KEY_ROT: return read_rot(r, &policy->rot);
-	case KEY_PEERS: return read_set(r, read_peer_id, &policy->peers);
+	case KEY_PEERS: return read_peers(r, visitor, &policy->peers);
 	case KEY_DENIED: return read_set(r, read_denied, &policy->denied);
 	case KEY_LEVEL0: return read_set(r, read_name, &policy->level0);
 	default: break;
@@ -260,7 +271,7 @@ static result read_field(struct reader *r, int64_t key, struct compiled_policy *
 	return read_number_field(r, key, policy);
 }
 
-result compiled_decode(struct reader *r, struct compiled_policy *out)
+result compiled_decode(struct reader *r, const struct compiled_visitor *visitor, struct compiled_policy *out)
 {
 	struct compiled_policy policy = {0};
 	const uint8_t *start = r->at;
@@ -273,7 +284,7 @@ result compiled_decode(struct reader *r, struct compiled_policy *out)
 		TRY(cbor_map_next(r, &map, &more, &key));
 		if (!more)
 			break;
-		TRY(read_field(r, key, &policy));
+		TRY(read_field(r, key, visitor, &policy));
 		seen |= 1u << key;
 	}
 	if ((seen & REQUIRED_KEYS) != REQUIRED_KEYS)

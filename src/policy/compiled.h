@@ -47,8 +47,14 @@ struct compiled_peer {
 	struct compiled_rot rot;
 };
 
-/* Reads one policy, all of it. The spans borrow from the reader's bytes. */
-NODISCARD result compiled_decode(struct reader *r, struct compiled_policy *out);
+/* Is shown each communicator once, in order, while a policy is decoded; the policy may still prove wrong after. */
+struct compiled_visitor {
+	result (*peer)(void *context, const struct compiled_peer *peer);
+	void *context;
+};
+
+/* Reads one policy, all of it. The spans borrow from the reader's bytes. `visitor` may be NULL. */
+NODISCARD result compiled_decode(struct reader *r, const struct compiled_visitor *visitor, struct compiled_policy *out);
 
 /* Each takes the next element off a list; false at its end. */
 bool compiled_next_peer(struct compiled_list *peers, struct compiled_peer *out);

@@ -2,6 +2,8 @@
 
 #include "policy/table.h"
 
+#include <endian.h>
+
 struct sip {
 	uint64_t v0, v1, v2, v3;
 };
@@ -29,15 +31,27 @@ static inline void sip_word(struct sip *s, uint64_t word)
 {
 	s->v3 ^= word;
 	sip_round(s);
-	sip_round(s);
 	s->v0 ^= word;
 }
 
-static inline uint64_t little_endian(const uint8_t *bytes, size_t len)
+static inline uint64_t load64(const uint8_t *at)
 {
+	uint64_t word;
+	memcpy(&word, at, sizeof(word));
+	return le64toh(word);
+}
+
+/* The last len % 8 bytes, little-endian. Of a longer name, with one load that ends at its end. */
+static inline uint64_t load_rest(struct span name)
+{
+	size_t rest = name.len % 8;
 	uint64_t word = 0;
-	for (size_t i = 0; i < len; i++)
-		word |= (uint64_t)bytes[i] << (8 * i);
+	if (rest == 0)
+		return 0;
+	if (name.len > 8)
+		return load64(name.data + name.len - 8) >> (64 - 8 * rest);
+	for (size_t i = 0; i < rest; i++)
+		word |= (uint64_t)name.data[i] << (8 * i);
 	return word;
 }
 
@@ -48,13 +62,12 @@ uint64_t name_hash(const struct name_key *key, uint64_t within, struct span name
 		key->k0 ^ 0x6c7967656e657261, key->k1 ^ 0x7465646279746573,
 	};
 	sip_word(&s, within);
-	size_t whole = name.len / 8 * 8;
-	for (size_t at = 0; at < whole; at += 8)
-		sip_word(&s, little_endian(name.data + at, 8));
+	for (size_t at = 0; at + 8 <= name.len; at += 8)
+		sip_word(&s, load64(name.data + at));
 	uint64_t total = name.len + sizeof(within);
-	sip_word(&s, total << 56 | (name.len > whole ? little_endian(name.data + whole, name.len - whole) : 0));
+	sip_word(&s, total << 56 | load_rest(name));
 	s.v2 ^= 0xff;
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 3; i++)
 		sip_round(&s);
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }

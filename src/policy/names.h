@@ -1,6 +1,7 @@
 /*
- * Hash of names with a key that nobody outside knows: SipHash-2-4 (Aumasson, Bernstein, "SipHash: a fast
- * short-input PRF", 2012), so that whoever chooses names cannot choose collisions. Inside src/policy only.
+ * Hash of names with a key that nobody outside knows: SipHash-1-3 (Aumasson, Bernstein, "SipHash: a fast
+ * short-input PRF", 2012; one and three rounds are the usual choice for tables), so that whoever chooses names
+ * cannot choose collisions. Inside src/policy only.
  */
 #ifndef TROTH_POLICY_NAMES_H
 #define TROTH_POLICY_NAMES_H

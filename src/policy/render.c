@@ -153,7 +153,7 @@ result policy_render_json(struct span compiled_policy, struct bytes *out_json)
 	CLEANUP(json_cleanup) json_t *object = json_object();
 	struct reader r = reader_of(compiled_policy);
 	struct compiled_policy policy;
-	TRY(compiled_decode(&r, &policy));
+	TRY(compiled_decode(&r, NULL, &policy));
 	TRY(reader_finish(&r));
 	int failed = put_subject(object, &policy);
 	failed |= put_peers(object, policy.peers);

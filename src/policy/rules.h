@@ -10,7 +10,7 @@
 #include "policy/names.h"
 #include "policy/table.h"
 
-/* A run of `count` digests in the compiled bytes; the first begins at `at`, the next one `stride` further. */
+/* A run of `count` digests in the compiled bytes, ascending; the first begins at `at`. */
 struct digest_run {
 	uint32_t at;
 	uint32_t count;
@@ -29,8 +29,6 @@ struct text_ref {
 	uint32_t len;
 };
 
-enum rot_rule { ROT_RULE_OWN, ROT_RULE_LISTED };
-
 struct policy_entry {
 	uint8_t digest[POLICY_DIGEST_SIZE];
 	uint64_t version;
@@ -38,15 +36,14 @@ struct policy_entry {
 	uint64_t max_age_ms;		/* UINT64_MAX when not said */
 	uint32_t id_at;
 	uint32_t compiled_at, compiled_len;
-	uint32_t first_rule, rule_count, peer_count; /* allowed peers come first */
+	uint32_t first_rule, peer_count; /* the allowed peers, which come first */
 	uint32_t max_dac_depth;
-	struct digest_run rots; /* count 0: ROT_RULE_OWN */
+	struct digest_run rots; /* count 0: the subject's own root */
 	uint8_t id_len;
 	uint8_t kind;
 	uint8_t required_level;
 	uint8_t min_confinement;
 	bool allow_interpreter;
-	bool windowed; /* not_before or not_after was said */
 };
 
 /* What a communicator restricts beyond its id and directions; most restrict nothing and have none. */

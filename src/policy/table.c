@@ -1,6 +1,6 @@
 /*
- * Loading goes in two passes: one that checks the whole set and counts, one that fills arrays of exactly the
- * counted sizes. A set that fails in the first pass has cost its own bytes and no memory.
+ * Loading decodes each policy once; its rules go into arrays that grow with what was really there, never with
+ * what was declared. A set that proves wrong half-way is dropped as a whole.
  */
 #include "policy/table.h"
 
@@ -14,28 +14,13 @@
 
 static const char digest_label[] = "troth policy1"; /* hashed with its NUL, which is the 00 of the construction */
 
-/* ---- First pass: check and count ------------------------------------------------------------------------ */
+/* ---- A set as a whole ---------------------------------------------------------------------------------- */
 
-struct counts {
-	size_t policies, rules, details, texts;
+/* What a walk over a set does with each communicator and, after those, with their policy. */
+struct set_visitor {
+	struct compiled_visitor peers;
+	result (*policy)(void *context, const struct compiled_policy *policy);
 };
-
-static bool has_detail(const struct compiled_peer *peer)
-{
-	return peer->operations.count || peer->scopes.count || peer->cores.count || peer->rot.kind != ROT_UNSAID;
-}
-
-static void count_policy(const struct compiled_policy *policy, struct counts *counts)
-{
-	struct compiled_list peers = policy->peers;
-	struct compiled_peer peer;
-	while (compiled_next_peer(&peers, &peer)) {
-		counts->details += has_detail(&peer);
-		counts->texts += peer.operations.count + peer.scopes.count;
-	}
-	counts->rules += policy->peers.count + policy->denied.count + policy->level0.count;
-	counts->policies++;
-}
 
 static result check_order(const struct compiled_policy *before, const struct compiled_policy *policy)
 {
@@ -43,17 +28,16 @@ static result check_order(const struct compiled_policy *before, const struct com
 		return OK;
 	int order = compiled_order(before->kind, before->id, policy->kind, policy->id);
 	if (order == 0)
-		return fail(POLICY_CONFLICT, "two policies for %.*s", (int)policy->id.len, policy->id.data);
+		return fail(POLICY_CONFLICT, "two policies for %.*s", (int)policy->id.len, (const char *)policy->id.data);
 	if (order > 0)
 		return fail(NOT_DETERMINISTIC, "the policies of the set are not in order");
 	return OK;
 }
 
-static result check_set(struct span set, struct counts *out)
+static result walk_set(struct span set, const struct set_visitor *visitor)
 {
 	struct reader r = reader_of(set);
 	struct compiled_policy before = {0}, policy;
-	struct counts counts = {0};
 	size_t count;
 	if (set.len > POLICY_MAX_COMPILED)
 		return fail(TOO_LARGE, "a compiled set of %zu bytes, more than %d", set.len, POLICY_MAX_COMPILED);
@@ -63,38 +47,92 @@ static result check_set(struct span set, struct counts *out)
 	if (count > POLICY_MAX_POLICIES)
 		return fail(TOO_LARGE, "%zu policies in one set, more than %d", count, POLICY_MAX_POLICIES);
 	for (size_t i = 0; i < count; i++) {
-		TRY(compiled_decode(&r, &policy));
+		TRY(compiled_decode(&r, &visitor->peers, &policy));
 		TRY(check_order(&before, &policy));
-		count_policy(&policy, &counts);
+		TRY(visitor->policy(visitor->peers.context, &policy));
 		before = policy;
-		if (counts.rules + counts.texts > POLICY_MAX_RULES)
-			return fail(TOO_LARGE, "more than %d rules in one set", POLICY_MAX_RULES);
 	}
-	TRY(reader_finish(&r));
-	*out = counts;
+	return reader_finish(&r);
+}
+
+static result check_size(size_t rules, size_t texts)
+{
+	if (rules + texts > POLICY_MAX_RULES)
+		return fail(TOO_LARGE, "more than %d rules in one set", POLICY_MAX_RULES);
 	return OK;
+}
+
+/* ---- Checking alone ------------------------------------------------------------------------------------- */
+
+struct counts {
+	size_t rules, texts;
+};
+
+static result count_peer(void *context, const struct compiled_peer *peer)
+{
+	struct counts *counts = context;
+	counts->rules++;
+	counts->texts += peer->operations.count + peer->scopes.count;
+	return check_size(counts->rules, counts->texts);
+}
+
+static result count_policy(void *context, const struct compiled_policy *policy)
+{
+	struct counts *counts = context;
+	counts->rules += policy->denied.count + policy->level0.count;
+	return check_size(counts->rules, counts->texts);
 }
 
 result policy_set_check(struct span compiled_set)
 {
-	struct counts counts;
-	return check_set(compiled_set, &counts);
+	struct counts counts = {0};
+	const struct set_visitor visitor = {{count_peer, &counts}, count_policy};
+	return walk_set(compiled_set, &visitor);
 }
 
-/* ---- Second pass: fill ---------------------------------------------------------------------------------- */
+/* ---- Filling -------------------------------------------------------------------------------------------- */
+
+/* A table that is being filled: room in its arrays, and rules named so far, as the limit counts them. */
+struct filling {
+	struct policy_table *table;
+	size_t policies_cap, rules_cap, details_cap, texts_cap;
+	size_t named;
+	size_t first_rule; /* of the policy whose communicators are arriving */
+};
+
+/* Makes room for one more element of `size` bytes. */
+static result grow(void **array, size_t count, size_t *cap, size_t size)
+{
+	if (count < *cap)
+		return OK;
+	size_t wanted = *cap ? *cap + *cap / 2 + 1 : 16;
+	void *grown = realloc(*array, wanted * size);
+	if (!grown)
+		return fail(NO_MEMORY, "a policy table of %zu entries", wanted);
+	*array = grown;
+	*cap = wanted;
+	return OK;
+}
+
+#define GROW(filling, array, count, cap)                                                                               \
+	grow((void **)&(filling)->table->array, (filling)->table->count, &(filling)->cap, sizeof(*(filling)->table->array))
 
 static uint32_t offset_of(const struct policy_table *table, const uint8_t *at)
 {
 	return (uint32_t)(at - table->bytes); /* sets are shorter than 4 GiB */
 }
 
-static struct text_run add_texts(struct policy_table *table, struct compiled_list list)
+static result add_texts(struct filling *filling, struct compiled_list list, struct text_run *out)
 {
+	struct policy_table *table = filling->table;
 	struct text_run run = {(uint32_t)table->text_count, (uint32_t)list.count};
 	struct span text;
-	while (compiled_next_text(&list, &text))
+	while (compiled_next_text(&list, &text)) {
+		TRY(GROW(filling, texts, text_count, texts_cap));
 		table->texts[table->text_count++] = (struct text_ref){offset_of(table, text.data), (uint32_t)text.len};
-	return run;
+	}
+	*out = run;
+	return OK;
 }
 
 static struct digest_run digests_of(const struct policy_table *table, const struct compiled_list *list)
@@ -104,18 +142,25 @@ static struct digest_run digests_of(const struct policy_table *table, const stru
 	return (struct digest_run){offset_of(table, list->at.at) + DIGEST_HEAD, (uint32_t)list->count};
 }
 
-static uint32_t add_detail(struct policy_table *table, const struct compiled_peer *peer)
+static bool has_detail(const struct compiled_peer *peer)
 {
-	if (!has_detail(peer))
-		return NO_DETAIL;
-	table->details[table->detail_count] = (struct rule_detail){
-		.operations = add_texts(table, peer->operations),
-		.scopes = add_texts(table, peer->scopes),
+	return peer->operations.count || peer->scopes.count || peer->cores.count || peer->rot.kind != ROT_UNSAID;
+}
+
+static result add_detail(struct filling *filling, const struct compiled_peer *peer, uint32_t *out)
+{
+	struct policy_table *table = filling->table;
+	struct rule_detail detail = {
 		.cores = digests_of(table, &peer->cores),
 		.rots = digests_of(table, &peer->rot.ids),
 		.rot_said = peer->rot.kind != ROT_UNSAID,
 	};
-	return (uint32_t)table->detail_count++;
+	TRY(add_texts(filling, peer->operations, &detail.operations));
+	TRY(add_texts(filling, peer->scopes, &detail.scopes));
+	TRY(GROW(filling, details, detail_count, details_cap));
+	table->details[table->detail_count] = detail;
+	*out = (uint32_t)table->detail_count++;
+	return OK;
 }
 
 static struct span rule_id(const struct policy_table *table, const struct peer_rule *rule)
@@ -123,16 +168,18 @@ static struct span rule_id(const struct policy_table *table, const struct peer_r
 	return span_of(table->bytes + rule->id_at, rule->id_len);
 }
 
-static struct peer_rule *add_rule(struct policy_table *table, struct span id)
+static result add_rule(struct filling *filling, struct span id, struct peer_rule **out)
 {
-	struct peer_rule *rule = &table->rules[table->rule_count++];
-	*rule = (struct peer_rule){
+	struct policy_table *table = filling->table;
+	TRY(GROW(filling, rules, rule_count, rules_cap));
+	*out = &table->rules[table->rule_count++];
+	**out = (struct peer_rule){
 		.policy = (uint32_t)table->policy_count,
 		.id_at = offset_of(table, id.data),
 		.id_len = (uint8_t)id.len,
 		.detail = NO_DETAIL,
 	};
-	return rule;
+	return OK;
 }
 
 /* Binary search in `count` rules from `first` on, which are in ascending order of their ids. */
@@ -156,46 +203,49 @@ static struct peer_rule *find_sorted(struct policy_table *table, size_t first, s
  * One rule per peer, whichever of the three lists name it: allowed peers, then those that only the deny list
  * names, then those that only allow_level0 names. Each of the three runs is sorted.
  */
-static void add_rules(struct policy_table *table, const struct compiled_policy *policy, struct policy_entry *entry)
+static result add_peer(void *context, const struct compiled_peer *peer)
 {
-	struct compiled_list peers = policy->peers, denied = policy->denied, level0 = policy->level0;
-	struct compiled_peer peer;
+	struct filling *filling = context;
 	struct peer_rule *rule;
+	TRY(check_size(++filling->named, filling->table->text_count + peer->operations.count + peer->scopes.count));
+	TRY(add_rule(filling, peer->id, &rule));
+	rule->flags = RULE_ALLOWED;
+	rule->directions = (uint8_t)peer->directions;
+	rule->index = (uint32_t)(filling->table->rule_count - 1 - filling->first_rule);
+	return has_detail(peer) ? add_detail(filling, peer, &rule->detail) : OK;
+}
+
+static result add_denied(struct filling *filling, struct compiled_list denied, size_t peers)
+{
 	struct span id;
-	entry->first_rule = (uint32_t)table->rule_count;
-	entry->peer_count = (uint32_t)peers.count;
-	for (uint32_t i = 0; compiled_next_peer(&peers, &peer); i++) {
-		uint32_t detail = add_detail(table, &peer);
-		rule = add_rule(table, peer.id);
-		rule->flags = RULE_ALLOWED;
-		rule->directions = (uint8_t)peer.directions;
-		rule->detail = detail;
-		rule->index = i;
-	}
-	size_t deny_first = table->rule_count;
 	for (uint32_t i = 0; compiled_next_denied(&denied, &id); i++) {
-		rule = find_sorted(table, entry->first_rule, entry->peer_count, id);
+		struct peer_rule *rule = find_sorted(filling->table, filling->first_rule, peers, id);
 		if (!rule)
-			rule = add_rule(table, id);
+			TRY(add_rule(filling, id, &rule));
 		rule->flags |= RULE_DENIED;
 		rule->deny_index = i;
 	}
-	size_t deny_count = table->rule_count - deny_first;
-	while (compiled_next_text(&level0, &id)) {
-		rule = find_sorted(table, entry->first_rule, entry->peer_count, id);
-		if (!rule)
-			rule = find_sorted(table, deny_first, deny_count, id);
-		if (!rule)
-			rule = add_rule(table, id);
-		rule->flags |= RULE_LEVEL0;
-	}
-	entry->rule_count = (uint32_t)table->rule_count - entry->first_rule;
+	return OK;
 }
 
-static result add_policy(struct policy_table *table, const struct compiled_policy *policy)
+static result add_level0(struct filling *filling, struct compiled_list level0, size_t peers, size_t denied)
 {
-	struct policy_entry *entry = &table->policies[table->policy_count];
-	*entry = (struct policy_entry){
+	struct span id;
+	while (compiled_next_text(&level0, &id)) {
+		struct peer_rule *rule = find_sorted(filling->table, filling->first_rule, peers, id);
+		if (!rule)
+			rule = find_sorted(filling->table, filling->first_rule + peers, denied, id);
+		if (!rule)
+			TRY(add_rule(filling, id, &rule));
+		rule->flags |= RULE_LEVEL0;
+	}
+	return OK;
+}
+
+static struct policy_entry entry_of(const struct filling *filling, const struct compiled_policy *policy)
+{
+	const struct policy_table *table = filling->table;
+	return (struct policy_entry){
 		.version = policy->version,
 		.not_before = policy->has_not_before ? policy->not_before : 0,
 		.not_after = policy->has_not_after ? policy->not_after : UINT64_MAX,
@@ -203,6 +253,8 @@ static result add_policy(struct policy_table *table, const struct compiled_polic
 		.id_at = offset_of(table, policy->id.data),
 		.compiled_at = offset_of(table, policy->bytes.data),
 		.compiled_len = (uint32_t)policy->bytes.len,
+		.first_rule = (uint32_t)filling->first_rule,
+		.peer_count = (uint32_t)policy->peers.count,
 		.max_dac_depth = policy->max_dac_depth,
 		.rots = digests_of(table, &policy->rot.ids),
 		.id_len = (uint8_t)policy->id.len,
@@ -210,11 +262,24 @@ static result add_policy(struct policy_table *table, const struct compiled_polic
 		.required_level = (uint8_t)policy->required_level,
 		.min_confinement = (uint8_t)policy->min_confinement,
 		.allow_interpreter = policy->allow_interpreter,
-		.windowed = policy->has_not_before || policy->has_not_after,
 	};
-	add_rules(table, policy, entry);
+}
+
+static result add_policy(void *context, const struct compiled_policy *policy)
+{
+	struct filling *filling = context;
+	struct policy_table *table = filling->table;
+	size_t peers = policy->peers.count, first_denied = filling->first_rule + peers;
+	filling->named += policy->denied.count + policy->level0.count;
+	TRY(check_size(filling->named, table->text_count));
+	TRY(add_denied(filling, policy->denied, peers));
+	TRY(add_level0(filling, policy->level0, peers, table->rule_count - first_denied));
+	TRY(GROW(filling, policies, policy_count, policies_cap));
+	struct policy_entry *entry = &table->policies[table->policy_count];
+	*entry = entry_of(filling, policy);
 	TRY(policy_digest(policy->bytes, entry->digest));
 	table->policy_count++;
+	filling->first_rule = table->rule_count;
 	return OK;
 }
 
@@ -241,8 +306,21 @@ static struct span policy_id(const struct policy_table *table, const struct poli
 	return span_of(table->bytes + policy->id_at, policy->id_len);
 }
 
-static void fill_indexes(struct policy_table *table)
+static result index_new(size_t count, struct index *out)
 {
+	size_t slots = slots_for(count);
+	out->slots = calloc(slots, sizeof(*out->slots));
+	if (!out->slots)
+		return fail(NO_MEMORY, "an index of %zu entries", count);
+	out->mask = (uint32_t)slots - 1;
+	return OK;
+}
+
+static result fill_indexes(struct policy_table *table)
+{
+	random_bytes(&table->key, sizeof(table->key));
+	TRY(index_new(table->policy_count, &table->by_subject));
+	TRY(index_new(table->rule_count, &table->by_peer));
 	for (size_t i = 0; i < table->policy_count; i++) {
 		const struct policy_entry *policy = &table->policies[i];
 		index_put(&table->by_subject, name_hash(&table->key, policy->kind, policy_id(table, policy)), i);
@@ -251,6 +329,7 @@ static void fill_indexes(struct policy_table *table)
 		const struct peer_rule *rule = &table->rules[i];
 		index_put(&table->by_peer, name_hash(&table->key, rule->policy, rule_id(table, rule)), i);
 	}
+	return OK;
 }
 
 const struct policy_entry *table_policy(const struct policy_table *table, enum policy_subject kind, struct span id)
@@ -327,55 +406,43 @@ bool table_digests_have(const struct policy_table *table, struct digest_run run,
 
 /* ---- A table -------------------------------------------------------------------------------------------- */
 
-static void *array_of(size_t count, size_t size)
+/* Gives back what growing left over; a failure to shrink costs nothing. */
+static void trim(void **array, size_t count, size_t size)
 {
-	return calloc(count ? count : 1, size);
+	void *trimmed = count ? realloc(*array, count * size) : NULL;
+	if (trimmed)
+		*array = trimmed;
 }
 
-static result table_new(struct span set, const struct counts *counts, struct policy_table **out)
+static void trim_arrays(struct policy_table *table)
 {
-	struct policy_table *table = calloc(1, sizeof(*table));
-	if (!table)
-		return fail(NO_MEMORY, "a policy table");
-	*out = table;
-	size_t subjects = slots_for(counts->policies), peers = slots_for(counts->rules);
-	table->bytes = malloc(set.len);
-	table->policies = array_of(counts->policies, sizeof(*table->policies));
-	table->rules = array_of(counts->rules, sizeof(*table->rules));
-	table->details = array_of(counts->details, sizeof(*table->details));
-	table->texts = array_of(counts->texts, sizeof(*table->texts));
-	table->by_subject = (struct index){array_of(subjects, sizeof(struct slot)), (uint32_t)subjects - 1};
-	table->by_peer = (struct index){array_of(peers, sizeof(struct slot)), (uint32_t)peers - 1};
-	if (!table->bytes || !table->policies || !table->rules || !table->details || !table->texts ||
-		!table->by_subject.slots || !table->by_peer.slots)
-		return fail(NO_MEMORY, "a policy table of %zu rules", counts->rules);
-	memcpy(table->bytes, set.data, set.len);
-	table->len = set.len;
-	return OK;
+	trim((void **)&table->policies, table->policy_count, sizeof(*table->policies));
+	trim((void **)&table->rules, table->rule_count, sizeof(*table->rules));
+	trim((void **)&table->details, table->detail_count, sizeof(*table->details));
+	trim((void **)&table->texts, table->text_count, sizeof(*table->texts));
 }
 
-static result table_fill(struct policy_table *table)
+static result table_fill(struct policy_table *table, struct span set)
 {
-	struct reader r = reader_of(span_of(table->bytes, table->len));
-	struct compiled_policy policy;
-	size_t count;
-	TRY(cbor_read_array(&r, &count));
-	for (size_t i = 0; i < count; i++) {
-		TRY(compiled_decode(&r, &policy));
-		TRY(add_policy(table, &policy));
-	}
-	random_bytes(&table->key, sizeof(table->key));
-	fill_indexes(table);
-	return OK;
+	struct filling filling = {.table = table};
+	const struct set_visitor visitor = {{add_peer, &filling}, add_policy};
+	struct bytes copy;
+	if (set.len > POLICY_MAX_COMPILED)
+		return fail(TOO_LARGE, "a compiled set of %zu bytes, more than %d", set.len, POLICY_MAX_COMPILED);
+	TRY(bytes_copy(set, &copy));
+	table->bytes = copy.data;
+	table->len = copy.len;
+	TRY(walk_set(bytes_span(&copy), &visitor));
+	trim_arrays(table);
+	return fill_indexes(table);
 }
 
 result policy_table_load(struct span compiled_set, struct policy_table **out)
 {
-	CLEANUP(policy_table_cleanup) struct policy_table *table = NULL;
-	struct counts counts;
-	TRY(check_set(compiled_set, &counts));
-	TRY(table_new(compiled_set, &counts, &table));
-	TRY(table_fill(table));
+	CLEANUP(policy_table_cleanup) struct policy_table *table = calloc(1, sizeof(*table));
+	if (!table)
+		return fail(NO_MEMORY, "a policy table");
+	TRY(table_fill(table, compiled_set));
 	*out = table;
 	table = NULL; /* transferred */
 	return OK;
@@ -436,7 +503,7 @@ static result decode_each(const struct span *policies, size_t count, struct comp
 {
 	for (size_t i = 0; i < count; i++) {
 		struct reader r = reader_of(policies[i]);
-		TRY(compiled_decode(&r, &out[i]));
+		TRY(compiled_decode(&r, NULL, &out[i]));
 		TRY(reader_finish(&r));
 	}
 	return OK;
