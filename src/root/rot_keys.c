@@ -1,6 +1,5 @@
 #include "root/rot_keys.h"
 
-#include "base/writer.h"
 #include "crypto/aead.h"
 #include "crypto/random.h"
 

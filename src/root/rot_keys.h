@@ -7,6 +7,7 @@
 #define TROTH_ROOT_ROT_KEYS_H
 
 #include "base/secret.h"
+#include "base/writer.h"
 #include "crypto/hash.h"
 #include "crypto/key.h"
 

@@ -5,7 +5,8 @@
 #define TEST_GROUPS(GROUP)                                                                                             \
 	GROUP(test_ipq)                                                                                                \
 	GROUP(test_ipq_hostile)                                                                                        \
-	GROUP(test_ipq_flip)
+	GROUP(test_ipq_flip)                                                                                           \
+	GROUP(test_ap)
 
 #define DECLARE_GROUP(name) int name(void);
 TEST_GROUPS(DECLARE_GROUP)
