@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#undef fail
 
 #include "crypto/box.h"
 #include "crypto/random.h"
