@@ -1,0 +1,117 @@
+/*
+ * What the files of the IECP engine share and nobody else includes: the wire forms of M1..M3, the transcript and
+ * key schedule, and how a handshake becomes a channel. Byte tables: docs/PROTOCOL.iecp.
+ */
+#ifndef TROTH_ENCLAVE_IECP_INTERNAL_H
+#define TROTH_ENCLAVE_IECP_INTERNAL_H
+
+#include "base/reader.h"
+#include "crypto/aead.h"
+#include "enclave/iecp.h"
+#include "enclave/iecp_channel.h"
+
+enum {
+	IECP_EPOCH_SIZE = 76,
+	IECP_KEY_SIZE = 32,
+	IECP_WRAP_SIZE = IECP_KEY_SIZE + AEAD_TAG_SIZE,
+	IECP_HYBRID_KEY_SIZE = 1184, /* ML-KEM-768 encapsulation key */
+	IECP_HYBRID_CT_SIZE = 1088,
+	/* ver, suite, nonce, point, lv(ct), wrap, length of the box */
+	IECP_MAX_M2 = 1 + 2 + IECP_NONCE_SIZE + POINT_SIZE + 4 + IECP_HYBRID_CT_SIZE + IECP_WRAP_SIZE + 4 + IECP_MAX_BOX,
+	IECP_MAX_M3 = 4 + IECP_MAX_BOX,
+};
+
+/* ---- Messages. Decoding borrows from the input and checks form only. ---- */
+
+struct iecp_m1 {
+	uint16_t suites[IECP_MAX_SUITES];
+	size_t suite_count;
+	struct span nonce;
+	struct iecp_epoch epoch;
+	struct span certificate;
+	struct span ephemeral;
+};
+
+struct iecp_m2 {
+	uint16_t suite;
+	struct span head; /* everything up to and including ct: what th1 covers */
+	struct span ephemeral;
+	struct span wrap;
+	struct span box;
+};
+
+struct iecp_box_r {
+	struct span epoch_bytes;
+	struct iecp_epoch epoch;
+	struct span certificate;
+	struct span evidence;
+	struct span signature;
+	struct span finished;
+};
+
+struct iecp_box_i {
+	struct span evidence;
+	struct span signature;
+	struct span finished;
+};
+
+NODISCARD result iecp_m1_decode(struct span message, struct iecp_m1 *out);
+NODISCARD result iecp_m2_decode(struct span message, struct iecp_m2 *out);
+NODISCARD result iecp_m3_decode(struct span message, struct span *out_box);
+NODISCARD result iecp_box_r_decode(struct span plain, struct iecp_box_r *out);
+NODISCARD result iecp_box_i_decode(struct span plain, struct iecp_box_i *out);
+
+bool iecp_m1_offers(const struct iecp_m1 *m1, uint16_t suite);
+void iecp_epoch_put(struct writer *w, const struct iecp_epoch *epoch);
+
+/* The content of a frame that is exactly one frame of at most `max` bytes of content. */
+NODISCARD result iecp_unframe(struct span frame, size_t max, struct span *out);
+
+/* ---- Transcript and keys ---- */
+
+/* All secrets of one handshake but the private keys; lives in secret memory, wiped as a whole. */
+struct iecp_keys {
+	uint8_t inputs[2 * ECDH_SIZE + IECP_KEY_SIZE]; /* ss ‖ psk */
+	uint8_t extracted[IECP_KEY_SIZE];	       /* P */
+	uint8_t kek[IECP_KEY_SIZE];
+	uint8_t drawn[IECP_KEY_SIZE];  /* K_B */
+	uint8_t session[IECP_KEY_SIZE]; /* S */
+	uint8_t box_r[IECP_KEY_SIZE], box_i[IECP_KEY_SIZE];
+	uint8_t finish_r[IECP_KEY_SIZE], finish_i[IECP_KEY_SIZE];
+	uint8_t master[IECP_KEY_SIZE]; /* Amaster */
+};
+
+/* th1; `m1` and `m2_head` without frames. */
+NODISCARD result iecp_transcript_start(struct span psk_id, struct span m1, struct span m2_head, uint8_t out[static 32]);
+/* th = H(th ‖ a ‖ b); each piece with its length first when `lv`. An empty span with lv is four zero bytes. */
+NODISCARD result iecp_transcript_add(uint8_t th[static 32], struct span piece);
+NODISCARD result iecp_transcript_add_lv(uint8_t th[static 32], struct span piece);
+NODISCARD result iecp_transcript_add_lv2(uint8_t th[static 32], struct span first, struct span second);
+
+/* P and kek from keys->inputs. */
+void iecp_schedule_kek(struct iecp_keys *keys, const uint8_t th1[static 32]);
+/* S, box and finished keys from P and the drawn key. */
+void iecp_schedule_session(struct iecp_keys *keys, const uint8_t th2[static 32]);
+void iecp_schedule_master(struct iecp_keys *keys, const uint8_t th9[static 32]);
+
+/* What evidence covers: SHA-512("troth-iecp1 ev" ‖ role ‖ th ‖ H(SPKI)). */
+void iecp_bind(enum iecp_role role, const uint8_t th[static 32], const uint8_t key_id[static KEY_ID_SIZE],
+	uint8_t out[static IECP_BIND_SIZE]);
+
+/* What a side signs: "troth-iecp1 sig" ‖ 00 ‖ role ‖ th. */
+enum { IECP_SIGNED_SIZE = 15 + 1 + 1 + 32 };
+void iecp_signed(enum iecp_role role, const uint8_t th[static 32], uint8_t out[static IECP_SIGNED_SIZE]);
+
+/* ---- Channel ---- */
+
+/* Takes *peer over on success. */
+NODISCARD result iecp_channel_new(enum iecp_role role, const uint8_t master[static IECP_KEY_SIZE], struct iecp_time now,
+	struct iecp_peer *peer, struct iecp_channel **out);
+
+/* For tests of the limits: pretends that so much has been sealed or opened already. */
+void iecp_channel_set_progress(struct iecp_channel *channel, bool sealing, uint64_t sequence, uint64_t bytes);
+
+/* For tests that look at memory: where a handshake's secrets are. Borrowed; NULL once they are gone. */
+const struct iecp_keys *iecp_secrets(const struct iecp *handshake);
+
+#endif
