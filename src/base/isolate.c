@@ -1,6 +1,7 @@
 #include "base/isolate.h"
 
 #include "base/file.h"
+#include "base/mounts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,10 +21,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#ifndef MOUNT_ATTR_RDONLY
-#error "kernel headers before 5.2"
-#endif
 
 enum { NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS };
 
@@ -207,21 +204,13 @@ result isolate_enter_pid_namespace(void)
 
 result isolate_empty_root(void)
 {
-	CLEANUP(fd_close) struct fd context = fd_of((int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC));
-	if (context.n < 0)
-		return refused("an empty root", errno);
-	if (syscall(SYS_fsconfig, context.n, FSCONFIG_SET_STRING, "size", "4k", 0) != 0 ||
-		syscall(SYS_fsconfig, context.n, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0)
-		return refused("an empty root", errno);
-	CLEANUP(fd_close) struct fd root = fd_of((int)syscall(SYS_fsmount, context.n, FSMOUNT_CLOEXEC,
-		MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
-	if (root.n < 0)
-		return refused("an empty root", errno);
-	/* It must be attached somewhere before it can become the root; any folder will do. */
-	if (syscall(SYS_move_mount, root.n, "", AT_FDCWD, "/usr", MOVE_MOUNT_F_EMPTY_PATH) != 0 || fchdir(root.n) != 0 ||
-		syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
-		return refused("an empty root", errno);
-	return OK;
+	struct mount_option size = {"size", "4k"};
+	CLEANUP(fd_close) struct fd root = FD_NONE;
+	int error = mounts_new("tmpfs", &size, 1, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+		&root, NULL);
+	if (!error)
+		error = mounts_become_root(root.n);
+	return error ? refused("an empty root", error) : OK;
 }
 
 result isolate_drop_capabilities(void)

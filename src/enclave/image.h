@@ -25,7 +25,7 @@ struct image {
 #define IMAGE_NONE ((struct image){{-1}, 0})
 
 /*
- * `files` sorted by path; `sources[i]` is the host's path of files[i] (NULL array, or NULL entry: the same path).
+ * `sources[i]` is the host's path of files[i] (NULL array, or NULL entry: the same path).
  * MEASUREMENT_MISMATCH names the file whose bytes, size or kind differ from the manifest; NOT_FOUND and errno's reasons
  * when it cannot be read; BAD_VALUE for a path that does not belong there; NO_NAMESPACES when mounting is refused.
  */

@@ -13,7 +13,7 @@
 #include "object/manifest.h"
 
 enum limits_kind { LIMITS_RLIMIT, LIMITS_CGROUP1, LIMITS_CGROUP2 };
-enum { LIMITS_MAX_GROUPS = 3 }; /* v1: memory, pids, cpu */
+enum { LIMITS_MAX_GROUPS = 2 }; /* v1: memory and pids have a tree each; v2: one */
 
 struct limits_group {
 	enum limits_kind kind;
@@ -26,18 +26,24 @@ struct limits_group {
 const char *limits_kind_name(enum limits_kind kind); /* "rlimit", "cgroup1", "cgroup2": as in the launch report */
 
 /*
- * Makes a group `name` (one path component, unique: for instance troth-<launch id>) with the limits. Where no cgroup can
- * be made the result is OK with kind LIMITS_RLIMIT. Free with limits_group_remove.
+ * Makes a group troth-<our pid>-<name> with the limits; `name` is unique in this process (a launch id). Where no cgroup
+ * can be made the result is OK with kind LIMITS_RLIMIT. Free with limits_group_remove.
  */
 NODISCARD result limits_group_new(const char *name, const struct manifest_limits *limits, struct limits_group *out);
 
 /* Kills what is left in the group, waits for its end (bounded) and removes it. BUSY when something would not die. */
 NODISCARD result limits_group_remove(struct limits_group *group);
 
+/* Removes the empty groups of hosts that were killed before they could. For the start of a host. */
+void limits_sweep(void);
+
 /* Processes of the group killed because it ran out of memory, and forks refused; 0 with rlimits. */
 void limits_group_events(const struct limits_group *group, uint64_t *out_oom_kills, uint64_t *out_forks_refused);
 
-/* Sets the rlimits of the calling process, for between fork and exec: 0 or an errno. */
+/*
+ * Sets the rlimits of the calling process, for between fork and exec: 0 or an errno. Processor time counts for each
+ * process by itself; together with the number of processes and the wall clock that bounds the whole.
+ */
 int limits_set_rlimits(const struct manifest_limits *limits, bool group_bounds_memory);
 
 #endif
