@@ -40,9 +40,9 @@ result arena_alloc(struct arena *arena, size_t count, size_t size, void **out)
 {
 	const size_t align = _Alignof(max_align_t);
 	size_t need;
-	if (__builtin_mul_overflow(count, size, &need) || need > arena->max - (align - 1))
+	if (__builtin_mul_overflow(count, size, &need) || __builtin_add_overflow(need, align - 1, &need))
 		return fail(TOO_LARGE, "%zu elements of %zu bytes", count, size);
-	need = (need + align - 1) / align * align;
+	need -= need % align;
 	if (need > arena->max - arena->used)
 		return fail(TOO_LARGE, "more than %zu bytes of decoded data", arena->max);
 	if (!arena->blocks || arena->blocks->cap - arena->blocks->used < need)

@@ -29,10 +29,13 @@ const char *reason_name(enum reason reason)
 
 result failure_note(enum reason reason, const char *format, ...)
 {
+	/* Formatted apart first: failure_text() itself may be among the arguments. */
+	char text[sizeof(context)];
 	va_list args;
 	va_start(args, format);
-	vsnprintf(context, sizeof(context), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	memcpy(context, text, sizeof(context));
 	return reason;
 }
 
@@ -60,12 +63,14 @@ static enum reason reason_of_errno(int error)
 result failure_note_errno(const char *format, ...)
 {
 	int error = errno;
+	char text[sizeof(context)];
 	va_list args;
 	va_start(args, format);
-	vsnprintf(context, sizeof(context), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	size_t used = strlen(context);
-	snprintf(context + used, sizeof(context) - used, ": %s", strerror(error));
+	size_t used = strlen(text);
+	snprintf(text + used, sizeof(text) - used, ": %s", strerror(error));
+	memcpy(context, text, sizeof(context));
 	return reason_of_errno(error);
 }
 
