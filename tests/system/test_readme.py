@@ -29,7 +29,7 @@ def checkout(folder):
             shutil.copy2(conftest.program(name), os.path.join(folder, 'build', name))
 
 
-@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.skipif(not os.path.exists(os.path.join(conftest.ROOT, 'src', 'cmd', 'meson.build')), reason='the source has no command line yet')
 def test_each_command_of_the_readme_works(work):
     blocks = MARK.findall(readme())
