@@ -182,9 +182,9 @@ def mounts_below(folder):
         return [line.split()[4] for line in f if line.split()[4].startswith(folder)]
 
 
-def assert_nothing_left(folder):
+def assert_nothing_left(folder, patience=3):
     """Ends what is left and fails the test for it."""
-    left = gone(descendants() | users_of(folder), 3)
+    left = gone(descendants() | users_of(folder), patience)
     names = [describe(p) for p in left]
     for pid in left:
         try:

@@ -146,6 +146,7 @@ def rows_of(output):
     """(name, outcome) of each test in what a test program printed."""
     rows = {}
     for verdict, name, skip in TAP.findall(output):
+        name = name or skip.split(None, 2)[-1].lstrip('#').strip()  # cmocka: `ok 3 # SKIP name`
         rows[name] = 'skipped' if skip else 'passed' if verdict == 'ok' else 'failed'
     if not rows:
         for verdict, name in CMOCKA.findall(output):

@@ -50,7 +50,7 @@ def test_a_process_left_behind_fails_its_test(tmp_path):
     child = subprocess.Popen(['sh', '-c', 'sleep 300 >/dev/null 2>&1 & exit 0'], start_new_session=True)
     child.wait(timeout=10)
     with pytest.raises(AssertionError, match='left running'):
-        conftest.assert_nothing_left(str(tmp_path))
+        conftest.assert_nothing_left(str(tmp_path), patience=0.2)
     conftest.assert_nothing_left(str(tmp_path))
 
 
