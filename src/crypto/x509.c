@@ -503,11 +503,23 @@ static result take_serial(struct reader *r, struct span *out)
 	return OK;
 }
 
-/* Issuer and subject are for people and not looked into. */
+/* Issuer and subject are for people: their form is checked, what they say is not looked at. */
 static result skip_name(struct reader *r)
 {
+	struct reader parts, set, attribute;
 	struct span unused;
-	return der_take(r, DER_SEQUENCE, &unused);
+
+	TRY(der_enter(r, DER_SEQUENCE, &parts));
+	while (reader_left(&parts) > 0) {
+		TRY(der_enter(&parts, DER_SET, &set));
+		do {
+			TRY(der_enter(&set, DER_SEQUENCE, &attribute));
+			TRY(der_take(&attribute, DER_OID, &unused));
+			TRY(der_take_any(&attribute, &unused));
+			TRY(reader_finish(&attribute));
+		} while (reader_left(&set) > 0);
+	}
+	return OK;
 }
 
 static result take_signed_part(struct reader *r, struct arena *arena, struct certificate *c)
