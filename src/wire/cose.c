@@ -150,7 +150,7 @@ static result read_signature(struct reader *r, struct span *out)
 }
 
 /* Says why a protected header is not the one of the profile; never OK. */
-static result protected_refused(struct span header)
+static result protected_refused(struct span header, int64_t expected_alg)
 {
 	if (header.len == 0)
 		return fail(UNSUPPORTED_ALGORITHM, "no algorithm in the protected header");
@@ -169,8 +169,8 @@ static result protected_refused(struct span header)
 			return fail(UNKNOWN_CRITICAL, "Troth knows no critical header");
 		if (label == HEADER_ALG) {
 			has_alg = true;
-			if (cbor_read_int(&r, &alg) != OK || alg != COSE_ALG_ES256)
-				return fail(UNSUPPORTED_ALGORITHM, "the algorithm is not ES256 (-7)");
+			if (cbor_read_int(&r, &alg) != OK || alg != expected_alg)
+				return fail(UNSUPPORTED_ALGORITHM, "the algorithm is not %lld", (long long)expected_alg);
 			continue;
 		}
 		struct span value;
@@ -193,7 +193,7 @@ result cose_strict_sign1_parse(struct span bytes, struct cose_sign1 *out)
 	TRY(cbor_read_bytes(&r, &header));
 	TRY(read_empty_map(&r));
 	if (!span_equal(header, SPAN_ARRAY(protected_es256)))
-		return protected_refused(header);
+		return protected_refused(header, COSE_ALG_ES256);
 	TRY(read_payload(&r, &object.payload));
 	TRY(read_signature(&r, &object.signature));
 	TRY(reader_finish(&r));
@@ -255,7 +255,7 @@ static result read_signer(struct reader *r, struct cose_signature *out)
 	TRY(read_empty_map(r));
 	struct span header = out->protected_bytes;
 	if (header.len != PROTECTED_SIGNER_SIZE || memcmp(header.data, protected_signer, sizeof(protected_signer)) != 0)
-		return protected_refused(header);
+		return protected_refused(header, COSE_ALG_ES256);
 	memcpy(out->kid, header.data + sizeof(protected_signer), KEY_ID_SIZE);
 	return read_signature(r, &out->signature);
 }
@@ -383,4 +383,59 @@ void cose_sign_oid(struct span payload, const char *label, uint8_t out[static 32
 {
 	struct sig_structure s = sign_structure(payload, label, SPAN_EMPTY);
 	sig_structure_digest(&s, out);
+}
+
+/* ---- COSE_Mac0 and COSE_Encrypt0 -------------------------------------------------------------- */
+
+/* The protected header {1: 3, 5: iv}: these bytes, then the IV. */
+static const uint8_t protected_a256gcm[] = {0xa2, 0x01, 0x03, 0x05, 0x4c};
+static const uint8_t protected_hmac256[] = {0xa1, 0x01, 0x05}; /* {1: 5} */
+enum { IV_SIZE = 12, HMAC256_TAG_SIZE = 32, GCM_TAG_SIZE = 16 };
+
+static result check_mac0(struct reader *r, struct span header)
+{
+	struct span payload, tag;
+	if (!span_equal(header, SPAN_ARRAY(protected_hmac256)))
+		return protected_refused(header, COSE_ALG_HMAC256);
+	TRY(read_payload(r, &payload));
+	TRY(cbor_read_bytes(r, &tag));
+	if (tag.len != HMAC256_TAG_SIZE)
+		return fail(BAD_TAG, "a MAC of %zu bytes where HMAC-SHA256 has %d", tag.len, HMAC256_TAG_SIZE);
+	return OK;
+}
+
+static result check_encrypt0(struct reader *r, struct span header)
+{
+	struct span ciphertext;
+	if (header.len != sizeof(protected_a256gcm) + IV_SIZE ||
+		memcmp(header.data, protected_a256gcm, sizeof(protected_a256gcm)) != 0)
+		return protected_refused(header, COSE_ALG_A256GCM);
+	TRY(read_payload(r, &ciphertext));
+	if (ciphertext.len < GCM_TAG_SIZE)
+		return fail(BAD_TAG, "a ciphertext of %zu bytes, shorter than its tag", ciphertext.len);
+	return OK;
+}
+
+static result strict_message(struct span bytes, uint64_t tag)
+{
+	struct reader r = reader_of(bytes);
+	struct span header;
+	TRY(read_object_tag(&r, tag));
+	TRY(read_array_of(&r, tag == COSE_TAG_MAC0 ? 4 : 3));
+	TRY(cbor_read_bytes(&r, &header));
+	TRY(read_empty_map(&r));
+	TRY(tag == COSE_TAG_MAC0 ? check_mac0(&r, header) : check_encrypt0(&r, header));
+	return reader_finish(&r);
+}
+
+result cose_strict_mac0_parse(struct span bytes, struct cose_message *out)
+{
+	TRY(strict_message(bytes, COSE_TAG_MAC0));
+	return cose_parse(bytes, COSE_TAG_MAC0, out);
+}
+
+result cose_strict_encrypt0_parse(struct span bytes, struct cose_message *out)
+{
+	TRY(strict_message(bytes, COSE_TAG_ENCRYPT0));
+	return cose_parse(bytes, COSE_TAG_ENCRYPT0, out);
 }

@@ -118,4 +118,14 @@ NODISCARD result cose_strict_sign_tbs(struct span payload, const char *label, co
 /* oid of a k-signer object: SHA-256(["Signature", <<{}>>, label, payload]), the body fields only. */
 void cose_sign_oid(struct span payload, const char *label, uint8_t out[static 32]);
 
+/* ---- Strict Mac0 and Encrypt0 ---------------------------------------------------------------- */
+
+/*
+ * The same profile for what two holders of one key exchange: protected header exactly {1: 5} (HMAC-SHA256) or
+ * {1: 3, 5: iv} (AES-256-GCM, 12 bytes of IV), the rest as above. Verify or open with cose_mac0_verify and
+ * cose_encrypt0_open, external_aad being the label.
+ */
+NODISCARD result cose_strict_mac0_parse(struct span bytes, struct cose_message *out);
+NODISCARD result cose_strict_encrypt0_parse(struct span bytes, struct cose_message *out);
+
 #endif

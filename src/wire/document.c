@@ -11,11 +11,13 @@
 #include "base/writer.h"
 #include "wire/text.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <yaml.h>
 
 /* ---- Errors with a position ------------------------------------------------------------------- */
@@ -615,10 +617,27 @@ result document_parse(const char *name, struct span text, size_t max_memory, str
 /* The tree of a usual document takes 6 to 10 times its text; beyond this factor it is an attack. */
 enum { MEMORY_PER_BYTE = 48, MEMORY_AT_LEAST = 1 << 20 };
 
+/* A file that says itself that it is too large is not read at all; file_read_fd holds the bound for the others. */
+static result check_size(const char *path, int fd, size_t max_bytes)
+{
+	struct stat about;
+	if (fstat(fd, &about) != 0)
+		return fail_errno("%s", path);
+	if (S_ISREG(about.st_mode) && (uintmax_t)about.st_size > max_bytes)
+		return fail(TOO_LARGE, "%s: %jd bytes, at most %zu are allowed", path, (intmax_t)about.st_size, max_bytes);
+	return OK;
+}
+
 result document_load(const char *path, size_t max_bytes, struct document *out)
 {
+	CLEANUP(fd_close) struct fd fd = FD_NONE;
 	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
-	TRY(file_read(path, max_bytes, &text));
+	/* Not blocking: a FIFO in the path is refused, not waited for. */
+	TRY(file_open(path, O_RDONLY | O_NONBLOCK, 0, &fd));
+	TRY(check_size(path, fd.n, max_bytes));
+	result read = file_read_fd(fd.n, max_bytes, &text);
+	if (read != OK)
+		return fail_within(read, "%s", path);
 	size_t max_memory;
 	if (__builtin_mul_overflow(text.len, MEMORY_PER_BYTE, &max_memory))
 		return fail(TOO_LARGE, "%s: %zu bytes", path, text.len);
