@@ -21,7 +21,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -31,8 +30,11 @@
 
 #if defined(__x86_64__)
 #define cpu_relax() __builtin_ia32_pause()
+/* The compiler's own prefetch for writing falls back to one for reading on the oldest x86-64, which does harm here. */
+#define prefetch_for_writing(at) __asm__ volatile("prefetchw %0" : : "m"(*(const char *)(at)))
 #else
 #define cpu_relax() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+#define prefetch_for_writing(at) __builtin_prefetch((at), 1)
 #endif
 
 #if defined(__SANITIZE_THREAD__)
@@ -60,6 +62,8 @@ enum {
 	MORE_WORDS = IPQ_SLOT_MORE / 8,
 	POLLS_BEFORE_CLOCK = 512,     /* about a microsecond: the peer's usual answer comes before a clock is read */
 	POLLS_PER_CLOCK = 32,
+	STREAM_PAUSES = 8,
+	WRITE_AHEAD = 8, /* slots */
 	TYPES = 256,
 };
 
@@ -88,6 +92,7 @@ struct ipq {
 	bool fences;	 /* the peer cannot run the barrier for us, or we are not registered for it */
 	bool barrier;
 	bool interrupted; /* atomic */
+	bool streaming;	  /* took a message and has sent none since: more of the same is likely */
 	enum ipq_role role;
 	enum reason poison;
 	uint64_t spin_ns;
@@ -281,10 +286,23 @@ static inline bool peer_gone(const struct ipq *q)
 	       __atomic_load_n(&q->interrupted, __ATOMIC_ACQUIRE);
 }
 
+/*
+ * A receiver that keeps up with a stream would look at each line while the sender writes it, and every message would
+ * cost a transfer there and back. Looking away for a moment lets a few lines fill. Whoever waits for a
+ * reply looks at once.
+ */
+static inline void look_away(void)
+{
+	for (int i = 0; i < STREAM_PAUSES; i++)
+		cpu_relax();
+}
+
 static inline bool poll_briefly(const struct ipq *q, uint64_t need, uint64_t deadline_ns)
 {
 	if (q->spin_ns == 0)
 		return false;
+	if (q->streaming && need == 0)
+		look_away();
 	for (int i = 0; i < POLLS_BEFORE_CLOCK; i++)
 		if (worth_looking(q, need))
 			return true;
@@ -352,29 +370,39 @@ static inline uint64_t slots_of(size_t len)
 	return len <= IPQ_SLOT_INLINE ? 1 : 1 + (len - IPQ_SLOT_INLINE + IPQ_SLOT_MORE - 1) / IPQ_SLOT_MORE;
 }
 
-/* The next up to eight bytes as a word, padded with zero. */
-static inline uint64_t take_word(struct span *rest)
+/* `len` < 8 bytes as a word, padded with zero. */
+static inline uint64_t part_word(const uint8_t *at, size_t len)
 {
 	uint64_t word = 0;
-	if (LIKELY(rest->len >= sizeof word)) {
-		memcpy(&word, rest->data, sizeof word);
-		rest->data += sizeof word;
-		rest->len -= sizeof word;
-		return word;
-	}
-	for (size_t i = 0; i < rest->len; i++)
-		word |= (uint64_t)rest->data[i] << (8 * i);
-	rest->len = 0;
+	for (size_t i = 0; i < len; i++)
+		word |= (uint64_t)at[i] << (8 * i);
 	return word;
+}
+
+/* Writes `words` words of a slot from the next bytes of a payload, zero beyond its end. */
+static inline void write_words(uint64_t *to, size_t words, struct span from)
+{
+	size_t whole = from.len / 8 < words ? from.len / 8 : words;
+	for (size_t w = 0; w < whole; w++) {
+		uint64_t word;
+		memcpy(&word, from.data + w * 8, sizeof word);
+		put_word(to + w, word);
+	}
+	if (whole == words)
+		return;
+	put_word(to + whole, part_word(from.data + whole * 8, from.len % 8));
+	for (size_t w = whole + 1; w < words; w++)
+		put_word(to + w, 0);
 }
 
 static __attribute__((noinline)) void write_more(struct ipq *q, uint64_t slots, struct span rest)
 {
 	for (uint64_t i = 1; i < slots; i++) {
 		uint64_t *slot = own_slot(q, q->produced + i);
-		for (int w = 1; w <= MORE_WORDS; w++)
-			put_word(slot + w, take_word(&rest));
+		write_words(slot + 1, MORE_WORDS, rest);
 		put_word(slot, q->produced + i + 1);
+		if (rest.len > IPQ_SLOT_MORE)
+			rest = span_of(rest.data + IPQ_SLOT_MORE, rest.len - IPQ_SLOT_MORE);
 	}
 }
 
@@ -382,13 +410,11 @@ static __attribute__((noinline)) void write_more(struct ipq *q, uint64_t slots, 
 static inline void write_message(struct ipq *q, enum ipq_type type, uint64_t id, struct span payload, uint64_t slots)
 {
 	uint64_t *slot = own_slot(q, q->produced);
-	uint64_t length = payload.len;
-	for (int w = 0; w < INLINE_WORDS; w++)
-		put_word(slot + IPQ_SLOT_AT_PAYLOAD / 8 + w, take_word(&payload));
-	put_word(slot + 1, (uint64_t)type | (uint64_t)IPQ_PROFILE_LOCAL << 16 | length << 32);
+	write_words(slot + IPQ_SLOT_AT_PAYLOAD / 8, INLINE_WORDS, payload);
+	put_word(slot + 1, (uint64_t)type | (uint64_t)IPQ_PROFILE_LOCAL << 16 | (uint64_t)payload.len << 32);
 	put_word(slot + 2, id);
-	if (slots > 1)
-		write_more(q, slots, payload);
+	if (UNLIKELY(slots > 1))
+		write_more(q, slots, span_of(payload.data + IPQ_SLOT_INLINE, payload.len - IPQ_SLOT_INLINE));
 	__atomic_store_n(slot, q->produced + 1, __ATOMIC_RELEASE);
 	q->produced += slots;
 }
@@ -415,7 +441,9 @@ static inline result send_message(struct ipq *q, enum ipq_type type, uint64_t id
 	uint64_t slots = slots_of(payload.len);
 	if (UNLIKELY(room(q) < slots))
 		TRY(wait_for_room(q, slots, deadline_ns));
+	prefetch_for_writing(own_slot(q, q->produced + WRITE_AHEAD));
 	write_message(q, type, id, payload, slots);
+	q->streaming = false;
 	q->counters.sent++;
 	wake_sleeper(q);
 	return OK;
@@ -423,20 +451,23 @@ static inline result send_message(struct ipq *q, enum ipq_type type, uint64_t id
 
 /* ---- receiving ---- */
 
-/* The bytes of a word that lie beyond `left` bytes of payload. */
-static inline uint64_t beyond(uint64_t word, size_t left)
+/* Copies `words` words of a slot, each read once, and gives what lies beyond `len` bytes of the copy. */
+static inline uint64_t copy_words(const uint64_t *from, size_t words, size_t len, uint8_t *out)
 {
-	if (left >= sizeof word)
-		return 0;
-	return left == 0 ? word : word >> (8 * left);
+	for (size_t w = 0; w < words; w++) {
+		uint64_t word = get_word(from + w);
+		memcpy(out + w * 8, &word, sizeof word);
+	}
+	uint64_t padding = 0;
+	for (size_t w = len / 8; w < words; w++) {
+		uint64_t word;
+		memcpy(&word, out + w * 8, sizeof word);
+		padding |= w == len / 8 ? word >> (8 * (len % 8)) : word;
+	}
+	return padding;
 }
 
-static inline size_t less(size_t left, size_t by)
-{
-	return left > by ? left - by : 0;
-}
-
-/* Copies the further slots of a message and checks their sequence numbers and padding. */
+/* Copies the further slots of a message, `left` bytes, and checks their sequence numbers and padding. */
 static __attribute__((noinline)) result copy_more(struct ipq *q, uint64_t slots, size_t left, uint8_t *out)
 {
 	uint64_t padding = 0;
@@ -445,13 +476,10 @@ static __attribute__((noinline)) result copy_more(struct ipq *q, uint64_t slots,
 		if (get_word(slot) != q->consumed + i + 1)
 			return poison(q, QUEUE_CORRUPT, "slot %llu of a message is not there",
 				      (unsigned long long)i);
-		for (int w = 1; w <= MORE_WORDS; w++) {
-			uint64_t word = get_word(slot + w);
-			memcpy(out, &word, sizeof word);
-			out += sizeof word;
-			padding |= beyond(word, left);
-			left = less(left, sizeof word);
-		}
+		size_t here = left < IPQ_SLOT_MORE ? left : IPQ_SLOT_MORE;
+		padding |= copy_words(slot + 1, MORE_WORDS, here, out);
+		left -= here;
+		out += IPQ_SLOT_MORE;
 	}
 	if (padding != 0)
 		return poison(q, QUEUE_CORRUPT, "the bytes after a message are not zero");
@@ -461,6 +489,7 @@ static __attribute__((noinline)) result copy_more(struct ipq *q, uint64_t slots,
 static inline void take_slots(struct ipq *q, uint64_t slots)
 {
 	q->consumed += slots;
+	q->streaming = true;
 	q->counters.received++;
 	if (UNLIKELY(q->consumed - q->credited >= IPQ_CREDIT_STEP))
 		publish_credit(q);
@@ -533,10 +562,6 @@ static inline result take_message(struct ipq *q, struct ipq_message *out)
 
 	uint64_t head = get_word(slot + 1);
 	uint64_t id = get_word(slot + 2);
-	uint64_t words[INLINE_WORDS];
-	for (int w = 0; w < INLINE_WORDS; w++)
-		words[w] = get_word(slot + IPQ_SLOT_AT_PAYLOAD / 8 + w);
-
 	unsigned type = (unsigned)(head & 0xffff);
 	size_t len = (size_t)(head >> 32);
 	if (UNLIKELY((head >> 16 & 0xffff) != IPQ_PROFILE_LOCAL))
@@ -547,16 +572,13 @@ static inline result take_message(struct ipq *q, struct ipq_message *out)
 		return poison(q, QUEUE_BAD_TYPE, "message %u (%s) is not allowed here", type, ipq_message_name(type));
 
 	uint64_t slots = slots_of(len);
-	uint64_t padding = 0;
-	for (int w = 0; w < INLINE_WORDS; w++)
-		padding |= beyond(words[w], less(len, (size_t)w * 8));
-	if (UNLIKELY(padding != 0))
+	size_t here = len < IPQ_SLOT_INLINE ? len : IPQ_SLOT_INLINE;
+	if (UNLIKELY(copy_words(slot + IPQ_SLOT_AT_PAYLOAD / 8, INLINE_WORDS, here, out->data) != 0))
 		return poison(q, QUEUE_CORRUPT, "the bytes after a message are not zero");
 	if (UNLIKELY(slots > 1))
 		TRY(copy_more(q, slots, len - IPQ_SLOT_INLINE, out->data + IPQ_SLOT_INLINE));
 	TRY(judge_id(q, (enum ipq_type)type, id));
 
-	memcpy(out->data, words, sizeof words);
 	out->type = (enum ipq_type)type;
 	out->len = (uint32_t)len;
 	out->id = id;
@@ -840,10 +862,10 @@ result ipq_greet_reply(struct ipq *queue, uint64_t boot_gen, uint64_t deadline_n
 
 /* ---- life ---- */
 
+/* Processors of the machine, not of this process: the other end may be pinned elsewhere. */
 static bool one_cpu(void)
 {
-	cpu_set_t set;
-	return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1;
+	return sysconf(_SC_NPROCESSORS_ONLN) == 1;
 }
 
 /* Registers this process, so that the other end's barrier reaches it, and tells whether it can run one itself. */

@@ -101,7 +101,7 @@ NODISCARD result ipq_reply_error(struct ipq *queue, uint64_t id, enum reason rea
 NODISCARD result ipq_event(struct ipq *queue, struct span payload, uint64_t deadline_ns);
 NODISCARD result ipq_try_event(struct ipq *queue, struct span payload);
 
-/* The next message of the other end, copied and checked. Only the fields and `len` bytes of *out are written. */
+/* The next message of the other end, copied and checked. `data` may be scribbled on when it fails. */
 NODISCARD result ipq_receive(struct ipq *queue, struct ipq_message *out, uint64_t deadline_ns);
 NODISCARD result ipq_try_receive(struct ipq *queue, struct ipq_message *out);
 
