@@ -56,7 +56,7 @@ struct sandbox_spec {
 
 struct sandbox_fd {
 	int from; /* here; borrowed */
-	int to;	  /* in the program, 0..1023; each number once */
+	int to;	  /* in the program, 0..63; each number once. Missing ones of 0..2 become /dev/null */
 };
 
 /* How the program ended. */
