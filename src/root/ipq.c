@@ -7,9 +7,9 @@
  * looks for the slot or credit. Were both loads to overtake the stores, nobody would wake the sleeper. A
  * fence after every send costs more than the send, so the sleeper alone pays: membarrier(GLOBAL_EXPEDITED)
  * is a full barrier on every running thread of processes that registered for it, as both ends do when they
- * can. An end that cannot run it says so in its ring's head, and then the other end fences. Between `asleep` and the
- * futex call the `bell` takes over: it moves before each wake, so a sleep that began too late does not begin.
- * model/ipq.pml checks this with store buffers, and that it fails without the barrier.
+ * can. An end that cannot run it says so in its ring's head, and then the other end fences. From then to the futex
+ * call the `bell` takes over: it is read before `asleep` is stored and moves before each wake, so a sleep that would
+ * begin too late does not begin. model/ipq.pml checks this with store buffers, and that each part is needed.
  */
 #include "root/ipq.h"
 
@@ -332,10 +332,14 @@ static void sleep_once(struct ipq *q, uint64_t need, uint64_t now, uint64_t dead
 {
 	if (++q->sleep == 0)
 		q->sleep = 1;
-	__atomic_store_n(own_word32(q, IPQ_AT_ASLEEP), q->sleep, __ATOMIC_RELAXED);
-	uint64_t slice = order_before_sleep(q) ? SLEEP_SLICE_NS : SLEEP_SLICE_UNBARRIERED_NS;
+	/*
+	 * The bell is read before the sleep is told: the wake that this sleep gets, its only one, then always differs from
+	 * `rung`. Read later, a wake on account of something older could pass unseen (model/ipq.weak-bell-late.pml).
+	 */
 	const uint32_t *bell = peer_word32(q, IPQ_AT_BELL);
 	uint32_t rung = __atomic_load_n(bell, __ATOMIC_ACQUIRE);
+	__atomic_store_n(own_word32(q, IPQ_AT_ASLEEP), q->sleep, __ATOMIC_RELEASE);
+	uint64_t slice = order_before_sleep(q) ? SLEEP_SLICE_NS : SLEEP_SLICE_UNBARRIERED_NS;
 	if (!worth_looking(q, need) && !peer_gone(q)) {
 		q->counters.sleeps++;
 		futex_wait(bell, rung, deadline_ns - now < slice ? deadline_ns : now + slice);

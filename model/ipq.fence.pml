@@ -1,0 +1,3 @@
+/* Must hold: ends that fence because a membarrier is not to be had. */
+#define FENCE
+#include "ipq.pml"
