@@ -499,7 +499,8 @@ static void too_many_extensions(X509 *x)
 	}
 	add_raw(x, "1.2.3.5", 0, "\x05", 2);
 }
-static void version_1(X509 *x) { assert_int_equal(X509_set_version(x, X509_VERSION_1), 1); }
+/* OpenSSL 3.5 makes version 3 of whatever it signs with extensions, so this one is changed in the encoding: see other_version. */
+static void version_2(X509 *x) { (void)x; }
 static void negative_serial(X509 *x)
 {
 	assert_int_equal(ASN1_INTEGER_set_int64(X509_get_serialNumber(x), -5), 1);
@@ -604,7 +605,7 @@ static const struct variant {
 	VARIANT(more_ext_key_usage, BAD_CERTIFICATE),
 	VARIANT(unknown_twice, BAD_CERTIFICATE),
 	VARIANT(too_many_extensions, BAD_CERTIFICATE),
-	VARIANT(version_1, BAD_CERTIFICATE),
+	VARIANT(version_2, BAD_CERTIFICATE),
 	VARIANT(negative_serial, BAD_CERTIFICATE),
 	VARIANT(zero_serial, BAD_CERTIFICATE),
 	VARIANT(long_serial, BAD_CERTIFICATE),
@@ -645,6 +646,15 @@ static X509 *good_x509(void)
 	return x509;
 }
 
+/* [0] EXPLICIT version v3 of RFC 5280, 4.1, becomes v2. */
+static void other_version(struct bytes *der)
+{
+	static const uint8_t v3[] = {0xa0, 0x03, 0x02, 0x01, 0x02};
+	uint8_t *at = memmem(der->data, der->len, v3, sizeof v3);
+	assert_non_null(at);
+	at[sizeof v3 - 1] = 0x01;
+}
+
 static void only_the_profile_is_accepted(void **state)
 {
 	for (size_t i = 0; i < COUNT_OF(variants); i++) {
@@ -652,6 +662,8 @@ static void only_the_profile_is_accepted(void **state)
 		variants[i].change(x509);
 		assert_true(X509_sign(x509, issuer.pkey, EVP_sha256()) > 0);
 		struct bytes der = encode(x509);
+		if (variants[i].change == version_2)
+			other_version(&der);
 		struct arena arena = arena_of(4096);
 		struct certificate c = CERTIFICATE_EMPTY;
 		result parsed = certificate_parse(bytes_span(&der), &arena, &c);
