@@ -24,7 +24,11 @@
 #include "crypto/hash.h"
 #include "crypto/key.h"
 
-/* 2.25.215690319053200388480133880208736513508 is Troth's arc (UUID a24471c5-5f18-4606-b5f6-a8a20231ede4). */
+/*
+ * Troth's arc is 2.25.170149660.90118214.7036778.144835121.60900: the UUID
+ * a24471c5-5f18-4606-b5f6-a8a20231ede4 below 2.25 in pieces of 28 bits, because parsers in use (the one of
+ * Debian 12's python3-cryptography among them) refuse a component beyond 28 bits, and with it the certificate.
+ */
 extern const char *const OID_KEM_POINT; /* arc.1 */
 extern const char *const OID_TCB_INFO;	/* arc.2 */
 
