@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+"""Makes tests/unit/enclave/vectors/iecp-suite1.json with the outside client: fixed seeds, every value by its name.
+
+Run by hand when the protocol changes; signatures are random, so each run gives other bytes. Troth's own code has no part
+in it, which is what makes the vectors worth something.
+"""
+import datetime
+import hashlib
+import json
+import sys
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import iecp_client as iecp
+
+NOT_BEFORE = datetime.datetime(2026, 1, 1)
+NOT_AFTER = datetime.datetime(2027, 1, 1)
+NOW = datetime.datetime(2026, 6, 1)
+
+
+def stream(seed):
+    """Deterministic bytes: SHA-256(seed ‖ counter)."""
+    state = {'count': 0, 'drawn': b''}
+
+    def draw(count):
+        out = b''
+        while len(out) < count:
+            out += hashlib.sha256(seed + state['count'].to_bytes(4, 'big')).digest()
+            state['count'] += 1
+        state['drawn'] += out[:count]
+        return out[:count]
+    return draw, state
+
+
+def key(seed48):
+    return ec.derive_private_key(int.from_bytes(seed48, 'big') % (iecp.ORDER - 1) + 1, iecp.CURVE)
+
+
+def side(name, epoch, evidence):
+    draw, _ = stream(b'keys of ' + name)
+    seeds = {'sign': draw(48), 'kem': draw(48), 'issuer': draw(48)}
+    keys = {what: key(seed) for what, seed in seeds.items()}
+    uri = 'spiffe://vectors.example/ire/' + name.decode()
+    leaf = iecp.make_leaf(keys['sign'], keys['kem'], keys['issuer'], uri, NOT_BEFORE, NOT_AFTER, 1 + len(name))
+    own = iecp.Identity(keys['sign'], keys['kem'], leaf, epoch, evidence)
+    own.draw, random = stream(b'random of ' + name)
+    own.ephemeral = lambda: key(own.draw(48))
+    signatures = []
+
+    def sign(message):
+        signatures.append(iecp.ES256(keys['sign'], message))
+        return signatures[-1]
+    own.sign = sign
+    return own, keys, seeds, random, signatures
+
+
+def handshake(rooted, psk, psk_id):
+    epochs = [hashlib.sha256(b'rot').digest() + bytes([0, 0, 0, 1]) + bytes(7) + bytes([5]) +
+        hashlib.sha256(b'epoch').digest()] * 2 if rooted else [iecp.NO_EPOCH] * 2
+    evidence = (lambda bind: b'evidence over ' + bind) if rooted else (lambda bind: b'')
+    a, keys_a, seeds_a, random_a, signed_a = side(b'alice', epochs[0], evidence)
+    b, keys_b, seeds_b, random_b, signed_b = side(b'bob', epochs[1], evidence)
+    initiator = iecp.Initiator(a, keys_b['issuer'].public_key(), NOW)
+    responder = iecp.Responder(b, keys_a['issuer'].public_key(), NOW)
+    plain_schedule = iecp.Schedule
+    iecp.Schedule = lambda m1, head, ss: plain_schedule(m1, head, ss, psk or bytes(32), psk_id)
+    m1 = initiator.m1()
+    m2 = responder.m2(m1)
+    m3 = initiator.m3(m2)
+    responder.accept(m3)
+    iecp.Schedule = plain_schedule
+    k = responder.keys
+    assert k.master == initiator.keys.master
+    out_i, out_r = iecp.Direction(k.tsI), iecp.Direction(k.tsR)
+    records = [('i', 1, b'ping'), ('r', 1, b'pong'), ('i', 1, bytes(range(256))), ('i', 2, b''), ('r', 6, b'\x02\xc6')]
+    values = {name: getattr(k, name) for name in (
+        'ss', 'psk', 'P', 'kek', 'S', 'kR', 'kI', 'fR', 'fI', 'bindR', 'bindI', 'master', 'tsI', 'tsR', 'channel_id',
+        'psk_next', 'exporter')}
+    values.update({f'th{step}': value for step, value in k.th.items()}, K_B=responder.drawn)
+
+    def party(own, seeds, random, signatures):
+        return {'sign_seed': seeds['sign'].hex(), 'kem_seed': seeds['kem'].hex(), 'issuer_seed': seeds['issuer'].hex(),
+            'certificate': own.leaf.hex(), 'epoch': own.epoch.hex(), 'random': random['drawn'].hex(),
+            'signature': signatures[0].hex(),
+            'evidence': own.evidence(k.bindI if own is a else k.bindR).hex()}
+    return {
+        'now_ms': int(NOW.replace(tzinfo=datetime.timezone.utc).timestamp() * 1000),
+        'psk_id': psk_id.hex(), 'psk_given': psk.hex(),
+        'initiator': party(a, seeds_a, random_a, signed_a), 'responder': party(b, seeds_b, random_b, signed_b),
+        'm1': m1.hex(), 'm2': m2.hex(), 'm3': m3.hex(),
+        'values': {name: value.hex() for name, value in values.items()},
+        'records': [{'from': who, 'type': kind, 'plain': plain.hex(),
+            'record': (out_i if who == 'i' else out_r).seal(kind, plain).hex()} for who, kind, plain in records],
+    }
+
+
+def main():
+    psk = hashlib.sha256(b'psk').digest()
+    vectors = [
+        {'name': 'pinned keys, no evidence', **handshake(False, b'', b'')},
+        {'name': 'root of trust, evidence', **handshake(True, b'', b'')},
+        {'name': 'with the psk of an earlier channel', **handshake(True, psk, hashlib.sha256(b'id').digest())},
+    ]
+    json.dump({'protocol': 'troth-iecp1', 'suite': 1, 'handshakes': vectors}, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == '__main__':
+    main()
