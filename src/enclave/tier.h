@@ -33,7 +33,4 @@ struct tier_report {
 /* `uid`: as in sandbox_spec. Takes a few milliseconds; forks; leaves nothing behind. Fails only when it cannot even try. */
 NODISCARD result tier_detect(uid_t uid, struct tier_report *out);
 
-/* An errno-like look at Landlock: the ABI version of the running kernel, 0 for none. */
-int tier_landlock_abi(void);
-
 #endif
