@@ -170,12 +170,14 @@ static result start_segment(struct journal *j, uint32_t number)
 	int fd;
 	segment_name(j, number, name);
 	/* Truncated, not exclusive: an attempt that failed may have left the file. */
-	TRY(open_file(j, name, O_RDWR | O_CREAT | O_TRUNC, &fd));
+	result opened = open_file(j, name, O_RDWR | O_CREAT | O_TRUNC, &fd);
+	if (opened != OK)
+		return opened == IO_ERROR ? poison(j, opened) : opened;
 	result written = write_segment_header(j, fd, number);
 	if (written != OK) {
 		close_file(j, &fd);
 		(void)j->io.unlink_at(j->io.ctx, j->dir, name);
-		return written;
+		return written == DISK_FULL ? written : poison(j, written);
 	}
 	close_file(j, &j->segment_fd);
 	j->segment_fd = fd;
