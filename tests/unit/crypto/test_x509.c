@@ -703,6 +703,21 @@ static void other_signature_algorithms_are_refused(void **state)
 	EVP_PKEY_free(p384);
 }
 
+/* Set in the bytes: some versions of OpenSSL sign a certificate with extensions only as v3. */
+static void other_versions_are_refused(void **state)
+{
+	static const uint8_t version_3[] = {0xa0, 0x03, 0x02, 0x01, 0x02};
+	struct bytes der = issue_good();
+	uint8_t *version = memmem(der.data, der.len, version_3, sizeof version_3);
+
+	assert_non_null(version);
+	for (int value = 0; value < 256; value++) {
+		version[4] = (uint8_t)value;
+		assert_result(parse(bytes_span(&der)), value == 2 ? OK : BAD_CERTIFICATE);
+	}
+	bytes_free(&der);
+}
+
 static void too_large_is_refused(void **state)
 {
 	uint8_t *large = calloc(1, CERTIFICATE_MAX + 1);
@@ -727,6 +742,7 @@ int test_x509(void)
 		cmocka_unit_test(cut_or_extended_bytes_are_refused),
 		cmocka_unit_test(only_the_profile_is_accepted),
 		cmocka_unit_test(other_signature_algorithms_are_refused),
+		cmocka_unit_test(other_versions_are_refused),
 		cmocka_unit_test(too_large_is_refused),
 	};
 	return cmocka_run_group_tests_name("x509", tests, make_keys, free_keys);
