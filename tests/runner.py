@@ -254,6 +254,9 @@ def quick(report, folders):
     if not build(report, 'release', folders if folders else None):
         return
     run_units(report, 'release', folders)
+    for folder in folders:
+        if not any(r.id.startswith(f'unit/{folder}') for r in report.results):
+            print(f'   src/{folder} has no unit tests yet')
     run_layers(report)
 
 
