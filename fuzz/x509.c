@@ -1,6 +1,6 @@
 /* The leaf certificate reader: whatever is accepted has the profile, and borrows only from its input. */
-#include "base/arena.h"
 #include "crypto/x509.h"
+#include "base/arena.h"
 
 #include <stdlib.h>
 #include <string.h>

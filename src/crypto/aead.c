@@ -62,8 +62,7 @@ static bool run(EVP_CIPHER_CTX *ctx, const uint8_t *nonce, struct span aad, stru
 	return in.len == 0 || EVP_CipherUpdate(ctx, out, &len, in.data, (int)in.len);
 }
 
-result aead_seal(struct aead *aead, const uint8_t nonce[static AEAD_NONCE_SIZE], struct span aad, struct span plain,
-	uint8_t *out)
+result aead_seal(struct aead *aead, const uint8_t nonce[static AEAD_NONCE_SIZE], struct span aad, struct span plain, uint8_t *out)
 {
 	OSSL_PARAM tag[] = {
 		OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, out + plain.len, AEAD_TAG_SIZE),
@@ -79,8 +78,7 @@ result aead_seal(struct aead *aead, const uint8_t nonce[static AEAD_NONCE_SIZE],
 	return OK;
 }
 
-result aead_open(struct aead *aead, const uint8_t nonce[static AEAD_NONCE_SIZE], struct span aad, struct span cipher,
-	uint8_t *out)
+result aead_open(struct aead *aead, const uint8_t nonce[static AEAD_NONCE_SIZE], struct span aad, struct span cipher, uint8_t *out)
 {
 	if (cipher.len < AEAD_TAG_SIZE)
 		return fail(BAD_TAG, "a ciphertext of %zu bytes is shorter than its tag", cipher.len);

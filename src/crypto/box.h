@@ -15,7 +15,6 @@ enum { BOX_OVERHEAD = POINT_SIZE + AEAD_TAG_SIZE };
 /* out has room for plain.len + BOX_OVERHEAD bytes. BAD_POINT. */
 NODISCARD result box_seal(struct span recipient_point, const char *label, struct span aad, struct span plain, uint8_t *out);
 /* BAD_TAG, BAD_POINT, TRUNCATED. `out` is secret memory of box.len - BOX_OVERHEAD bytes (empty messages are refused). */
-NODISCARD result box_open(const struct key *recipient, const char *label, struct span aad, struct span box,
-	struct secret *out);
+NODISCARD result box_open(const struct key *recipient, const char *label, struct span aad, struct span box, struct secret *out);
 
 #endif

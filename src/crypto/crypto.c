@@ -10,18 +10,17 @@
 #include <string.h>
 
 /* A primitive that fails on its own values is broken. */
-#define MUST(expression)                                                                                               \
-	do {                                                                                                           \
-		if ((expression) != OK)                                                                                \
-			library_broken(failure_text());                                                                \
+#define MUST(expression)                                                                                                                   \
+	do {                                                                                                                               \
+		if ((expression) != OK)                                                                                                    \
+			library_broken(failure_text());                                                                                    \
 	} while (0)
 
 static void warm_hashes(void)
 {
 	/* SHA-256("abc"), FIPS 180-4. */
-	static const uint8_t expected[SHA256_SIZE] = {0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40,
-		0xde, 0x5d, 0xae, 0x22, 0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61,
-		0xf2, 0x00, 0x15, 0xad};
+	static const uint8_t expected[SHA256_SIZE] = {0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae,
+		0x22, 0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad};
 	uint8_t out[SHA512_SIZE], key[2 * SHA256_SIZE];
 
 	sha384(span_str("abc"), out);
@@ -90,8 +89,7 @@ static void warm_refusals(const struct key *key)
 
 	memcpy(off_curve, key->point, POINT_SIZE);
 	off_curve[POINT_SIZE - 1] ^= 1;
-	if (key_from_point(SPAN_ARRAY(off_curve), &unused) != BAD_POINT ||
-		key_agree(key, SPAN_ARRAY(off_curve), shared) != BAD_POINT)
+	if (key_from_point(SPAN_ARRAY(off_curve), &unused) != BAD_POINT || key_agree(key, SPAN_ARRAY(off_curve), shared) != BAD_POINT)
 		library_broken("a point off the curve is accepted");
 	MUST(key_sign(key, span_str("warm"), signature));
 	if (key_verify(key, span_str("cold"), SPAN_ARRAY(signature)) != BAD_SIGNATURE)

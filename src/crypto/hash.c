@@ -113,8 +113,7 @@ void hash_add_lv(struct hash *hash, struct span data)
 {
 	if (data.len > UINT32_MAX)
 		library_broken("hash_add_lv: more than 4 GiB in one field");
-	uint8_t length[4] = {(uint8_t)(data.len >> 24), (uint8_t)(data.len >> 16), (uint8_t)(data.len >> 8),
-		(uint8_t)data.len};
+	uint8_t length[4] = {(uint8_t)(data.len >> 24), (uint8_t)(data.len >> 16), (uint8_t)(data.len >> 8), (uint8_t)data.len};
 	context_add(hash->ctx, SPAN_ARRAY(length));
 	context_add(hash->ctx, data);
 }
@@ -271,11 +270,11 @@ void hkdf_expand(const uint8_t prk[static SHA256_SIZE], struct span info, uint8_
 	expand(prk, (struct span[INFO_PARTS]){info}, out, out_len);
 }
 
-void hkdf_expand_label(const uint8_t prk[static SHA256_SIZE], const char *protocol, const char *label, struct span ctx,
-	uint8_t *out, size_t out_len)
+void hkdf_expand_label(
+	const uint8_t prk[static SHA256_SIZE], const char *protocol, const char *label, struct span ctx, uint8_t *out, size_t out_len)
 {
 	static const uint8_t end_of_label = 0;
-	const struct span info[INFO_PARTS] = {span_str("troth-"), span_str(protocol), span_str(" "), span_str(label),
-		span_of(&end_of_label, 1), ctx};
+	const struct span info[INFO_PARTS] = {
+		span_str("troth-"), span_str(protocol), span_str(" "), span_str(label), span_of(&end_of_label, 1), ctx};
 	expand(prk, info, out, out_len);
 }

@@ -1,4 +1,7 @@
-/* SHA-2, HMAC and HKDF over OpenSSL's EVP. Algorithms are fetched once per process, contexts are reused. */
+/*
+ * SHA-2, HMAC and HKDF over OpenSSL's EVP. Algorithms are fetched once per process; contexts are kept per thread and
+ * given back empty, so that nothing of a keyed computation stays in them. All functions are safe in any thread.
+ */
 #ifndef TROTH_CRYPTO_HASH_H
 #define TROTH_CRYPTO_HASH_H
 
@@ -21,8 +24,8 @@ struct hash {
 };
 NODISCARD result hash_start(struct hash *hash, enum hash_algorithm algorithm);
 void hash_add(struct hash *hash, struct span data);
-void hash_add_lv(struct hash *hash, struct span data); /* u32 length first */
-void hash_finish(struct hash *hash, uint8_t *out);     /* and frees */
+void hash_add_lv(struct hash *hash, struct span data); /* u32 length first; more than 4 GiB aborts */
+void hash_finish(struct hash *hash, uint8_t *out); /* and frees */
 void hash_free(struct hash *hash);
 
 /* HMAC-SHA256; incremental form for data commitments over streams. */
@@ -44,7 +47,7 @@ void hkdf_expand(const uint8_t prk[static SHA256_SIZE], struct span info, uint8_
  * EX(k, label, ctx, n) of the constructions: HKDF-Expand(k, "troth-<protocol> " ‖ label ‖ 00 ‖ ctx, n).
  * `protocol` is the word after "troth-", e.g. "iecp1".
  */
-void hkdf_expand_label(const uint8_t prk[static SHA256_SIZE], const char *protocol, const char *label, struct span ctx,
-	uint8_t *out, size_t out_len);
+void hkdf_expand_label(
+	const uint8_t prk[static SHA256_SIZE], const char *protocol, const char *label, struct span ctx, uint8_t *out, size_t out_len);
 
 #endif

@@ -14,16 +14,37 @@
 enum { SEED_SIZE = 48, SPKI_PREFIX_SIZE = SPKI_SIZE - POINT_SIZE, PEM_MAX = 64 * 1024 };
 
 /* SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING of a 65-byte point } (RFC 5480). */
-static const uint8_t spki_prefix[SPKI_PREFIX_SIZE] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-	0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00};
+static const uint8_t spki_prefix[SPKI_PREFIX_SIZE] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
+	0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00};
 
-static void free_pkey(EVP_PKEY **pkey) { EVP_PKEY_free(*pkey); }
-static void free_pkey_ctx(EVP_PKEY_CTX **ctx) { EVP_PKEY_CTX_free(*ctx); }
-static void free_number(BIGNUM **number) { BN_clear_free(*number); }
-static void free_number_ctx(BN_CTX **ctx) { BN_CTX_free(*ctx); }
-static void free_bio(BIO **bio) { BIO_free(*bio); }
-static void free_builder(OSSL_PARAM_BLD **builder) { OSSL_PARAM_BLD_free(*builder); }
-static void free_params(OSSL_PARAM **params) { OSSL_PARAM_free(*params); }
+static void free_pkey(EVP_PKEY **pkey)
+{
+	EVP_PKEY_free(*pkey);
+}
+static void free_pkey_ctx(EVP_PKEY_CTX **ctx)
+{
+	EVP_PKEY_CTX_free(*ctx);
+}
+static void free_number(BIGNUM **number)
+{
+	BN_clear_free(*number);
+}
+static void free_number_ctx(BN_CTX **ctx)
+{
+	BN_CTX_free(*ctx);
+}
+static void free_bio(BIO **bio)
+{
+	BIO_free(*bio);
+}
+static void free_builder(OSSL_PARAM_BLD **builder)
+{
+	OSSL_PARAM_BLD_free(*builder);
+}
+static void free_params(OSSL_PARAM **params)
+{
+	OSSL_PARAM_free(*params);
+}
 
 /* ---- points ---- */
 
@@ -125,8 +146,7 @@ static result public_point(const BIGNUM *scalar, uint8_t out[static POINT_SIZE])
 	struct library_thread *thread = library_thread();
 
 	if (!EC_POINT_mul(group, thread->point, scalar, NULL, NULL, thread->numbers) ||
-		EC_POINT_point2oct(group, thread->point, POINT_CONVERSION_UNCOMPRESSED, out, POINT_SIZE, thread->numbers) !=
-			POINT_SIZE)
+		EC_POINT_point2oct(group, thread->point, POINT_CONVERSION_UNCOMPRESSED, out, POINT_SIZE, thread->numbers) != POINT_SIZE)
 		return library_fail("EC_POINT_mul");
 	return OK;
 }
@@ -141,8 +161,7 @@ static result pair_from_number(const BIGNUM *scalar, const uint8_t *point, EVP_P
 
 	CLEANUP(free_params) OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(builder);
 	CLEANUP(free_pkey_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
-	if (!params || !ctx || EVP_PKEY_fromdata_init(ctx) <= 0 ||
-		EVP_PKEY_fromdata(ctx, out, EVP_PKEY_KEYPAIR, params) <= 0)
+	if (!params || !ctx || EVP_PKEY_fromdata_init(ctx) <= 0 || EVP_PKEY_fromdata(ctx, out, EVP_PKEY_KEYPAIR, params) <= 0)
 		return library_fail("EVP_PKEY_fromdata");
 	return OK;
 }
@@ -271,8 +290,8 @@ static result key_from_foreign_certificate(struct span der, struct key *out)
 	unsigned char *spki = NULL;
 	X509 *x509 = d2i_X509(NULL, &at, (long)der.len);
 	int len = x509 ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x509), &spki) : 0;
-	result outcome = len > 0 ? key_from_spki(span_of(spki, (size_t)len), out)
-				 : fail(BAD_KEY, "the certificate in the key file cannot be read");
+	result outcome =
+		len > 0 ? key_from_spki(span_of(spki, (size_t)len), out) : fail(BAD_KEY, "the certificate in the key file cannot be read");
 
 	OPENSSL_free(spki);
 	X509_free(x509);
@@ -294,19 +313,18 @@ result key_from_pem(struct span pem, struct key *out)
 	if (strcmp(block.name, PEM_STRING_X509) == 0)
 		return key_from_foreign_certificate(der, out);
 	if (strcmp(block.name, PEM_STRING_PUBLIC) != 0)
-		return fail(BAD_KEY, "the file holds '%.40s', not a public key; make one with `openssl ec -in KEY -pubout`",
-			block.name);
+		return fail(BAD_KEY, "the file holds '%.40s', not a public key; make one with `openssl ec -in KEY -pubout`", block.name);
 	if (key_from_spki(der, out) != OK)
-		return fail(BAD_KEY, "the public key is not an uncompressed P-256 key; make one with `openssl ecparam -name "
-				     "prime256v1 -genkey` and `openssl ec -pubout`");
+		return fail(BAD_KEY,
+			"the public key is not an uncompressed P-256 key; make one with `openssl ecparam -name "
+			"prime256v1 -genkey` and `openssl ec -pubout`");
 	return OK;
 }
 
 static bool is_p256(const EVP_PKEY *pkey)
 {
 	char group[32] = "";
-	return EVP_PKEY_is_a(pkey, "EC") &&
-		EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group, NULL) &&
+	return EVP_PKEY_is_a(pkey, "EC") && EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group, NULL) &&
 		strcmp(group, "prime256v1") == 0;
 }
 
@@ -320,8 +338,9 @@ result key_from_private_pem(struct span pem, struct key *out)
 	if (!pkey)
 		return fail(BAD_KEY, "no private key in PEM form without a passphrase was found");
 	if (!is_p256(pkey))
-		return fail(BAD_KEY, "the private key is not a P-256 key; make one with `openssl ecparam -name prime256v1 "
-				     "-genkey -noout`");
+		return fail(BAD_KEY,
+			"the private key is not a P-256 key; make one with `openssl ecparam -name prime256v1 "
+			"-genkey -noout`");
 
 	/* Built anew from the scalar alone, so that the public half cannot be a foreign one. */
 	CLEANUP(free_number) BIGNUM *number = BN_secure_new();
@@ -351,8 +370,8 @@ result key_sign(const struct key *key, struct span message, uint8_t out[static S
 }
 
 /* n - 1 of P-256, big-endian (SEC 2 section 2.4.2). */
-static const uint8_t order_minus_1[SCALAR_SIZE] = {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-	0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x50};
+static const uint8_t order_minus_1[SCALAR_SIZE] = {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
+	0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x50};
 
 static bool half_in_range(const uint8_t *half)
 {

@@ -2,7 +2,12 @@
  * P-256 keys: ES256 signatures as fixed 64-byte r‖s (RFC 9053 section 2.1) and ECDH as the 32-byte x.
  * Public keys travel as 65-byte uncompressed points (SEC 1) that are checked to lie on the curve.
  *
- * A `struct key` owns an OpenSSL object; free with key_free. Public-only keys cannot sign or agree.
+ * A `struct key` owns an OpenSSL object; free with key_free. Public-only keys cannot sign or agree: BAD_KEY.
+ * One key may be used by several threads at once; each owner has its own struct (key_ref).
+ *
+ * Private scalars live in OpenSSL's secure heap (guarded, locked where RLIMIT_MEMLOCK allows, not in core dumps,
+ * wiped on free), not in memfd_secret pages: that heap is OpenSSL's own. Intermediate values of one signature
+ * or agreement are wiped by OpenSSL but pass through ordinary memory.
  */
 #ifndef TROTH_CRYPTO_KEY_H
 #define TROTH_CRYPTO_KEY_H
@@ -30,10 +35,14 @@ NODISCARD result key_from_scalar(struct span scalar, struct key *out);
 NODISCARD result key_from_seed48(struct span seed48, struct key *out);
 /* 65-byte uncompressed point; BAD_POINT when malformed, off the curve or the identity. */
 NODISCARD result key_from_point(struct span point, struct key *out);
-/* Public key from a PEM file's content ("BEGIN PUBLIC KEY" or a certificate); BAD_KEY unless P-256. */
+/*
+ * Public key from a PEM file's content: its first block, "BEGIN PUBLIC KEY" as `openssl ec -pubout` writes it, or a
+ * certificate (of any profile: only its key is taken). BAD_KEY unless that is a P-256 key as an uncompressed point.
+ */
 NODISCARD result key_from_pem(struct span pem, struct key *out);
+/* Private key from PEM (PKCS#8 or SEC 1), without a passphrase; BAD_KEY. The public half is computed anew. */
 NODISCARD result key_from_private_pem(struct span pem, struct key *out);
-/* DER SubjectPublicKeyInfo, exactly SPKI_SIZE bytes for P-256. */
+/* DER SubjectPublicKeyInfo, exactly SPKI_SIZE bytes for P-256. BAD_KEY for another form, BAD_POINT. */
 NODISCARD result key_from_spki(struct span der, struct key *out);
 void key_spki(const struct key *key, uint8_t out[static SPKI_SIZE]);
 /* Shares the OpenSSL object (reference counted). */

@@ -70,8 +70,7 @@ static EVP_PKEY *make_public_key(const EC_GROUP *group)
 	};
 	EVP_PKEY *key = NULL;
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
-	size_t len = EC_POINT_point2oct(group, EC_GROUP_get0_generator(group), POINT_CONVERSION_UNCOMPRESSED, point,
-		sizeof point, NULL);
+	size_t len = EC_POINT_point2oct(group, EC_GROUP_get0_generator(group), POINT_CONVERSION_UNCOMPRESSED, point, sizeof point, NULL);
 
 	if (len != sizeof point || !ctx || EVP_PKEY_fromdata_init(ctx) <= 0 ||
 		EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) <= 0)
@@ -140,8 +139,7 @@ static struct library_thread *thread_new(void)
 	thread->peer = EVP_PKEY_dup(l->p256_public);
 	thread->point = EC_POINT_new(l->p256);
 	thread->numbers = BN_CTX_secure_new();
-	if (!thread->generate || EVP_PKEY_keygen_init(thread->generate) <= 0 || !thread->peer || !thread->point ||
-		!thread->numbers)
+	if (!thread->generate || EVP_PKEY_keygen_init(thread->generate) <= 0 || !thread->peer || !thread->point || !thread->numbers)
 		library_broken("contexts of a thread");
 	if (pthread_setspecific(thread_key, thread) != 0)
 		library_broken("pthread_setspecific");

@@ -39,8 +39,8 @@ struct library_thread {
 	EVP_MD_CTX *ready[HASH_ALGORITHMS][READY_CONTEXTS];
 	size_t ready_count[HASH_ALGORITHMS];
 	EVP_PKEY_CTX *generate; /* P-256 key generation */
-	EVP_PKEY *peer;		/* a public key that is overwritten by each agreement */
-	EC_POINT *point;	/* scratch for point checks */
+	EVP_PKEY *peer; /* a public key that is overwritten by each agreement */
+	EC_POINT *point; /* scratch for point checks */
 	BN_CTX *numbers;
 };
 

@@ -58,17 +58,41 @@ static result check_uri(struct span uri, struct span *out_name)
 
 /* ---- issuing, by OpenSSL ---- */
 
-static void free_x509(X509 **x509) { X509_free(*x509); }
-static void free_object(ASN1_OBJECT **object) { ASN1_OBJECT_free(*object); }
-static void free_string(ASN1_OCTET_STRING **string) { ASN1_OCTET_STRING_free(*string); }
-static void free_extension(X509_EXTENSION **extension) { X509_EXTENSION_free(*extension); }
-static void free_names(GENERAL_NAMES **names) { GENERAL_NAMES_free(*names); }
-static void free_bits(ASN1_BIT_STRING **bits) { ASN1_BIT_STRING_free(*bits); }
-static void free_constraints(BASIC_CONSTRAINTS **constraints) { BASIC_CONSTRAINTS_free(*constraints); }
-static void free_usage(EXTENDED_KEY_USAGE **usage) { EXTENDED_KEY_USAGE_free(*usage); }
+static void free_x509(X509 **x509)
+{
+	X509_free(*x509);
+}
+static void free_object(ASN1_OBJECT **object)
+{
+	ASN1_OBJECT_free(*object);
+}
+static void free_string(ASN1_OCTET_STRING **string)
+{
+	ASN1_OCTET_STRING_free(*string);
+}
+static void free_extension(X509_EXTENSION **extension)
+{
+	X509_EXTENSION_free(*extension);
+}
+static void free_names(GENERAL_NAMES **names)
+{
+	GENERAL_NAMES_free(*names);
+}
+static void free_bits(ASN1_BIT_STRING **bits)
+{
+	ASN1_BIT_STRING_free(*bits);
+}
+static void free_constraints(BASIC_CONSTRAINTS **constraints)
+{
+	BASIC_CONSTRAINTS_free(*constraints);
+}
+static void free_usage(EXTENDED_KEY_USAGE **usage)
+{
+	EXTENDED_KEY_USAGE_free(*usage);
+}
 
-static result check_fields(const struct certificate_fields *fields, const struct key *issuer, const char *issuer_name,
-	struct span *out_name)
+static result check_fields(
+	const struct certificate_fields *fields, const struct key *issuer, const char *issuer_name, struct span *out_name)
 {
 	uint8_t unused[KEY_ID_SIZE];
 
@@ -122,8 +146,9 @@ static result set_subject_key(X509 *x509, const uint8_t point[static POINT_SIZE]
 	/* Set from its parts: X509_set_pubkey would run OpenSSL's encoder for the same bytes. */
 	ASN1_OBJECT *curve = OBJ_nid2obj(NID_X9_62_prime256v1);
 	unsigned char *owned = OPENSSL_memdup(point, POINT_SIZE);
-	if (!owned || !X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(x509), OBJ_nid2obj(NID_X9_62_id_ecPublicKey),
-			      V_ASN1_OBJECT, curve, owned, POINT_SIZE)) {
+	if (!owned ||
+		!X509_PUBKEY_set0_param(
+			X509_get_X509_PUBKEY(x509), OBJ_nid2obj(NID_X9_62_id_ecPublicKey), V_ASN1_OBJECT, curve, owned, POINT_SIZE)) {
 		OPENSSL_free(owned);
 		return library_fail("X509_PUBKEY_set0_param");
 	}
@@ -154,8 +179,7 @@ static result add_usages(X509 *x509)
 	CLEANUP(free_usage) EXTENDED_KEY_USAGE *usage = EXTENDED_KEY_USAGE_new();
 
 	if (!bits || !constraints || !usage || !ASN1_BIT_STRING_set_bit(bits, 0, 1) ||
-		!sk_ASN1_OBJECT_push(usage, OBJ_nid2obj(NID_server_auth)) ||
-		!sk_ASN1_OBJECT_push(usage, OBJ_nid2obj(NID_client_auth)))
+		!sk_ASN1_OBJECT_push(usage, OBJ_nid2obj(NID_server_auth)) || !sk_ASN1_OBJECT_push(usage, OBJ_nid2obj(NID_client_auth)))
 		return library_fail("key usages of a certificate");
 	if (X509_add1_ext_i2d(x509, NID_key_usage, bits, 1, X509V3_ADD_APPEND) != 1 ||
 		X509_add1_ext_i2d(x509, NID_basic_constraints, constraints, 1, X509V3_ADD_APPEND) != 1 ||
@@ -195,8 +219,7 @@ static result to_der(X509 *x509, struct bytes *out_der)
 	return copied;
 }
 
-result certificate_issue(const struct certificate_fields *fields, const struct key *issuer, const char *issuer_name,
-	struct bytes *out_der)
+result certificate_issue(const struct certificate_fields *fields, const struct key *issuer, const char *issuer_name, struct bytes *out_der)
 {
 	struct span name;
 	TRY(check_fields(fields, issuer, issuer_name, &name));
@@ -230,10 +253,10 @@ static const uint8_t oid_basic_constraints[] = {0x55, 0x1d, 0x13};
 static const uint8_t oid_key_usage[] = {0x55, 0x1d, 0x0f};
 static const uint8_t oid_subject_alt_name[] = {0x55, 0x1d, 0x11};
 static const uint8_t oid_ext_key_usage[] = {0x55, 0x1d, 0x25};
-static const uint8_t oid_kem_point[] = {0x69, 0xd1, 0x91, 0x8e, 0x1c, 0xaa, 0xfc, 0xb0, 0x46, 0x83, 0xad,
-	0xbe, 0x6a, 0xc5, 0x88, 0x84, 0x31, 0x83, 0xdb, 0x64, 0x01};
-static const uint8_t oid_tcb_info[] = {0x69, 0xd1, 0x91, 0x8e, 0x1c, 0xaa, 0xfc, 0xb0, 0x46, 0x83, 0xad,
-	0xbe, 0x6a, 0xc5, 0x88, 0x84, 0x31, 0x83, 0xdb, 0x64, 0x02};
+static const uint8_t oid_kem_point[] = {
+	0x69, 0xd1, 0x91, 0x8e, 0x1c, 0xaa, 0xfc, 0xb0, 0x46, 0x83, 0xad, 0xbe, 0x6a, 0xc5, 0x88, 0x84, 0x31, 0x83, 0xdb, 0x64, 0x01};
+static const uint8_t oid_tcb_info[] = {
+	0x69, 0xd1, 0x91, 0x8e, 0x1c, 0xaa, 0xfc, 0xb0, 0x46, 0x83, 0xad, 0xbe, 0x6a, 0xc5, 0x88, 0x84, 0x31, 0x83, 0xdb, 0x64, 0x02};
 
 static result expect_bytes(struct reader *r, struct span expected, const char *what)
 {
@@ -389,12 +412,14 @@ static result take_tcb_info(struct reader *value, struct arena *arena, struct ce
 {
 	TRY(der_take(value, DER_OCTET_STRING, &out->tcb_info));
 	if (out->tcb_info.len == 0 || out->tcb_info.len > TCB_INFO_MAX)
-		return fail(BAD_CERTIFICATE, "the TCB description has %zu bytes, not 1 to %d", out->tcb_info.len,
-			TCB_INFO_MAX);
+		return fail(BAD_CERTIFICATE, "the TCB description has %zu bytes, not 1 to %d", out->tcb_info.len, TCB_INFO_MAX);
 	return OK;
 }
 
-#define OID_BYTES(array) {(array), sizeof(array)}
+#define OID_BYTES(array)                                                                                                                   \
+	{                                                                                                                                  \
+		(array), sizeof(array)                                                                                                     \
+	}
 
 static const struct extension_rule extension_rules[] = {
 	{OID_BYTES(oid_subject_alt_name), "subject alternative name", true, MUST_BE_CRITICAL, take_alt_name},
@@ -436,8 +461,7 @@ static result take_extension(struct reader *r, struct extension *out)
 	return reader_finish(&inside);
 }
 
-static result apply_rule(const struct extension_rule *rule, const struct extension *extension, struct arena *arena,
-	struct certificate *out)
+static result apply_rule(const struct extension_rule *rule, const struct extension *extension, struct arena *arena, struct certificate *out)
 {
 	struct reader value = reader_of(extension->value);
 
@@ -595,8 +619,8 @@ result certificate_valid_at(const struct certificate *certificate, uint64_t at_m
 	clock_format(certificate->not_before, from);
 	clock_format(certificate->not_after, to);
 	clock_format(at_ms, at);
-	return fail(CERTIFICATE_EXPIRED, "the certificate of %s is valid from %s to %s, which %s is not in", certificate->uri,
-		from, to, at);
+	return fail(
+		CERTIFICATE_EXPIRED, "the certificate of %s is valid from %s to %s, which %s is not in", certificate->uri, from, to, at);
 }
 
 void certificate_free(struct certificate *certificate)

@@ -30,14 +30,14 @@
  * Debian 12's python3-cryptography among them) refuse a component beyond 28 bits, and with it the certificate.
  */
 extern const char *const OID_KEM_POINT; /* arc.1 */
-extern const char *const OID_TCB_INFO;	/* arc.2 */
+extern const char *const OID_TCB_INFO; /* arc.2 */
 
 enum { URI_MAX = 512, CERTIFICATE_MAX = 16 * 1024, CERTIFICATE_SERIAL_SIZE = 20 };
 
 struct certificate_fields {
 	uint8_t serial[CERTIFICATE_SERIAL_SIZE]; /* random; the issuer clears its first bit */
-	const char *uri;			 /* the SAN */
-	uint64_t not_before, not_after;		 /* ms; stored in whole seconds, rounded down */
+	const char *uri; /* the SAN */
+	uint64_t not_before, not_after; /* ms; stored in whole seconds, rounded down */
 	uint8_t sign_point[POINT_SIZE];
 	uint8_t kem_point[POINT_SIZE];
 	struct span tcb_info; /* deterministic CBOR, opaque here */
@@ -49,19 +49,19 @@ struct certificate {
 	struct span serial; /* without leading zeros */
 	const char *uri;
 	uint64_t not_before, not_after; /* ms, both inclusive */
-	struct key key;			/* the subject's signing key */
-	uint8_t kem_point[POINT_SIZE];	/* checked to lie on the curve */
-	struct span tcb_info;		/* empty when absent */
-	uint8_t digest[SHA256_SIZE];	/* SHA-256 of the DER: the "cert hash" of DAC records */
-	struct span signed_part;	/* the TBSCertificate */
+	struct key key; /* the subject's signing key */
+	uint8_t kem_point[POINT_SIZE]; /* checked to lie on the curve */
+	struct span tcb_info; /* empty when absent */
+	uint8_t digest[SHA256_SIZE]; /* SHA-256 of the DER: the "cert hash" of DAC records */
+	struct span signed_part; /* the TBSCertificate */
 	uint8_t signature[SIGNATURE_SIZE];
 };
 
 #define CERTIFICATE_EMPTY ((struct certificate){0})
 
 /* BAD_VALUE for fields that the profile does not allow (name, times, tcb_info beyond 4 KiB), BAD_POINT. */
-NODISCARD result certificate_issue(const struct certificate_fields *fields, const struct key *issuer,
-	const char *issuer_name, struct bytes *out_der);
+NODISCARD result certificate_issue(
+	const struct certificate_fields *fields, const struct key *issuer, const char *issuer_name, struct bytes *out_der);
 /* Parses and checks the profile above, not the signature. BAD_CERTIFICATE, TRAILING_BYTES. */
 NODISCARD result certificate_parse(struct span der, struct arena *arena, struct certificate *out);
 /* Signature under `issuer`: CERTIFICATE_FOREIGN. */

@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 /* The list that crypto/crypto.h promises, and how a process ends. */
-static const long allowed[] = {SYS_brk, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_mremap, SYS_futex,
-	SYS_getrandom, SYS_getpid, SYS_exit_group};
+static const long allowed[] = {
+	SYS_brk, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_mremap, SYS_futex, SYS_getrandom, SYS_getpid, SYS_exit_group};
 
 enum { EXIT_GOOD = 0, EXIT_WRONG = 1, EXIT_NO_FILTER = 2 };
 
@@ -35,8 +35,7 @@ static bool confine(void)
 
 	filter[0] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
 	for (unsigned i = 0; i < COUNT; i++)
-		filter[1 + i] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)allowed[i],
-			(uint8_t)(COUNT - i), 0);
+		filter[1 + i] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)allowed[i], (uint8_t)(COUNT - i), 0);
 	filter[COUNT + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 	filter[COUNT + 2] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
@@ -59,8 +58,7 @@ static bool every_primitive_works(void)
 	sha384(span_str("x"), digest);
 	sha512(span_str("x"), digest);
 	good = good && key_generate(&key) == OK && key_from_seed48(SPAN_ARRAY(seed), &seeded) == OK;
-	good = good && key_sign(&key, span_str("x"), signature) == OK &&
-		key_verify(&key, span_str("x"), SPAN_ARRAY(signature)) == OK &&
+	good = good && key_sign(&key, span_str("x"), signature) == OK && key_verify(&key, span_str("x"), SPAN_ARRAY(signature)) == OK &&
 		key_verify(&key, span_str("y"), SPAN_ARRAY(signature)) == BAD_SIGNATURE;
 	good = good && key_scalar(&key, &scalar) == OK;
 	good = good && box_seal(SPAN_ARRAY(key.point), "x", SPAN_EMPTY, span_str("abc"), box) == OK &&
@@ -68,9 +66,8 @@ static bool every_primitive_works(void)
 	memcpy(fields.sign_point, key.point, POINT_SIZE);
 	memcpy(fields.kem_point, key.point, POINT_SIZE);
 	good = good && certificate_issue(&fields, &key, "issuer", &der) == OK &&
-		certificate_parse(bytes_span(&der), &arena, &certificate) == OK &&
-		certificate_verify(&certificate, &key) == OK && certificate_verify(&certificate, &seeded) != OK &&
-		certificate_valid_at(&certificate, 5000) == CERTIFICATE_EXPIRED;
+		certificate_parse(bytes_span(&der), &arena, &certificate) == OK && certificate_verify(&certificate, &key) == OK &&
+		certificate_verify(&certificate, &seeded) != OK && certificate_valid_at(&certificate, 5000) == CERTIFICATE_EXPIRED;
 
 	certificate_free(&certificate);
 	arena_free(&arena);
@@ -156,12 +153,18 @@ static void random_bytes_differ(void **state)
 	random_bytes(NULL, 0);
 }
 
+static void warming_up_twice_is_harmless(void **state)
+{
+	crypto_warm_up();
+	crypto_warm_up();
+	assert_string_equal(failure_text(), "");
+}
+
 int test_confined(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(random_bytes_differ),
-		cmocka_unit_test(the_filter_kills),
-		cmocka_unit_test(works_under_seccomp),
+		cmocka_unit_test(random_bytes_differ), cmocka_unit_test(the_filter_kills), cmocka_unit_test(works_under_seccomp),
+		cmocka_unit_test(warming_up_twice_is_harmless), /* last: see main.c about forks */
 	};
 	return cmocka_run_group_tests_name("confined", tests, NULL, NULL);
 }

@@ -12,8 +12,7 @@ static const struct {
 	/* FIPS 180-4 examples */
 	{sha256, HASH_SHA256, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
 		"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
-	{sha384, HASH_SHA384,
-		"38b060a751ac96384cd9327eb1b1e36a21fdb71114be07434c0cc7bf63f6e1da274edebfe76f65fbd51ad2f14898b95b",
+	{sha384, HASH_SHA384, "38b060a751ac96384cd9327eb1b1e36a21fdb71114be07434c0cc7bf63f6e1da274edebfe76f65fbd51ad2f14898b95b",
 		"cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7"},
 	{sha512, HASH_SHA512,
 		"cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce"
@@ -156,8 +155,7 @@ static const struct {
 		"06a6b88c5853361a06104c9ceb35b45cef760014904671014a193f40c15fc244",
 		"b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7827271cb41c65e590e09"
 		"da3275600c2f09b8367793a9aca3db71cc30c58179ec3e87c14c01d5c1f3434f1d87"},
-	{"0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b", "", "",
-		"19ef24a32c717b167f33a91d6f648bdf96596776afdb6377ac434c1c293ccb04",
+	{"0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b", "", "", "19ef24a32c717b167f33a91d6f648bdf96596776afdb6377ac434c1c293ccb04",
 		"8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"},
 };
 
@@ -174,6 +172,19 @@ static void hkdf_of_the_standard(void **state)
 		assert_bytes(out, hkdfs[i].okm);
 		assert_int_equal(out[okm.len], 0x55);
 	}
+}
+
+static void expand_reaches_its_limit(void **state)
+{
+	static uint8_t all[255 * SHA256_SIZE], prefix[100];
+	uint8_t prk[SHA256_SIZE] = {1};
+
+	hkdf_expand(prk, span_str("info"), all, sizeof all);
+	hkdf_expand(prk, span_str("info"), prefix, sizeof prefix);
+	assert_memory_equal(all, prefix, sizeof prefix);
+	assert_memory_not_equal(all, all + sizeof all - SHA256_SIZE, SHA256_SIZE);
+	hkdf_expand(prk, span_str("info"), all, 0);
+	assert_memory_equal(all, prefix, sizeof prefix);
 }
 
 static void label_is_framed_as_the_constructions_say(void **state)
@@ -225,6 +236,7 @@ int test_hash(void)
 		cmocka_unit_test(hmacs_of_the_standard),
 		cmocka_unit_test(hmac_with_key_longer_than_a_block),
 		cmocka_unit_test(hkdf_of_the_standard),
+		cmocka_unit_test(expand_reaches_its_limit),
 		cmocka_unit_test(label_is_framed_as_the_constructions_say),
 		cmocka_unit_test(threads_do_not_disturb_each_other),
 	};

@@ -12,8 +12,8 @@
 
 /* RFC 6979 A.2.5 */
 #define RFC6979_SCALAR "c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721"
-#define RFC6979_POINT                                                                                                  \
-	"0460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6"                                           \
+#define RFC6979_POINT                                                                                                                      \
+	"0460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6"                                                               \
 	"7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299"
 #define RFC6979_SPKI_HASH "5a7a78cca4a0f420d9bc62bb669c3c2759e39f723d3ae10dcbe0f0815a07ecd4"
 #define RFC6979_R "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716"
@@ -99,8 +99,7 @@ static void seeds_reduce_as_the_constructions_say(void **state)
 		{"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f",
 			"18185bb801b6065828af9bb667d107070b661a42a64f1f66b1a71e49aa7ff400"},
 		{"00000000000000000000000000000000" P256_N_MINUS_1, ONE},
-		{"00000000000000000000000000000000ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc63254f",
-			P256_N_MINUS_1},
+		{"00000000000000000000000000000000ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc63254f", P256_N_MINUS_1},
 	};
 	struct key key = KEY_EMPTY;
 
@@ -233,11 +232,11 @@ static void public_keys_cannot_do_what_private_keys_do(void **state)
 /* RFC 5903 section 8.1 */
 #define RFC5903_I "c88f01f510d9ac3f70a292daa2316de544e9aab8afe84049c62a9c57862d1433"
 #define RFC5903_R "c6ef9c5d78ae012a011164acb397ce2088685d8f06bf9be0b283ab46476bee53"
-#define RFC5903_I_POINT                                                                                                \
-	"04dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c3772581180"                                           \
+#define RFC5903_I_POINT                                                                                                                    \
+	"04dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c3772581180"                                                               \
 	"5271a0461cdb8252d61f1c456fa3e59ab1f45b33accf5f58389e0577b8990bb3"
-#define RFC5903_R_POINT                                                                                                \
-	"04d12dfb5289c8d4f81208b70270398c342296970a0bccb74c736fc7554494bf63"                                           \
+#define RFC5903_R_POINT                                                                                                                    \
+	"04d12dfb5289c8d4f81208b70270398c342296970a0bccb74c736fc7554494bf63"                                                               \
 	"56fbf3ca366cc23e8157854c13c58d6aac23f046ada30f8353e74f33039872ab"
 #define RFC5903_SHARED "d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de"
 
@@ -337,8 +336,7 @@ static struct bytes pem_of(EVP_PKEY *pkey, enum pem_kind kind)
 		written = PEM_write_bio_PrivateKey_traditional(bio, pkey, NULL, NULL, 0, NULL, NULL);
 		break;
 	case PEM_PRIVATE_LOCKED:
-		written = PEM_write_bio_PrivateKey(bio, pkey, EVP_aes_256_cbc(), (const unsigned char *)"secret", 6,
-			NULL, NULL);
+		written = PEM_write_bio_PrivateKey(bio, pkey, EVP_aes_256_cbc(), (const unsigned char *)"secret", 6, NULL, NULL);
 		break;
 	}
 	assert_int_equal(written, 1);

@@ -23,11 +23,11 @@ int test_hash(void);
 int test_key(void);
 int test_x509(void);
 
-#define fail_test(...)                                                                                                 \
-	do {                                                                                                           \
-		print_error(__VA_ARGS__);                                                                              \
-		print_error("\n");                                                                                     \
-		_fail(__FILE__, __LINE__);                                                                             \
+#define fail_test(...)                                                                                                                     \
+	do {                                                                                                                               \
+		print_error(__VA_ARGS__);                                                                                                  \
+		print_error("\n");                                                                                                         \
+		_fail(__FILE__, __LINE__);                                                                                                 \
 	} while (0)
 
 enum { HEX_MAX = 256 };
