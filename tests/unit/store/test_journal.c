@@ -405,6 +405,48 @@ static void another_version_is_named(void **state)
 	expect(journal_open("", "d", &on_disk, &j, NULL), UNKNOWN_VERSION);
 }
 
+/* A forger who mends the checksum still breaks the chain at the next frame, or at the head. */
+static void a_forged_frame_breaks_the_chain(void **state)
+{
+	(void)state;
+	struct disk_file *file = disk_find(&disk, "d-00000003.log");
+	size_t first = JOURNAL_SEGMENT_HEADER_SIZE, len, offsets[2] = {first, 0};
+	expect_ok(frame_payload_len(span_of(file->data + first, JOURNAL_FRAME_HEADER_SIZE), &len));
+	offsets[1] = first + frame_size(len);
+	for (size_t i = 0; i < 2; i++) {
+		struct journal *j = NULL;
+		struct disk copy;
+		struct frame frame;
+		uint8_t forged[512], hash[JOURNAL_HASH_SIZE], payload[300];
+		disk_crash(&disk, disk.op_count, 1, &copy);
+		const struct journal_options options = {.io = &copy.io};
+		uint8_t *at = disk_find(&copy, "d-00000003.log")->data + offsets[i];
+		expect_ok(frame_payload_len(span_of(at, JOURNAL_FRAME_HEADER_SIZE), &len));
+		expect_ok(frame_decode(span_of(at, frame_size(len)), &frame));
+		memcpy(payload, frame.payload.data, len);
+		payload[0] ^= 1;
+		frame.payload = span_of(payload, len);
+		frame_encode(&frame, forged, hash);
+		memcpy(at, forged, frame_size(len));
+		expect(journal_open("", "d", &options, &j, NULL), JOURNAL_DAMAGED);
+		disk_free(&copy);
+	}
+}
+
+/* What a crash left of a segment that was being begun. */
+static void a_stray_segment_is_removed(void **state)
+{
+	(void)state;
+	struct journal *j = NULL;
+	int fd = disk.io.open_at(&disk, -1, "d-00000004.log", O_RDWR | O_CREAT, 0600);
+	assert_int_equal(disk.io.pwrite(&disk, fd, "TJS1 torn", 9, 0), 9);
+	assert_int_equal(disk.io.close(&disk, fd), 0);
+	expect_ok(journal_open("", "d", &on_disk, &j, NULL));
+	expect_entries(j, 1, 6);
+	journal_close(j);
+	assert_null(disk_find(&disk, "d-00000004.log"));
+}
+
 /* An older folder put in the place of a part of it does not fit the chain. */
 static void segments_of_another_journal_do_not_fit(void **state)
 {
@@ -490,6 +532,17 @@ static void the_bytes_are_as_documented(void **state)
 	assert_int_equal((uint32_t)bytes[52] << 24 | (uint32_t)bytes[53] << 16 | (uint32_t)bytes[54] << 8 | bytes[55], sum);
 	sha256(span_of(bytes, 61), wanted);
 	assert_memory_equal(hash, wanted, 32);
+	/* The example of the page, computed there by other code. */
+	static const uint8_t example[] = {
+		0x54, 0x4a, 0x46, 0x31, 0x00, 0x00, 0x00, 0x05, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01,
+		0x02, 0x03, 0x00, 0x00, 0xbf, 0x4b, 0x3a, 0x7f, 0xb2, 0x83, 0x4d, 0xd0, 0xaf, 0x46, 0x84, 0xc3,
+		0x4c, 0x5a, 0x40, 0x91, 0x2a, 0x75, 0x7b, 0x40, 0x49, 0x3d, 0x29, 0xdb, 0xcf, 0xd4, 0x16, 0xcb,
+		0xe2, 0x16, 0xc7, 0x8a, 0x0c, 0x24, 0xb0, 0xb0, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x00, 0x00, 0x00};
+	static const uint8_t example_hash[] = {
+		0x60, 0xc4, 0xd7, 0x5d, 0xd7, 0x5e, 0x3f, 0x04, 0x50, 0xcc, 0xb7, 0x87, 0xd9, 0xf1, 0xbf, 0x3e,
+		0x25, 0xbe, 0xf8, 0x6c, 0x39, 0xb4, 0xc6, 0x0d, 0x7c, 0x96, 0x51, 0x0b, 0xc9, 0xac, 0xf2, 0x76};
+	assert_memory_equal(bytes, example, 64);
+	assert_memory_equal(hash, example_hash, 32);
 	struct frame back;
 	expect_ok(frame_decode(SPAN_ARRAY(bytes), &back));
 	assert_true(back.sequence == 1 && back.type == 0x0203);
@@ -520,6 +573,8 @@ int group_journal(void)
 		cmocka_unit_test_setup_teardown(bytes_past_the_head_are_cut, start_disk, stop_disk),
 		cmocka_unit_test_setup_teardown(another_version_is_named, start_disk, stop_disk),
 		cmocka_unit_test_setup_teardown(segments_of_another_journal_do_not_fit, start_disk, stop_disk),
+		cmocka_unit_test_setup_teardown(a_forged_frame_breaks_the_chain, start_disk, stop_disk),
+		cmocka_unit_test_setup_teardown(a_stray_segment_is_removed, start_disk, stop_disk),
 		cmocka_unit_test_setup_teardown(damage_after_opening_is_seen_by_a_reader, start_disk, stop_disk),
 		cmocka_unit_test_setup_teardown(a_failing_reader_stops, start_disk, stop_disk),
 		cmocka_unit_test(every_fault_point_is_reported),
