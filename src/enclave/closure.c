@@ -55,6 +55,7 @@ struct closure_work {
 	const char *folders[MAX_FOLDERS]; /* of /etc/ld.so.conf */
 	size_t folder_count;
 	bool folders_read, finished;
+	bool in_runtime; /* add_tree leaves out what add_runtime says */
 };
 
 /* ---- the table of entries ---- */
@@ -840,6 +841,40 @@ static result add_script_interpreter(struct closure *closure, const char *path, 
 	return OK;
 }
 
+/*
+ * Interpreters that cannot start without their own library: python3.N its lib/python3.N, Debian's perl its perl-base.
+ * Left out: tests, what is for building extensions, and compiled copies, which python ignores here since they name the
+ * time of a source file.
+ */
+static result add_runtime(struct closure *closure, const char *path)
+{
+	char folder[PATH_SIZE], canonical[PATH_SIZE];
+	mode_t mode;
+	const char *name = name_of(path);
+	if (strncmp(name, "python3.", 8) == 0 && name[8] && name[8 + strspn(name + 8, "0123456789")] == '\0') {
+		char bin[PATH_SIZE], prefix[PATH_SIZE];
+		parent_of(path, bin);
+		parent_of(bin, prefix);
+		if (snprintf(folder, sizeof(folder), "%s/lib/%s", prefix, name) >= (int)sizeof(folder))
+			return fail(TOO_LARGE, "path of %s", name);
+	} else if (strcmp(path, "/usr/bin/perl") == 0) {
+		snprintf(folder, sizeof(folder), "/usr/lib/" TRIPLET "/perl-base");
+	} else {
+		return OK;
+	}
+	if (look(closure, folder, canonical, &mode) != OK || !S_ISDIR(mode))
+		return OK;
+	closure->work_->in_runtime = true;
+	result added = closure_add_file(closure, folder);
+	closure->work_->in_runtime = false;
+	return added;
+}
+
+static bool is_left_out(const char *name)
+{
+	return strcmp(name, "__pycache__") == 0 || strcmp(name, "test") == 0 || strncmp(name, "config-", 7) == 0;
+}
+
 static result add_elf_program(struct closure *closure, const char *path, const struct object *object)
 {
 	if (!object->parsed_well || !object->is_native)
@@ -873,8 +908,10 @@ static result add_executable(struct closure *closure, const char *path, unsigned
 	struct object *object;
 	TRY(add_regular(closure, canonical, &object));
 	closure->interpreter_open |= is_interpreter(name_of(canonical)) || is_interpreter(name_of(path)) || object->script;
-	if (object->is_elf)
-		return add_elf_program(closure, canonical, object);
+	if (object->is_elf) {
+		TRY(add_elf_program(closure, canonical, object));
+		return add_runtime(closure, canonical);
+	}
 	if (object->script)
 		return add_script_interpreter(closure, path, object->script, depth);
 	return fail(NOT_A_PROGRAM, "%s is neither an ELF file nor begins with #!", path);
@@ -973,9 +1010,10 @@ static result add_tree(struct closure *closure, const char *folder, unsigned dep
 	result outcome = OK;
 	for (int i = 0; i < count; i++) {
 		const char *name = list[i]->d_name;
-		if (outcome == OK && path_name_ok(name))
+		bool counts = path_name_ok(name) && !(closure->work_->in_runtime && is_left_out(name));
+		if (outcome == OK && counts)
 			outcome = path_join(path, folder, name);
-		if (outcome == OK && path_name_ok(name))
+		if (outcome == OK && counts)
 			outcome = add_tree_entry(closure, path, depth);
 		free(list[i]);
 	}

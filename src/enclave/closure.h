@@ -8,6 +8,7 @@
  * - libraries are looked for in DT_RPATH, DT_RUNPATH, the folders of /etc/ld.so.conf, the loader's own folders.
  *   LD_LIBRARY_PATH and the variants for newer processors (glibc-hwcaps) do not count, and /etc/ld.so.cache is not part
  *   of the root: a library outside the loader's own folders gets a link inside one of them;
+ * - python3.N and Debian's perl bring the library along without which they do not start (no tests, no __pycache__);
  * - modes are 0555 or 0444, folders are implied by the files in them.
  *
  * Paths are those inside the root. They equal those of the host except below a folder that closure_map has put elsewhere

@@ -128,8 +128,10 @@ static result add_regular(int root, const struct manifest_file *file, const char
 	if (len != file->size || memcmp(digest, file->digest, sizeof(digest)) != 0)
 		return fail(MEASUREMENT_MISMATCH, "%s (expected %llu bytes with another SHA-384 than what was copied from %s)", file->path,
 			(unsigned long long)file->size, source);
-	if (fchmod(to.n, file->mode & 0111 ? 0555 : 0444) != 0)
-		return fail_errno("mode of %s in the image", file->path);
+	/* Times are not part of the manifest, so they say nothing: all are the epoch. */
+	const struct timespec epoch[2] = {{0, 0}, {0, 0}};
+	if (fchmod(to.n, file->mode & 0111 ? 0555 : 0444) != 0 || futimens(to.n, epoch) != 0)
+		return fail_errno("mode and time of %s in the image", file->path);
 	return OK;
 }
 
