@@ -569,16 +569,7 @@ static void diagnose_bytes(struct span bytes, struct writer *out)
 	writer_str(out, "'");
 }
 
-/* Characters that could move or recolour what a terminal shows are escaped: controls and bidirectional marks. */
-static bool is_plain(uint32_t code)
-{
-	if (code < 0x20 || (code >= 0x7f && code <= 0x9f))
-		return false;
-	if ((code >= 0x200b && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f))
-		return false;
-	return code != 0x61c && code != 0xfeff;
-}
-
+/* What a terminal would obey rather than show is escaped. */
 static void diagnose_text(struct span text, struct writer *out)
 {
 	writer_u8(out, '"');
@@ -589,7 +580,7 @@ static void diagnose_text(struct span text, struct writer *out)
 		char escape[16];
 		if (code == '"' || code == '\\')
 			snprintf(escape, sizeof(escape), "\\%c", (char)code);
-		else if (!is_plain(code))
+		else if (!code_point_is_plain(code))
 			snprintf(escape, sizeof(escape), "\\u%04x", code);
 		else
 			escape[0] = '\0';

@@ -36,6 +36,7 @@ NODISCARD static result fail_at(const char *name, struct position at, enum reaso
 	va_start(args, format);
 	vsnprintf(what, sizeof(what), format, args);
 	va_end(args);
+	text_make_plain(what); /* it may quote the document, which may hold escapes for a terminal */
 	return fail(reason, "%s:%u:%u: %s", name, at.line, at.column, what);
 }
 
@@ -163,7 +164,8 @@ static result builder_start(struct builder *b, const char *name, struct span tex
 	if (!yaml_parser_initialize(&b->parser))
 		return fail(NO_MEMORY, "the YAML parser");
 	yaml_parser_set_encoding(&b->parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(&b->parser, text.data, text.len);
+	/* libyaml takes no NULL, even for nothing. */
+	yaml_parser_set_input_string(&b->parser, text.data ? text.data : (const uint8_t *)"", text.len);
 	return OK;
 }
 
@@ -661,6 +663,7 @@ result document_fail(const struct document *document, const struct node *node, e
 	va_start(args, format);
 	vsnprintf(what, sizeof(what), format, args);
 	va_end(args);
+	text_make_plain(what);
 	if (!node)
 		return fail(reason, "%s: %s", document->name, what);
 	return fail_at(document->name, (struct position){node->line, node->column}, reason, "%s", what);

@@ -139,3 +139,26 @@ uint32_t utf8_next(const uint8_t **at)
 	*at = p + len;
 	return code;
 }
+
+bool code_point_is_plain(uint32_t code)
+{
+	if (code < 0x20 || (code >= 0x7f && code <= 0x9f))
+		return false;
+	if ((code >= 0x200b && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f))
+		return false;
+	return code != 0x61c && code != 0xfeff;
+}
+
+void text_make_plain(char *text)
+{
+	uint8_t *at = (uint8_t *)text, *end = at + strlen(text);
+	while (at < end) {
+		const uint8_t *next = at;
+		size_t len = utf8_sequence(at, end);
+		bool plain = len > 0 && code_point_is_plain(utf8_next(&next));
+		len = len ? len : 1;
+		if (!plain)
+			memset(at, '?', len);
+		at += len;
+	}
+}

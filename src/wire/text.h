@@ -31,4 +31,10 @@ size_t utf8_valid_prefix(struct span text);
 /* One code point of valid UTF-8; advances *at. */
 uint32_t utf8_next(const uint8_t **at);
 
+/* False for controls and for marks that are invisible or reorder text: they must not reach a terminal as they are. */
+bool code_point_is_plain(uint32_t code);
+
+/* Puts '?' for every byte of what is not plain or not UTF-8, in place: for messages that quote an input. */
+void text_make_plain(char *text);
+
 #endif

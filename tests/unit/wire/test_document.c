@@ -227,6 +227,8 @@ static void characters(void **state)
 	assert_refused("f", "a: \"\\0\"\n", BAD_SYNTAX, "f:1:4: a text with a NUL");
 	struct document document;
 	assert_result(document_parse("f", span_of("a: 1\0b", 6), MEMORY, &document), BAD_SYNTAX);
+	assert_result(document_parse("f", SPAN_EMPTY, MEMORY, &document), BAD_SYNTAX);
+	assert_result(document_parse("f.json", SPAN_EMPTY, MEMORY, &document), BAD_SYNTAX);
 	/* Both byte orders of UTF-16 are not UTF-8. */
 	assert_result(document_parse("f", span_of("\xff\xfe" "a\0", 4), MEMORY, &document), BAD_UTF8);
 }
@@ -369,6 +371,10 @@ static void fields(void **state)
 	assert_string_equal(document_nearest("prot", names), "port");
 	assert_string_equal(document_nearest("Name", names), "name");
 	assert_null(document_nearest("x", names));
+	/* A message shows what the document holds, it does not obey it. */
+	CLEANUP(document_free) struct document hostile = {0};
+	assert_ok(parse("f", "{\"\\u001b[2Jpwned\": 1, \"name\": 1}", &hostile));
+	assert_wrong(document_fields(&hostile, hostile.root, names), UNKNOWN_FIELD, "f:1:2: unknown field \"?[2Jpwned\"");
 }
 
 /* ---- Bounds ---- */
@@ -412,6 +418,11 @@ static void files(void **state)
 	unlink(file.path);
 	assert_result(document_load(file.path, 5, &other), NOT_FOUND);
 	assert_result(document_load("/", 5, &other), BAD_TYPE);
+	assert_result(document_load("/dev/null", 5, &other), BAD_TYPE);
+	file = new_file(".yaml", &fd);
+	close(fd);
+	assert_result(document_load(file.path, 5, &other), BAD_SYNTAX);
+	unlink(file.path);
 }
 
 /* 100 MB and 1 GB (sparse) are refused by their size, without being read. */

@@ -1,5 +1,7 @@
 #include "wire_test.h"
 
+#include "wire/json.h"
+
 static void hex_both_ways(void **state)
 {
 	uint8_t bytes[4] = {0x00, 0x7f, 0xa5, 0xff}, back[4];
@@ -92,6 +94,48 @@ static void utf8_code_points(void **state)
 	assert_ptr_equal(at, text + sizeof(text) - 1);
 }
 
+static void plain_text(void **state)
+{
+	const char *const rows[][2] = {
+		{"", ""},
+		{"caf\xc3\xa9 \xf0\x9f\x98\x80", "caf\xc3\xa9 \xf0\x9f\x98\x80"},
+		{"a\x1b[2J\n\x7f", "a?[2J??"},
+		{"\xc2\x9b\xe2\x80\xaex", "?????x"},
+		{"cut \xe2\x80", "cut ??"},
+		{"\xff\xc3\xa9", "?\xc3\xa9"},
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		char text[64];
+		snprintf(text, sizeof(text), "%s", rows[i][0]);
+		text_make_plain(text);
+		assert_string_equal(text, rows[i][1]);
+	}
+}
+
+static void json_values(void **state)
+{
+	const uint8_t bytes[] = {0x00, 0xff, 0x10};
+	json_t *object = json_object();
+	assert_int_equal(json_object_set_new(object, "z", json_hex(SPAN_ARRAY(bytes))), 0);
+	assert_int_equal(json_object_set_new(object, "a", json_time(1000)), 0);
+	assert_int_equal(json_object_set_new(object, "m", json_hex(SPAN_EMPTY)), 0);
+	FILE *file = tmpfile();
+	assert_non_null(file);
+	assert_ok(json_print(file, object));
+	rewind(file);
+	char text[256] = "";
+	assert_non_null(fgets(text, sizeof(text), file));
+	fclose(file);
+	json_decref(object);
+	assert_string_equal(text, "{\"z\":\"00ff10\",\"a\":\"1970-01-01T00:00:01.000Z\",\"m\":\"\"}\n");
+	FILE *full = fopen("/dev/full", "w");
+	assert_non_null(full);
+	json_t *one = json_integer(1);
+	assert_result(json_print(full, one), DISK_FULL);
+	json_decref(one);
+	fclose(full);
+}
+
 int run_text_tests(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -103,6 +147,8 @@ int run_text_tests(void)
 		cmocka_unit_test(utf8_accepts),
 		cmocka_unit_test(utf8_refuses),
 		cmocka_unit_test(utf8_code_points),
+		cmocka_unit_test(plain_text),
+		cmocka_unit_test(json_values),
 	};
 	return cmocka_run_group_tests_name("text", tests, NULL, NULL);
 }
