@@ -1,5 +1,5 @@
 /*
- * Inside of a policy table: flat arrays and two hash indexes over a private copy of the compiled bytes. Names
+ * Inside of a policy table: flat arrays and hash indexes over a private copy of the compiled bytes. Names
  * and digests are not copied out; entries hold where they stand. Built once by table.c, then only read.
  *
  * Used by table.c, decision.c and lint.c alone.
@@ -29,22 +29,27 @@ struct text_ref {
 	uint32_t len;
 };
 
+/* What every decision reads comes first: it is one or two lines of the cache. */
 struct policy_entry {
-	uint8_t digest[POLICY_DIGEST_SIZE];
-	uint64_t version;
-	uint64_t not_before, not_after; /* 0 and UINT64_MAX when not said */
-	uint64_t max_age_ms;		/* UINT64_MAX when not said */
 	uint32_t id_at;
-	uint32_t compiled_at, compiled_len;
-	uint32_t first_rule, peer_count; /* the allowed peers, which come first */
-	uint32_t max_dac_depth;
-	struct digest_run rots; /* count 0: the subject's own root */
 	uint8_t id_len;
 	uint8_t kind;
 	uint8_t required_level;
 	uint8_t min_confinement;
+	uint32_t first_rule, rule_count;
+	uint64_t not_before, not_after; /* 0 and UINT64_MAX when not said */
+	uint64_t max_age_ms;		/* UINT64_MAX when not said */
+	struct digest_run rots;		/* count 0: the subject's own root */
+	uint32_t max_dac_depth;
 	bool allow_interpreter;
+	uint64_t version;
+	uint8_t digest[POLICY_DIGEST_SIZE];
+	uint32_t compiled_at, compiled_len;
+	uint32_t peer_count; /* the allowed peers, which come first among the rules */
 };
+
+/* Policies with no more rules than this are searched one by one, larger ones through an index. */
+enum { SCANNED_RULES = 8 };
 
 /* What a communicator restricts beyond its id and directions; most restrict nothing and have none. */
 struct rule_detail {
@@ -88,7 +93,7 @@ struct policy_table {
 	struct rule_detail *details;
 	struct text_ref *texts;
 	size_t policy_count, rule_count, detail_count, text_count;
-	struct index by_subject, by_peer;
+	struct index by_subject, by_peer; /* by_peer: rules of large policies only */
 	struct name_key key;
 };
 

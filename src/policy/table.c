@@ -277,6 +277,7 @@ static result add_policy(void *context, const struct compiled_policy *policy)
 	TRY(GROW(filling, policies, policy_count, policies_cap));
 	struct policy_entry *entry = &table->policies[table->policy_count];
 	*entry = entry_of(filling, policy);
+	entry->rule_count = (uint32_t)(table->rule_count - filling->first_rule);
 	TRY(policy_digest(policy->bytes, entry->digest));
 	table->policy_count++;
 	filling->first_rule = table->rule_count;
@@ -316,18 +317,37 @@ static result index_new(size_t count, struct index *out)
 	return OK;
 }
 
+static bool is_scanned(const struct policy_entry *policy)
+{
+	return policy->rule_count <= SCANNED_RULES;
+}
+
+static size_t indexed_rules(const struct policy_table *table)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < table->policy_count; i++)
+		count += is_scanned(&table->policies[i]) ? 0 : table->policies[i].rule_count;
+	return count;
+}
+
+static void index_rules(struct policy_table *table, const struct policy_entry *policy)
+{
+	for (size_t i = policy->first_rule; i < (size_t)policy->first_rule + policy->rule_count; i++) {
+		const struct peer_rule *rule = &table->rules[i];
+		index_put(&table->by_peer, name_hash(&table->key, rule->policy, rule_id(table, rule)), i);
+	}
+}
+
 static result fill_indexes(struct policy_table *table)
 {
 	random_bytes(&table->key, sizeof(table->key));
 	TRY(index_new(table->policy_count, &table->by_subject));
-	TRY(index_new(table->rule_count, &table->by_peer));
+	TRY(index_new(indexed_rules(table), &table->by_peer));
 	for (size_t i = 0; i < table->policy_count; i++) {
 		const struct policy_entry *policy = &table->policies[i];
 		index_put(&table->by_subject, name_hash(&table->key, policy->kind, policy_id(table, policy)), i);
-	}
-	for (size_t i = 0; i < table->rule_count; i++) {
-		const struct peer_rule *rule = &table->rules[i];
-		index_put(&table->by_peer, name_hash(&table->key, rule->policy, rule_id(table, rule)), i);
+		if (!is_scanned(policy))
+			index_rules(table, policy);
 	}
 	return OK;
 }
@@ -346,7 +366,15 @@ const struct policy_entry *table_policy(const struct policy_table *table, enum p
 	return NULL;
 }
 
-const struct peer_rule *table_rule(const struct policy_table *table, const struct policy_entry *policy, struct span peer)
+static const struct peer_rule *scan_rules(const struct policy_table *table, const struct policy_entry *policy, struct span peer)
+{
+	for (size_t i = policy->first_rule; i < (size_t)policy->first_rule + policy->rule_count; i++)
+		if (span_equal(rule_id(table, &table->rules[i]), peer))
+			return &table->rules[i];
+	return NULL;
+}
+
+static const struct peer_rule *probe_rules(const struct policy_table *table, const struct policy_entry *policy, struct span peer)
 {
 	uint32_t number = (uint32_t)(policy - table->policies);
 	uint64_t hash = name_hash(&table->key, number, peer);
@@ -359,6 +387,11 @@ const struct peer_rule *table_rule(const struct policy_table *table, const struc
 			return rule;
 	}
 	return NULL;
+}
+
+const struct peer_rule *table_rule(const struct policy_table *table, const struct policy_entry *policy, struct span peer)
+{
+	return is_scanned(policy) ? scan_rules(table, policy, peer) : probe_rules(table, policy, peer);
 }
 
 const struct rule_detail *table_detail(const struct policy_table *table, const struct peer_rule *rule)

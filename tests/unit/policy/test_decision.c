@@ -609,6 +609,26 @@ static void many_policies_keep_apart(void **state)
 	free(text);
 }
 
+/* Around the size at which a policy's rules get an index of their own. */
+static void policies_of_every_size(void **state)
+{
+	for (int size = 1; size <= 20; size++) {
+		char yaml[1024], *at = yaml;
+		at += sprintf(at, "%s", POLICY_A("deny: [p3]\nallow_level0: [zz]\nallowed_communicators:\n"));
+		for (int i = 0; i < size; i++)
+			at += sprintf(at, "- p%d\n", i);
+		ASKING(asked, yaml);
+		for (int i = 0; i <= size; i++) {
+			char name[8];
+			snprintf(name, sizeof(name), "p%d", i);
+			asked.request.peer.name = span_str(name);
+			check(&asked, i == 3 ? DENIED_BY_RULE : i < size ? OK : PEER_NOT_ALLOWED);
+		}
+		asked.request.peer.name = span_str("zz");
+		check(&asked, PEER_NOT_ALLOWED);
+	}
+}
+
 int test_decision(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -649,6 +669,7 @@ int test_decision(void)
 		cmocka_unit_test(overlong_names_are_denied),
 		cmocka_unit_test(reasons_come_in_order),
 		cmocka_unit_test(many_policies_keep_apart),
+		cmocka_unit_test(policies_of_every_size),
 	};
 	return cmocka_run_group_tests_name("decision", tests, NULL, NULL);
 }
