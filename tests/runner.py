@@ -52,16 +52,21 @@ class Report:
               + ''.join(f'\n     {r.seconds:6.1f} s  {r.id}' for r in slowest), flush=True)
 
     def judge_skip(self, result):
-        if result.outcome == 'skipped' and not any(fnmatch.fnmatchcase(result.id, pattern) for pattern in self.skips):
+        if result.outcome == 'skipped' and not self.reasons(result):
             result.outcome = 'failed'
             result.detail = 'skipped without an entry in tests/skips.tsv\n' + result.detail
+
+    def reasons(self, result):
+        """Patterns that excuse a skip. An id may start with the flavour it ran in (asan/unit/...); a pattern without it excuses all of them."""
+        names = (result.id, re.sub(r'^(asan|tsan|coverage|unprivileged)/', '', result.id))
+        return [pattern for pattern in self.skips if any(fnmatch.fnmatchcase(name, pattern) for name in names)]
 
     def close(self):
         skipped = [r for r in self.results if r.outcome == 'skipped']
         for pattern, reason in self.skips.items():
-            names = [r.id for r in skipped if fnmatch.fnmatchcase(r.id, pattern)]
-            if names:
-                print(f'skipped {len(names)} × {pattern}: {reason}')
+            count = sum(pattern in self.reasons(r) for r in skipped)
+            if count:
+                print(f'skipped {count} × {pattern}: {reason}')
         failed = [r for r in self.results if r.outcome == 'failed']
         for result in failed:
             print(f'failed: {result.id}')
@@ -202,7 +207,8 @@ def run_units(report, flavour, folders=(), only=None, wrap=()):
         verdict = {'OK': 0, 'SKIP': 77}.get(entry['result'], entry.get('returncode') or 1)
         if entry['result'] == 'TIMEOUT':
             text += '\nended: out of time'
-        add_program(report, ('' if name.startswith('fuzz-') else 'unit/') + name.replace('fuzz-', 'fuzz/', 1), verdict, text, entry['duration'])
+        where = '' if flavour == 'release' else flavour + '/'
+        add_program(report, where + ('' if name.startswith('fuzz-') else 'unit/') + name.replace('fuzz-', 'fuzz/', 1), verdict, text, entry['duration'])
     if len(entries) != len(names):
         report.add(f'unit:{flavour}: every binary reports', 'failed', detail=f'{len(entries)} of {len(names)} reported\n{output}')
 
