@@ -79,6 +79,22 @@ static uint8_t *map_secret_pages(size_t len, enum secret_memory *kind)
 	return base;
 }
 
+/*
+ * Regions are not inherited by a child of fork(2): it starts with none. A secret that the parent held is not there in the
+ * child, and touching it is a fault, as meant.
+ */
+static void forget_regions_in_child(void)
+{
+	memset(regions, 0, sizeof(regions));
+	region_count = 0;
+	pthread_mutex_init(&lock, NULL);
+}
+
+static void watch_for_forks(void)
+{
+	pthread_atfork(NULL, NULL, forget_regions_in_child);
+}
+
 static void note_kind(enum secret_memory kind)
 {
 	probed = true;
@@ -109,10 +125,12 @@ static uint8_t *alloc_small(size_t cells)
 	}
 	if (region_count == MAX_REGIONS)
 		return NULL;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	enum secret_memory kind;
 	uint8_t *base = map_secret_pages(REGION_SIZE, &kind);
 	if (!base)
 		return NULL;
+	pthread_once(&once, watch_for_forks);
 	note_kind(kind);
 	regions[region_count].base = base;
 	return take_cells(&regions[region_count++], cells);

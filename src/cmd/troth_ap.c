@@ -1,0 +1,259 @@
+/*
+ * troth-ap: the secure processor as a confined process. It inherits three descriptors and nothing else:
+ *   3  bootstrap socket: our ring goes out, the host's ring comes in; closed after that
+ *   4  state file (two slots, store/slots.h)
+ *   5  pipe with the wrap key; closed after reading
+ * In this order (constructions/objects.md): own uid, own namespaces, empty root, no capabilities, undumpable; only then
+ * the wrap key is read, the filter is installed, and the first byte of the queue is looked at.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/isolate.h"
+#include "base/log.h"
+#include "base/seccomp.h"
+#include "base/sock.h"
+#include "crypto/crypto.h"
+#include "root/ap.h"
+#include "root/ipq.h"
+#include "root/rot_keys.h"
+#include "root/state_file.h"
+#include "store/slots.h"
+
+enum { BOOTSTRAP_FD = 3, STATE_FD = 4, WRAP_FD = 5, BOOTSTRAP_MS = 10 * 1000 };
+
+static result confine(uid_t uid)
+{
+	TRY(isolate_drop_uid(uid));
+	TRY(isolate_enter_namespaces());
+	TRY(isolate_enter_pid_namespace());
+	/* After the last fork: nothing secret, and no context of the library that may hold some, crosses one. */
+	crypto_warm_up();
+	TRY(isolate_empty_root());
+	TRY(isolate_drop_capabilities());
+	return isolate_no_dumps();
+}
+
+static result exchange_rings(struct ipq *queue)
+{
+	CLEANUP(sock_message_free) struct sock_message message = SOCK_MESSAGE_EMPTY;
+	const int own[] = {ipq_fd(queue)};
+	TRY(sock_send(BOOTSTRAP_FD, span_str("ring"), own, 1, BOOTSTRAP_MS));
+	TRY(sock_receive(BOOTSTRAP_FD, 16, 1, BOOTSTRAP_MS, &message));
+	if (message.fd_count != 1)
+		return fail(BAD_VALUE, "the host sent %zu descriptors instead of its ring", message.fd_count);
+	TRY(ipq_attach(queue, message.fds[0].n));
+	ipq_drop_fd(queue);
+	close(BOOTSTRAP_FD);
+	return OK;
+}
+
+/* What a confined secure processor must not be able to do; each is tried, not looked up. */
+static bool denied_open(void)
+{
+	return syscall(SYS_openat, AT_FDCWD, "/", O_RDONLY) < 0;
+}
+static bool denied_socket(void)
+{
+	return syscall(SYS_socket, AF_INET, SOCK_STREAM, 0) < 0;
+}
+static bool denied_unix_socket(void)
+{
+	return syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0) < 0;
+}
+static bool denied_exec(void)
+{
+	return syscall(SYS_execve, "/bin/true", NULL, NULL) < 0;
+}
+static bool denied_fork(void)
+{
+	long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (child == 0)
+		syscall(SYS_exit_group, 0);
+	return child < 0;
+}
+static bool denied_ptrace(void)
+{
+	return syscall(SYS_ptrace, PTRACE_TRACEME, 0, 0, 0) < 0;
+}
+static bool denied_kill(void)
+{
+	return syscall(SYS_kill, -1, 0) < 0;
+}
+static bool denied_mount(void)
+{
+	return syscall(SYS_mount, "none", "/", "tmpfs", 0, NULL) < 0;
+}
+static bool denied_unshare(void)
+{
+	return syscall(SYS_unshare, 0x10000000 /* CLONE_NEWUSER */) < 0;
+}
+static bool denied_dumpable(void)
+{
+	return syscall(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0, 0, 0) < 0;
+}
+
+static const struct {
+	const char *name;
+	bool (*try)(void);
+} denials[] = {
+	{"open a path", denied_open},
+	{"make a network socket", denied_socket},
+	{"make a Unix socket", denied_unix_socket},
+	{"execute a program", denied_exec},
+	{"make a process", denied_fork},
+	{"ptrace", denied_ptrace},
+	{"signal other processes", denied_kill},
+	{"mount", denied_mount},
+	{"enter new namespaces", denied_unshare},
+	{"become dumpable", denied_dumpable},
+};
+
+static bool provoke_denials(struct ap_denial out[static COUNT_OF(denials)])
+{
+	bool all = true;
+	for (size_t i = 0; i < COUNT_OF(denials); i++) {
+		out[i] = (struct ap_denial){denials[i].name, denials[i].try()};
+		all &= out[i].refused;
+	}
+	return all;
+}
+
+struct processor {
+	struct ipq *queue;
+	struct slots slots;
+	struct ap *ap;
+	struct ipq_message message;
+};
+
+/* Writes what the engine wants durable, then takes its reply. */
+static void settle(struct processor *p, struct ap_action *action)
+{
+	if (action->kind == AP_PERSIST)
+		ap_persisted(p->ap, slots_write(&p->slots, action->persist), action);
+}
+
+static result start_engine(struct processor *p, const struct secret *wrap_key, const struct ap_denial *tried)
+{
+	CLEANUP(bytes_free) struct bytes state = BYTES_EMPTY;
+	struct ap_action action;
+	TRY(slots_read(&p->slots, &state));
+	struct ap_config config = {
+		.state = bytes_span(&state),
+		.wrap_key = wrap_key,
+		.instrumented = seccomp_instrumented(),
+		.secret_memory = secret_memory_name(secret_memory()),
+		.denials = tried,
+		.denial_count = COUNT_OF(denials),
+	};
+	TRY(ap_new(&config, clock_wall_ms(), &p->ap, &action));
+	settle(p, &action);
+	if (action.kind == AP_REPLY_ERROR)
+		return fail(action.reason, "counting this start: %s", action.text);
+	return ipq_greet_reply(p->queue, ap_boot_gen(p->ap), clock_monotonic_ns() + BOOTSTRAP_MS * 1000000ULL);
+}
+
+static result serve(struct processor *p)
+{
+	for (;;) {
+		struct ap_action action;
+		TRY(ipq_receive(p->queue, &p->message, UINT64_MAX));
+		ap_step(p->ap, p->message.type, ipq_payload(&p->message), clock_wall_ms(), &action);
+		settle(p, &action);
+		if (action.kind == AP_REPLY)
+			TRY(ipq_reply(p->queue, p->message.id, action.reply, UINT64_MAX));
+		else
+			TRY(ipq_reply_error(p->queue, p->message.id, action.reason, action.text, UINT64_MAX));
+		wipe(p->message.data, p->message.len);
+		if (p->message.type == IPQ_SHUTDOWN)
+			return OK;
+	}
+}
+
+static result run(struct processor *p, uid_t uid)
+{
+	CLEANUP(secret_free) struct secret wrap_key = SECRET_EMPTY;
+	CLEANUP(seccomp_filter_free) struct seccomp_filter filter = SECCOMP_FILTER_NONE;
+	static struct ap_denial tried[COUNT_OF(denials)];
+	TRY(seccomp_filter_new(SECCOMP_AP, 0, &filter));
+	TRY(confine(uid));
+	/* After the last fork: the kernel knows by process who takes part in the queue's memory barriers. */
+	TRY(ipq_create(IPQ_AP, &p->queue));
+	/* From here on, secrets. Memory for them is mapped now, while the calls for it are still allowed. */
+	TRY(file_read_secret(WRAP_FD, WRAP_KEY_SIZE, &wrap_key));
+	if (wrap_key.len != WRAP_KEY_SIZE)
+		return fail(TRUNCATED, "a wrap key of %zu bytes", wrap_key.len);
+	close(WRAP_FD);
+	TRY(exchange_rings(p->queue));
+	TRY(slots_open(STATE_FD, AP_STATE_SLOT, &p->slots));
+	TRY(seccomp_install(&filter));
+	if (!provoke_denials(tried))
+		log_warning("something was not refused; the host will not trust this process");
+	TRY(start_engine(p, &wrap_key, tried));
+	secret_free(&wrap_key);
+	result served = serve(p);
+	return served == PEER_CLOSED ? OK : served;
+}
+
+/* For people: what of the confinement works here. Uses no key and no state. */
+static int selftest(void)
+{
+	struct ap_denial tried[COUNT_OF(denials)];
+	CLEANUP(seccomp_filter_free) struct seccomp_filter filter = SECCOMP_FILTER_NONE;
+	result confined = seccomp_filter_new(SECCOMP_AP, 0, &filter);
+	if (confined == OK)
+		confined = confine(isolate_is_root() ? 65532 : 0);
+	if (confined == OK)
+		confined = seccomp_install(&filter);
+	if (confined != OK) {
+		fprintf(stderr, "troth-ap: %s: %s\n", reason_name(confined), failure_text());
+		return reason_row(confined)->exit;
+	}
+	bool all = provoke_denials(tried);
+	for (size_t i = 0; i < COUNT_OF(denials); i++) {
+		/* Not stdio: it asks for more calls than the filter allows. */
+		char line[80];
+		int len = snprintf(line, sizeof(line), "%-24s %s\n", tried[i].name, tried[i].refused ? "refused" : "ALLOWED");
+		if (write_all(STDOUT_FILENO, span_of(line, (size_t)len)) != OK)
+			return EXIT_ENVIRONMENT;
+	}
+	return all ? EXIT_OK : EXIT_REFUSED;
+}
+
+static int usage(int code)
+{
+	fprintf(code ? stderr : stdout,
+		"usage: troth-ap --selftest\n"
+		"The secure processor. `trothd host` starts it; by hand only its self-test is of use:\n"
+		"it confines itself and shows that what must be refused is refused.\n");
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	static struct processor processor;
+	uid_t uid = 0;
+	log_configure(LOG_FORMAT_HUMAN, LOG_LEVEL_INFO, "troth-ap");
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		return usage(EXIT_OK);
+	if (argc == 2 && strcmp(argv[1], "--selftest") == 0)
+		return selftest();
+	if (argc != 3 || strcmp(argv[1], "--serve-as") != 0 || strspn(argv[2], "0123456789") != strlen(argv[2]))
+		return usage(EXIT_USAGE);
+	uid = (uid_t)strtoul(argv[2], NULL, 10);
+	result ran = run(&processor, uid);
+	if (ran != OK)
+		log_failure(LOG_LEVEL_ERROR, "stopped", ran);
+	ap_free(processor.ap);
+	ipq_free(&processor.queue);
+	return reason_row(ran)->exit;
+}

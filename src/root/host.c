@@ -1,0 +1,551 @@
+#include "root/host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "base/seccomp.h"
+#include "base/sock.h"
+#include "crypto/random.h"
+#include "root/pins.h"
+#include "root/rot_keys.h"
+#include "root/state_file.h"
+#include "root/tcb.h"
+#include "store/slots.h"
+
+enum { START_MS = 15 * 1000, CALL_MS = 30 * 1000, STOP_MS = 3000 };
+
+struct root_host {
+	char state_dir[PATH_SIZE], program_dir[PATH_SIZE];
+	struct process process;
+	struct ipq *queue;
+	struct ipq_message message;
+	uint64_t boot_gen;
+	struct tcb tcb;
+	uint8_t ap_digest[SHA384_SIZE];
+	bool has_root;
+	struct root_identity identity;
+	struct arena arena; /* of the epoch record */
+};
+
+/* ---- Calls ------------------------------------------------------------------------------------- */
+
+static uint64_t deadline(int ms)
+{
+	return clock_monotonic_ns() + (uint64_t)ms * 1000000;
+}
+
+result root_host_call(struct root_host *host, enum ipq_type type, const struct schema *schema, const void *request,
+	const struct schema *reply_schema, struct arena *arena, void *reply)
+{
+	CLEANUP(writer_free) struct writer w = writer_growing(IPQ_MESSAGE_SLOTS_MAX * IPQ_SLOT_SIZE);
+	struct span body, kept;
+	if (ipq_message_row(type)->expects_epoch)
+		ipq_put_expected(&w, host->has_root ? (struct ipq_expected){host->identity.epoch.era, host->identity.epoch.epoch} :
+						      (struct ipq_expected){0, 0});
+	if (schema)
+		schema_put(schema, request, &w);
+	TRY(writer_finish(&w, &body));
+	result called = ipq_call(host->queue, type, body, deadline(CALL_MS), NULL, NULL, &host->message);
+	if (called == PEER_CLOSED || called == TIMED_OUT)
+		return fail(AP_STOPPED, "while asked for %s", ipq_message_name(type));
+	TRY(called);
+	TRY(arena_copy(arena, ipq_payload(&host->message), &kept));
+	wipe(host->message.data, host->message.len);
+	return schema_decode(reply_schema, kept, arena, reply);
+}
+
+result root_host_sign(struct root_host *host, enum object_kind kind, const struct schema *body_schema, const void *body,
+	struct arena *arena, struct span *out_object)
+{
+	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
+	TRY(schema_encode(body_schema, body, &encoding));
+	struct ap_sign request = {(uint8_t)kind, bytes_span(&encoding)};
+	struct ap_signed reply;
+	TRY(root_host_call(host, IPQ_SIGN, &ap_sign_schema, &request, &ap_signed_schema, arena, &reply));
+	*out_object = reply.object;
+	return OK;
+}
+
+/* ---- Starting ---------------------------------------------------------------------------------- */
+
+/*
+ * A private, sealed copy of the program: what is measured is what is executed, whatever happens to the file meanwhile.
+ */
+static result copy_program(const char *program_dir, struct fd *out, uint8_t digest[static SHA384_SIZE])
+{
+	char path[PATH_SIZE];
+	CLEANUP(fd_close) struct fd file = FD_NONE;
+	CLEANUP(fd_close) struct fd copy = FD_NONE;
+	TRY(path_join(path, program_dir, "troth-ap"));
+	TRY(file_open(path, O_RDONLY, 0, &file));
+	copy = fd_of(memfd_create("troth-ap", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+	if (copy.n < 0)
+		return fail_errno("memfd_create");
+	TRY(file_copy(file.n, copy.n, 64 << 20, NULL));
+	if (fchmod(copy.n, 0555) != 0)
+		return fail_errno("fchmod");
+	if (fcntl(copy.n, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+		return fail_errno("sealing the copy of troth-ap");
+	TRY(file_measure(copy.n, digest));
+	*out = fd_move(&copy);
+	return OK;
+}
+
+static result open_state_file(const char *ap_dir, struct fd *out, bool *out_new)
+{
+	char path[PATH_SIZE];
+	CLEANUP(fd_close) struct fd fd = FD_NONE;
+	TRY(path_join(path, ap_dir, "state"));
+	result opened = file_open(path, O_RDWR | O_NOFOLLOW, 0, &fd);
+	*out_new = opened == NOT_FOUND;
+	if (opened == NOT_FOUND) {
+		/* Formatted under another name first, so that a crash leaves no half-made state behind. */
+		char fresh[PATH_SIZE];
+		TRY(path_join(fresh, ap_dir, "state.new"));
+		TRY(file_open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600, &fd));
+		TRY(slots_format(fd.n, AP_STATE_SLOT));
+		TRY(file_rename_durable(fresh, path, 0));
+	} else {
+		TRY(opened);
+	}
+	*out = fd_move(&fd);
+	return OK;
+}
+
+static result send_wrap_key(const char *ap_dir, const struct wrap_source *source, bool create, struct fd *out_read)
+{
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	CLEANUP(fd_close) struct fd read_end = FD_NONE;
+	CLEANUP(fd_close) struct fd write_end = FD_NONE;
+	struct fd ends[2];
+	enum wrap_kind kind;
+	TRY(wrap_key_obtain(ap_dir, source, create, &key, &kind));
+	TRY(fd_pipe(ends));
+	read_end = ends[0];
+	write_end = ends[1];
+	TRY(write_all(write_end.n, secret_span(&key)));
+	*out_read = fd_move(&read_end);
+	return OK;
+}
+
+static result exchange_rings(struct root_host *host, int bootstrap)
+{
+	CLEANUP(sock_message_free) struct sock_message message = SOCK_MESSAGE_EMPTY;
+	TRY(ipq_create(IPQ_HOST, &host->queue));
+	const int own[] = {ipq_fd(host->queue)};
+	TRY(sock_send(bootstrap, span_str("ring"), own, 1, START_MS));
+	result received = sock_receive(bootstrap, 16, 1, START_MS, &message);
+	if (received == PEER_CLOSED)
+		return fail(AP_STOPPED, "it ended while it started; its own message says why");
+	TRY(received);
+	if (message.fd_count != 1)
+		return fail(AP_UNTRUSTED, "it sent %zu descriptors instead of its ring", message.fd_count);
+	TRY(ipq_attach(host->queue, message.fds[0].n));
+	ipq_drop_fd(host->queue);
+	return OK;
+}
+
+static result start_process(struct root_host *host, const struct root_host_config *config)
+{
+	char ap_dir[PATH_SIZE], uid[24];
+	CLEANUP(fd_close) struct fd program = FD_NONE;
+	CLEANUP(fd_close) struct fd state = FD_NONE;
+	CLEANUP(fd_close) struct fd wrap = FD_NONE;
+	CLEANUP(fd_close) struct fd near_end = FD_NONE;
+	CLEANUP(fd_close) struct fd far_end = FD_NONE;
+	struct fd pair[2];
+	bool fresh;
+	TRY(path_join(ap_dir, config->state_dir, "ap"));
+	TRY(file_make_dirs(ap_dir, 0700));
+	TRY(copy_program(config->program_dir, &program, host->ap_digest));
+	TRY(open_state_file(ap_dir, &state, &fresh));
+	TRY(send_wrap_key(ap_dir, &config->wrap, fresh, &wrap));
+	TRY(sock_pair(pair));
+	near_end = pair[0];
+	far_end = pair[1];
+	snprintf(uid, sizeof(uid), "%u", config->ap_uid);
+	const char *const argv[] = {"troth-ap", "--serve-as", uid, NULL};
+	const struct process_fd fds[] = {{2, 2}, {far_end.n, 3}, {state.n, 4}, {wrap.n, 5}};
+	struct process_spec spec = {
+		.exec_fd = program.n,
+		.argv = argv,
+		.fds = fds,
+		.fd_count = COUNT_OF(fds),
+		.die_with_parent = true,
+	};
+	TRY(process_start(&spec, &host->process));
+	fd_close(&far_end);
+	TRY(exchange_rings(host, near_end.n));
+	return ipq_greet(host->queue, deadline(START_MS), &host->boot_gen);
+}
+
+/* ---- Measuring and judging ---------------------------------------------------------------------- */
+
+static result check_denials(const struct ap_health *health)
+{
+	if (health->denial_count == 0)
+		return fail(AP_NOT_CONFINED, "it tried nothing");
+	for (size_t i = 0; i < health->denial_count; i++)
+		if (!health->denials[i].refused)
+			return fail(AP_NOT_CONFINED, "it could %s", health->denials[i].name);
+	if (health->instrumented && !seccomp_instrumented())
+		return fail(AP_NOT_CONFINED, "it is an instrumented build");
+	return OK;
+}
+
+/* The kernel's own view from outside: the value of one line of /proc/<pid>/status. */
+static bool status_is(const char *status, const char *key, const char *value)
+{
+	const char *at = strstr(status, key);
+	if (!at)
+		return false;
+	at += strlen(key);
+	at += strspn(at, ":\t ");
+	return strncmp(at, value, strlen(value)) == 0 && (at[strlen(value)] == '\n' || at[strlen(value)] == '\0');
+}
+
+/* Process 1 of the secure processor's namespace is the only child of what was started. */
+static result find_inner(pid_t outer, pid_t *out)
+{
+	char path[64], text[64] = "";
+	CLEANUP(bytes_free) struct bytes content = BYTES_EMPTY;
+	CLEANUP(fd_close) struct fd fd = FD_NONE;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", outer, outer);
+	TRY(file_open(path, O_RDONLY, 0, &fd));
+	TRY(file_read_stream(fd.n, sizeof(text) - 1, &content));
+	memcpy(text, content.data, content.len);
+	*out = (pid_t)strtol(text, NULL, 10);
+	return *out > 0 ? OK : fail(AP_NOT_CONFINED, "it runs in no process namespace of its own");
+}
+
+static result check_from_outside(pid_t outer)
+{
+	char path[64], text[8192];
+	pid_t inner;
+	CLEANUP(bytes_free) struct bytes content = BYTES_EMPTY;
+	CLEANUP(fd_close) struct fd fd = FD_NONE;
+	TRY(find_inner(outer, &inner));
+	snprintf(path, sizeof(path), "/proc/%d/status", inner);
+	TRY(file_open(path, O_RDONLY, 0, &fd));
+	TRY(file_read_stream(fd.n, sizeof(text) - 1, &content));
+	memcpy(text, content.data, content.len);
+	text[content.len] = '\0';
+	static const struct {
+		const char *key, *value, *what;
+	} expected[] = {
+		{"\nSeccomp", "2", "has no system-call filter"},
+		{"\nNoNewPrivs", "1", "may gain privileges"},
+		{"\nCapEff", "0000000000000000", "has capabilities"},
+		{"\nCapBnd", "0000000000000000", "could regain capabilities"},
+	};
+	for (size_t i = 0; i < COUNT_OF(expected); i++)
+		if (!status_is(text, expected[i].key, expected[i].value))
+			return fail(AP_NOT_CONFINED, "it %s", expected[i].what);
+	if (geteuid() == 0)
+		return OK; /* root may look into everything; the uid of its own is the wall then */
+	snprintf(path, sizeof(path), "/proc/%d/mem", inner);
+	CLEANUP(fd_close) struct fd memory = FD_NONE;
+	if (file_open(path, O_RDONLY, 0, &memory) == OK)
+		return fail(AP_NOT_CONFINED, "its memory can be read from outside");
+	return OK;
+}
+
+static result extend(struct root_host *host, uint8_t index, struct span content)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(4096);
+	struct ap_extend request = {index, content, true};
+	struct ap_extended reply;
+	TRY(root_host_call(host, IPQ_EXTEND, &ap_extend_schema, &request, &ap_extended_schema, &arena, &reply));
+	if (memcmp(reply.value, host->tcb.registers[index].value, SHA384_SIZE) != 0)
+		return fail(AP_UNTRUSTED, "register %u is not what was extended", index);
+	return OK;
+}
+
+static result adopt_root(struct root_host *host, const struct ap_health *health)
+{
+	struct root_identity *identity = &host->identity;
+	struct epoch epoch;
+	struct span record;
+	uint8_t oid[OID_SIZE];
+	TRY(arena_copy(&host->arena, health->epoch_record, &record));
+	TRY(epoch_open_inception(record, &host->arena, &epoch, oid));
+	TRY(key_from_point(SPAN_ARRAY(epoch.sign_pk), &identity->sign));
+	identity->epoch = epoch;
+	identity->epoch_record = record;
+	memcpy(identity->epoch_oid, oid, OID_SIZE);
+	memcpy(identity->rot_id, oid, OID_SIZE);
+	snprintf(identity->trust_domain, sizeof(identity->trust_domain), "%s", health->trust_domain);
+	host->has_root = true;
+	return OK;
+}
+
+/* A fresh challenge, signed under the pinned key: only the holder of the root answers it. */
+static result challenge_root(struct root_host *host)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(128 * 1024);
+	struct ap_attest request = {.purpose = "start"};
+	struct ap_rot_available reply;
+	struct rot_challenge answer;
+	random_bytes(request.challenge, sizeof(request.challenge));
+	TRY(root_host_call(host, IPQ_ATTEST, &ap_attest_schema, &request, &ap_rot_available_schema, &arena, &reply));
+	result opened = object_open(KIND_ROT_CHALLENGE, reply.challenge, &host->identity.sign, &arena, &answer, NULL);
+	if (opened != OK || memcmp(answer.challenge, request.challenge, sizeof(request.challenge)) != 0 ||
+		memcmp(answer.epoch_oid, host->identity.epoch_oid, OID_SIZE) != 0 || answer.boot_gen != host->boot_gen)
+		return fail(AP_UNTRUSTED, "its answer to a challenge is not one of the pinned root");
+	return OK;
+}
+
+/*
+ * `init.pending` stands in the state folder from before GENERATE_ROT until the root is pinned, so that an init that was
+ * killed in between is finished at the next start instead of leaving a root that nobody pinned.
+ */
+static result pending_path(const struct root_host *host, char out[static PATH_SIZE])
+{
+	return path_join(out, host->state_dir, "init.pending");
+}
+
+static bool init_was_interrupted(const struct root_host *host)
+{
+	char path[PATH_SIZE];
+	return pending_path(host, path) == OK && access(path, F_OK) == 0;
+}
+
+static result check_pins(struct root_host *host, const struct root_host_config *config, const struct ap_health *health,
+	bool *out_accept)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(128 * 1024);
+	struct pins pins;
+	result loaded = pins_load(host->state_dir, &arena, &pins);
+	*out_accept = false;
+	if (loaded == NOT_FOUND && (health->epoch_record.len == 0 || init_was_interrupted(host)))
+		return OK;
+	if (loaded == NOT_FOUND)
+		return fail(PIN_DAMAGED, "the secure processor has a root, but the pin store is missing");
+	TRY(loaded);
+	if (health->epoch_record.len == 0)
+		return fail(STALE_STATE, "epoch %llu is pinned, the secure processor has no root", (unsigned long long)pins.epoch);
+	if (memcmp(pins.rot_id, health->rot_id, OID_SIZE) != 0)
+		return fail(AP_UNTRUSTED, "the secure processor has another root than the pinned one");
+	if (pins.era > health->era || (pins.era == health->era && pins.epoch > health->epoch))
+		return fail(STALE_STATE, "epoch %llu is pinned, the secure processor has %llu", (unsigned long long)pins.epoch,
+			(unsigned long long)health->epoch);
+	if (!span_equal(pins.head, health->epoch_record))
+		return fail(AP_UNTRUSTED, "the secure processor's record is not the pinned one");
+	bool changed = memcmp(pins.ap_digest, host->ap_digest, SHA384_SIZE) != 0;
+	*out_accept = config->accept_digest && memcmp(config->accept_digest, host->ap_digest, SHA384_SIZE) == 0;
+	if (changed && !*out_accept) {
+		char now[2 * SHA384_SIZE + 1];
+		for (size_t i = 0; i < SHA384_SIZE; i++)
+			snprintf(now + 2 * i, 3, "%02x", host->ap_digest[i]);
+		return fail(AP_CHANGED, "troth-ap is now %s", now);
+	}
+	return OK;
+}
+
+static result pin_root(struct root_host *host)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(128 * 1024);
+	struct pins pins = {0};
+	result loaded = pins_load(host->state_dir, &arena, &pins);
+	if (loaded != OK && loaded != NOT_FOUND)
+		return loaded;
+	memcpy(pins.rot_id, host->identity.rot_id, OID_SIZE);
+	memcpy(pins.ap_digest, host->ap_digest, SHA384_SIZE);
+	pins.head = host->identity.epoch_record;
+	pins.era = host->identity.epoch.era;
+	pins.epoch = host->identity.epoch.epoch;
+	return pins_store(host->state_dir, &pins);
+}
+
+static result export_inception(struct root_host *host)
+{
+	char path[PATH_SIZE];
+	TRY(path_join(path, host->state_dir, "inception.epoch"));
+	return file_write_atomic(path, host->identity.epoch_record, 0644);
+}
+
+static result finish_init(struct root_host *host)
+{
+	char path[PATH_SIZE];
+	TRY(pending_path(host, path));
+	TRY(pin_root(host));
+	TRY(export_inception(host));
+	if (unlink(path) != 0 && errno != ENOENT)
+		return fail_errno("removing '%s'", path);
+	return file_sync_folder(host->state_dir);
+}
+
+static result read_health(struct root_host *host, struct arena *arena, struct ap_health *out)
+{
+	return root_host_call(host, IPQ_HEALTH, NULL, NULL, &ap_health_schema, arena, out);
+}
+
+static result accept_measurements(struct root_host *host)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(4096);
+	struct ap_done done;
+	TRY(root_host_call(host, IPQ_ACCEPT_MEASUREMENTS, NULL, NULL, &ap_done_schema, &arena, &done));
+	log_warning("the operator accepted changed programs", LOG_HEX("troth_ap", SPAN_ARRAY(host->ap_digest)));
+	return pin_root(host);
+}
+
+static result measure_phases(struct root_host *host, const struct root_host_config *config, const char *trust_domain)
+{
+	TRY(tcb_measure(config->program_dir, trust_domain, &host->tcb));
+	if (memcmp(host->tcb.ap, host->ap_digest, SHA384_SIZE) != 0)
+		return fail(AP_CHANGED, "troth-ap was exchanged while it was started");
+	TRY(extend(host, REGISTER_AP, bytes_span(&host->tcb.ap_event)));
+	return extend(host, REGISTER_HOST, bytes_span(&host->tcb.host_event));
+}
+
+static result judge(struct root_host *host, const struct root_host_config *config)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	struct ap_health health;
+	bool accept;
+	TRY(read_health(host, &arena, &health));
+	TRY(check_denials(&health));
+	TRY(check_from_outside(host->process.pid));
+	TRY(check_pins(host, config, &health, &accept));
+	if (health.epoch_record.len == 0)
+		return OK; /* measured at root_host_init, when the trust domain is known */
+	TRY(adopt_root(host, &health));
+	TRY(challenge_root(host));
+	TRY(measure_phases(host, config, health.trust_domain));
+	TRY(read_health(host, &arena, &health));
+	if (health.state == AP_FAILED && accept) {
+		TRY(accept_measurements(host));
+		TRY(read_health(host, &arena, &health));
+	}
+	if (health.state != AP_READY)
+		return fail(MEASUREMENT_WRONG, "%s", health.failure);
+	return init_was_interrupted(host) ? finish_init(host) : OK;
+}
+
+static void host_free(struct root_host *host)
+{
+	process_free(&host->process);
+	ipq_free(&host->queue);
+	tcb_free(&host->tcb);
+	key_free(&host->identity.sign);
+	arena_free(&host->arena);
+	free(host);
+}
+
+result root_host_start(const struct root_host_config *config, struct root_host **out)
+{
+	struct root_host *host = calloc(1, sizeof(*host));
+	if (!host)
+		return fail(NO_MEMORY, "host");
+	host->process = PROCESS_NONE;
+	host->arena = arena_of(256 * 1024);
+	snprintf(host->state_dir, sizeof(host->state_dir), "%s", config->state_dir);
+	snprintf(host->program_dir, sizeof(host->program_dir), "%s", config->program_dir);
+	result started = start_process(host, config);
+	if (started == OK)
+		started = judge(host, config);
+	if (started != OK) {
+		host_free(host);
+		return started;
+	}
+	*out = host;
+	return OK;
+}
+
+void root_host_stop(struct root_host *host)
+{
+	struct process_end end;
+	if (!host)
+		return;
+	/* Asked first, so that it writes the latest time it saw. */
+	if (ipq_call(host->queue, IPQ_SHUTDOWN, SPAN_EMPTY, deadline(STOP_MS), NULL, NULL, &host->message) == OK &&
+		process_wait(&host->process, STOP_MS, &end) != OK)
+		log_warning("the secure processor did not end in time");
+	host_free(host);
+}
+
+/* ---- Initialisation ------------------------------------------------------------------------------ */
+
+static result keep_host_share(struct root_host *host, const uint8_t share[static 32])
+{
+	char path[PATH_SIZE];
+	TRY(path_join(path, host->state_dir, "share"));
+	return file_write_atomic(path, span_of(share, 32), 0600);
+}
+
+static result check_generated(struct root_host *host, const struct ap_generate *request, const struct ap_rot_available *reply,
+	struct arena *arena)
+{
+	struct ap_health health;
+	struct rot_challenge answer;
+	TRY(read_health(host, arena, &health));
+	if (!span_equal(health.epoch_record, reply->epoch_record))
+		return fail(AP_UNTRUSTED, "it answered with one record and reports another");
+	TRY(adopt_root(host, &health));
+	TRY(object_open(KIND_ROT_CHALLENGE, reply->challenge, &host->identity.sign, arena, &answer, NULL));
+	if (memcmp(answer.challenge, request->challenge, sizeof(request->challenge)) != 0 ||
+		memcmp(answer.epoch_oid, host->identity.epoch_oid, OID_SIZE) != 0)
+		return fail(AP_UNTRUSTED, "its first answer is not over this challenge");
+	if (memcmp(host->identity.epoch.measurement, host->ap_digest, SHA384_SIZE) != 0)
+		return fail(AP_UNTRUSTED, "its record names another measurement");
+	return OK;
+}
+
+result root_host_init(struct root_host *host, const struct root_host_init *init)
+{
+	if (host->has_root)
+		return fail(ROOT_EXISTS, "epoch %llu", (unsigned long long)host->identity.epoch.epoch);
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	struct ap_generate request = {
+		.recovery = init->recovery,
+		.has_recovery = init->has_recovery,
+		.valid_ms = init->valid_ms,
+		.grace_s = init->grace_s,
+		.trust_domain = init->trust_domain,
+	};
+	struct ap_rot_available reply;
+	struct root_host_config config = {.program_dir = host->program_dir};
+	char pending[PATH_SIZE];
+	random_bytes(request.challenge, sizeof(request.challenge));
+	random_bytes(request.host_seed, sizeof(request.host_seed));
+	random_bytes(request.host_share, sizeof(request.host_share));
+	TRY(measure_phases(host, &config, init->trust_domain));
+	/* The share is durable before the secure processor wraps anything with it. */
+	TRY(keep_host_share(host, request.host_share));
+	TRY(pending_path(host, pending));
+	TRY(file_write_atomic(pending, SPAN_EMPTY, 0600));
+	TRY(root_host_call(host, IPQ_GENERATE_ROT, &ap_generate_schema, &request, &ap_rot_available_schema, &arena, &reply));
+	wipe(&request.host_share, sizeof(request.host_share));
+	wipe(&request.host_seed, sizeof(request.host_seed));
+	TRY(check_generated(host, &request, &reply, &arena));
+	return finish_init(host);
+}
+
+const struct root_identity *root_host_identity(const struct root_host *host)
+{
+	return host->has_root ? &host->identity : NULL;
+}
+
+uint64_t root_host_boot_gen(const struct root_host *host)
+{
+	return host->boot_gen;
+}
+
+const uint8_t *root_host_ap_digest(const struct root_host *host)
+{
+	return host->ap_digest;
+}
+
+int root_host_fd(const struct root_host *host)
+{
+	return host->process.pidfd.n;
+}

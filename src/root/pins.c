@@ -1,0 +1,100 @@
+#include "root/pins.h"
+
+#include <fcntl.h>
+
+#include "base/file.h"
+#include "crypto/random.h"
+
+enum { PINS_MAX = 64 * 1024, KEY_SIZE = 32 };
+
+static const struct field pins_fields[] = {
+	F_VERSION(struct pins, 1, v, 1),
+	F_FIXED(struct pins, 2, rot_id),
+	F_BYTES(struct pins, 3, head, 1, 32 * 1024),
+	F_UINT(struct pins, 4, era, 0),
+	F_UINT(struct pins, 5, epoch, 0),
+	F_UINT(struct pins, 6, seq, 0),
+	F_FIXED(struct pins, 7, ap_digest),
+	F_FIXED(struct pins, 8, mac),
+};
+static const struct schema pins_schema = SCHEMA(struct pins, "pins", SHAPE_MAP, pins_fields);
+/* What the MAC covers: the same table without its last row. */
+static const struct schema pins_body_schema = {"pins", SHAPE_MAP, sizeof(struct pins), pins_fields,
+	COUNT_OF(pins_fields) - 1};
+
+static result compute_mac(const struct pins *pins, const struct secret *key, uint8_t out[static SHA256_SIZE])
+{
+	CLEANUP(bytes_free) struct bytes body = BYTES_EMPTY;
+	TRY(schema_encode(&pins_body_schema, pins, &body));
+	struct hmac hmac;
+	TRY(hmac_start(&hmac, secret_span(key)));
+	hmac_add(&hmac, span_str("troth pins1"));
+	hmac_add(&hmac, bytes_span(&body));
+	hmac_finish(&hmac, out);
+	return OK;
+}
+
+static result load_key(const char *state_dir, struct secret *out)
+{
+	char path[PATH_SIZE];
+	CLEANUP(fd_close) struct fd fd = FD_NONE;
+	TRY(path_join(path, state_dir, "pins.key"));
+	TRY(file_open(path, O_RDONLY | O_NOFOLLOW, 0, &fd));
+	TRY(file_read_secret(fd.n, KEY_SIZE, out));
+	if (out->len != KEY_SIZE) {
+		secret_free(out);
+		return fail(PIN_DAMAGED, "pins.key has the wrong size");
+	}
+	return OK;
+}
+
+static result make_key(const char *state_dir, struct secret *out)
+{
+	char path[PATH_SIZE];
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	TRY(path_join(path, state_dir, "pins.key"));
+	TRY(secret_new(KEY_SIZE, &key));
+	random_bytes(key.data, key.len);
+	TRY(file_write_atomic(path, secret_span(&key), 0600));
+	*out = secret_move(&key);
+	return OK;
+}
+
+result pins_load(const char *state_dir, struct arena *arena, struct pins *out)
+{
+	char path[PATH_SIZE];
+	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	struct span kept;
+	struct pins pins;
+	uint8_t mac[SHA256_SIZE];
+	TRY(path_join(path, state_dir, "pins"));
+	TRY(file_read(path, PINS_MAX, &file));
+	if (load_key(state_dir, &key) != OK)
+		return fail(PIN_DAMAGED, "'%s' cannot be checked: its key is missing", path);
+	TRY(arena_copy(arena, bytes_span(&file), &kept));
+	if (schema_decode(&pins_schema, kept, arena, &pins) != OK)
+		return fail(PIN_DAMAGED, "'%s' is not a pin store", path);
+	TRY(compute_mac(&pins, &key, mac));
+	if (!secret_equal(SPAN_ARRAY(mac), SPAN_ARRAY(pins.mac)))
+		return fail(PIN_DAMAGED, "'%s' was altered", path);
+	*out = pins;
+	return OK;
+}
+
+result pins_store(const char *state_dir, struct pins *pins)
+{
+	char path[PATH_SIZE];
+	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	result loaded = load_key(state_dir, &key);
+	if (loaded == NOT_FOUND)
+		loaded = make_key(state_dir, &key);
+	TRY(loaded);
+	pins->v = 1;
+	pins->seq++;
+	TRY(compute_mac(pins, &key, pins->mac));
+	TRY(schema_encode(&pins_schema, pins, &encoding));
+	TRY(path_join(path, state_dir, "pins"));
+	return file_write_atomic(path, bytes_span(&encoding), 0600);
+}

@@ -1,0 +1,28 @@
+/*
+ * The host's pin store: the public record of the root it trusts, durable and MACed with a key of its own, so that a
+ * secure processor whose state was put back or exchanged is noticed (root.md "Host side (RTP)").
+ * File `pins`: {1: v, 2: rot_id, 3: head record, 4: era, 5: epoch, 6: seq, 7: digest of troth-ap, 8: HMAC-SHA256(key,
+ * "troth pins1" ‖ encoding of 1..7)}; the key is 32 random bytes in `pins.key`, mode 0600.
+ */
+#ifndef TROTH_ROOT_PINS_H
+#define TROTH_ROOT_PINS_H
+
+#include "object/epoch.h"
+
+struct pins {
+	uint8_t v;
+	uint8_t rot_id[OID_SIZE];
+	struct span head;
+	uint32_t era;
+	uint64_t epoch;
+	uint64_t seq; /* of writes of this file */
+	uint8_t ap_digest[SHA384_SIZE];
+	uint8_t mac[SHA256_SIZE];
+};
+
+/* NOT_FOUND when nothing was pinned yet; PIN_DAMAGED. Borrows from `arena`. */
+NODISCARD result pins_load(const char *state_dir, struct arena *arena, struct pins *out);
+/* Fills v, seq and mac; makes the key when there is none. Durable when it returns OK. */
+NODISCARD result pins_store(const char *state_dir, struct pins *pins);
+
+#endif
