@@ -93,8 +93,8 @@ struct refusal {
 
 #define PEERS(list) POLICY_A("allowed_communicators: " list "\n")
 
-static const struct refusal refusals[] = {
-	/* misspelt, missing and unknown fields */
+/* misspelt, missing and unknown fields */
+static const struct refusal misspelt[] = {
 	{"{\"enclave_id\":\"IRE-A\",\n \"alowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,\"required_attestation_level\":\"Level-1\"}",
 		UNKNOWN_FIELD, "p:2:2: unknown field \"alowed_communicators\"; did you mean \"allowed_communicators\"?"},
 	{POLICY_A("denny: [IRE-B]\n"), UNKNOWN_FIELD, "p:4:1: unknown field \"denny\"; did you mean \"deny\"?"},
@@ -106,12 +106,18 @@ static const struct refusal refusals[] = {
 	{"enclave_id: A\nrequired_attestation_level: Level-1\n", MISSING_FIELD, "\"max_dac_depth\" is missing"},
 	{"enclave_id: A\nmax_dac_depth: 3\n", MISSING_FIELD, "\"required_attestation_level\" is missing"},
 	{POLICY_A("guest_id: G\n"), POLICY_CONFLICT, "p:4:11: guest_id beside enclave_id"},
-	/* duplicate keys, in JSON and YAML, at both depths */
+};
+
+/* duplicate keys, in JSON and YAML, at both depths */
+static const struct refusal duplicates[] = {
 	{"{\"enclave_id\":\"A\",\"enclave_id\":\"B\",\"max_dac_depth\":3,\"required_attestation_level\":\"Level-1\"}", DUPLICATE_KEY,
 		"p:1:19: \"enclave_id\" stands twice"},
 	{POLICY_A("max_dac_depth: 9\n"), DUPLICATE_KEY, "p:4:1: "},
 	{PEERS("[{id: B, id: C}]"), DUPLICATE_KEY, "p:4:33: "},
-	/* empty sets */
+};
+
+/* empty sets */
+static const struct refusal empty[] = {
 	{PEERS("[]"), EMPTY_SET, "p:4:24: allowed_communicators is empty"},
 	{"{\"enclave_id\":\"A\",\"allowed_communicators\":[],\"max_dac_depth\":3,\"required_attestation_level\":\"Level-1\"}",
 		EMPTY_SET, "p:1:43: allowed_communicators is empty"},
@@ -123,7 +129,10 @@ static const struct refusal refusals[] = {
 	{PEERS("[{id: B, cores: []}]"), EMPTY_SET, "cores is empty"},
 	{PEERS("[{id: B, direction: []}]"), EMPTY_SET, "direction is empty"},
 	{"[]", EMPTY_SET, "p:1:1: the file holds no policy"},
-	/* conflicts and repeats */
+};
+
+/* conflicts and repeats */
+static const struct refusal conflicts[] = {
 	{PEERS("[B, C, B]"), POLICY_CONFLICT, "p:4:31: B stands twice in allowed_communicators, first at line 4"},
 	{PEERS("[B, {id: B, direction: send}]"), POLICY_CONFLICT, "B stands twice"},
 	{POLICY_A("deny: [B, B]\n"), POLICY_CONFLICT, "p:4:11: this stands twice in deny"},
@@ -133,7 +142,10 @@ static const struct refusal refusals[] = {
 	 "- {enclave_id: A, max_dac_depth: 2, required_attestation_level: Level-1}\n",
 		POLICY_CONFLICT, "p:2:3: a second policy for A; the first begins at line 1"},
 	{POLICY_A("not_before: 2026-01-02T00:00:00Z\nnot_after: 2026-01-01T00:00:00Z\n"), POLICY_CONFLICT, "p:5:12: "},
-	/* wrong types */
+};
+
+/* wrong types */
+static const struct refusal types[] = {
 	{PEERS("IRE-B"), BAD_TYPE, "p:4:24: allowed_communicators must be a list"},
 	{PEERS("{id: B}"), BAD_TYPE, "must be a list"},
 	{PEERS("[[B]]"), BAD_TYPE, "p:4:25: "},
@@ -147,7 +159,10 @@ static const struct refusal refusals[] = {
 	{POLICY_A("deny: no\n"), BAD_TYPE, "deny must be a list"},
 	{"IRE-A", BAD_TYPE, "p:1:1: a policy is a map"},
 	{"- IRE-A\n", BAD_TYPE, "p:1:3: "},
-	/* values */
+};
+
+/* values */
+static const struct refusal values[] = {
 	{"enclave_id: A\nmax_dac_depth: 0\nrequired_attestation_level: Level-1\n", BAD_VALUE, "p:2:16: max_dac_depth must be at least 1"},
 	{"enclave_id: A\nmax_dac_depth: 65536\nrequired_attestation_level: Level-1\n", BAD_VALUE, "too large"},
 	{"enclave_id: A\nmax_dac_depth: -1\nrequired_attestation_level: Level-1\n", BAD_TYPE, "p:2:16: "},
@@ -164,7 +179,10 @@ static const struct refusal refusals[] = {
 	{POLICY_A("rot_ids: [abcd]\n"), BAD_VALUE, "64 hex digits"},
 	{PEERS("[{id: B, cores: [abcd]}]"), BAD_VALUE, "96 hex digits"},
 	{PEERS("[{id: B, direction: sent}]"), BAD_VALUE, "did you mean \"send\"?"},
-	/* names: other alphabets that look the same, and everything else outside the alphabet */
+};
+
+/* names: other alphabets that look the same, and everything else outside the alphabet */
+static const struct refusal names[] = {
 	{"enclave_id: IRE-\xd0\x90\nmax_dac_depth: 3\nrequired_attestation_level: Level-1\n", BAD_NAME, "p:1:13: \"IRE-\xd0\x90\": character 5 is U+0410"},
 	{PEERS("[\xce\x99RE-B]"), BAD_NAME, "p:4:25: \"\xce\x99RE-B\": character 1 is U+0399"},
 	{POLICY_A("deny: ['IRE\xe2\x80\x90" "A']\n"), BAD_NAME, "character 4 is U+2010"},
@@ -174,20 +192,26 @@ static const struct refusal refusals[] = {
 	{PEERS("['']"), BAD_NAME, "an empty name"},
 	{PEERS("[aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]"), BAD_NAME, "a name of 64 characters; at most 63"},
 	{PEERS("[{id: B, operations: ['a b']}]"), BAD_NAME, "character 2 is U+0020"},
-	/* what YAML would allow and policies do not */
+};
+
+/* what YAML would allow and policies do not */
+static const struct refusal yaml[] = {
+	{"{\"enclave_id\":\"A\",", BAD_SYNTAX, "p:1:"},
 	{POLICY_A("allowed_communicators: &x [B]\ndeny: *x\n"), BAD_SYNTAX, "p:4:24: "},
 	{POLICY_A("deny: *x\n"), BAD_SYNTAX, "p:4:7: "},
 	{POLICY_A("deny: !!set [B]\n"), BAD_SYNTAX, "p:4:7: "},
 	{POLICY_A("<<: {version: 3}\n"), BAD_SYNTAX, "p:4:1: "},
 	{POLICY_A("---\nenclave_id: B\n"), BAD_SYNTAX, "second document"},
-	{"enclave_id: IRE-\xff\n", BAD_UTF8, "p:1:17: "},
-	{"enclave_id: \"IRE-\xc0\x81\"\n", BAD_UTF8, "p:1:18: "},
-	{"{\"enclave_id\":\"A\",", BAD_SYNTAX, "p:1:"},
 };
 
-static void wrong_documents_are_refused(void **state)
+static const struct refusal encodings[] = {
+	{"enclave_id: IRE-\xff\n", BAD_UTF8, "p:1:17: "},
+	{"enclave_id: \"IRE-\xc0\x81\"\n", BAD_UTF8, "p:1:18: "},
+};
+
+static void assert_refused(const struct refusal *refusals, size_t count)
 {
-	for (size_t i = 0; i < COUNT_OF(refusals); i++) {
+	for (size_t i = 0; i < count; i++) {
 		result compiled = try_compile(refusals[i].text);
 		if (compiled != refusals[i].reason)
 			fail_msg("refusal %zu: %s (%s), not %s, for\n%s", i, reason_name(compiled), failure_text(),
@@ -195,6 +219,22 @@ static void wrong_documents_are_refused(void **state)
 		assert_contains(failure_text(), refusals[i].says);
 	}
 }
+
+#define REFUSES(test, refusals)                                                                                        \
+	static void test(void **state)                                                                                 \
+	{                                                                                                              \
+		assert_refused(refusals, COUNT_OF(refusals));                                                          \
+	}
+
+REFUSES(misspelt_fields_are_refused, misspelt)
+REFUSES(duplicate_keys_are_refused, duplicates)
+REFUSES(empty_sets_are_refused, empty)
+REFUSES(conflicting_rules_are_refused, conflicts)
+REFUSES(wrong_types_are_refused, types)
+REFUSES(wrong_values_are_refused, values)
+REFUSES(names_of_other_alphabets_are_refused, names)
+REFUSES(what_only_yaml_has_is_refused, yaml)
+REFUSES(other_encodings_are_refused, encodings)
 
 static void empty_document_holds_no_policy(void **state)
 {
@@ -326,6 +366,32 @@ static void one_node_compiles_alone(void **state)
 	assert_null(policy.data);
 }
 
+/* Every example of the manual is a policy. */
+static void the_manual_is_right(void **state)
+{
+	static const char *const fences[] = {"```json\n", "```yaml\n"};
+	CLEANUP(bytes_free) struct bytes manual = BYTES_EMPTY;
+	CLEANUP(writer_free) struct writer w = writer_growing(1 << 20);
+	size_t examples = 0;
+	assert_ok(file_read(POLICY_MANUAL, 1 << 20, &manual));
+	writer_span(&w, bytes_span(&manual));
+	writer_u8(&w, '\0');
+	assert_int_equal(w.failed, OK);
+	for (size_t i = 0; i < COUNT_OF(fences); i++) {
+		for (char *at = (char *)w.data; (at = strstr(at, fences[i]));) {
+			char *example = at + strlen(fences[i]), *end = strstr(example, "```");
+			assert_non_null(end);
+			char saved = *end;
+			*end = '\0';
+			assert_ok(try_compile(example));
+			*end = saved;
+			at = end;
+			examples++;
+		}
+	}
+	assert_true(examples >= 3);
+}
+
 int test_schema(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -334,7 +400,15 @@ int test_schema(void)
 		cmocka_unit_test(order_and_defaults_do_not_matter),
 		cmocka_unit_test(every_field),
 		cmocka_unit_test(set_is_sorted_by_kind_and_id),
-		cmocka_unit_test(wrong_documents_are_refused),
+		cmocka_unit_test(misspelt_fields_are_refused),
+		cmocka_unit_test(duplicate_keys_are_refused),
+		cmocka_unit_test(empty_sets_are_refused),
+		cmocka_unit_test(conflicting_rules_are_refused),
+		cmocka_unit_test(wrong_types_are_refused),
+		cmocka_unit_test(wrong_values_are_refused),
+		cmocka_unit_test(names_of_other_alphabets_are_refused),
+		cmocka_unit_test(what_only_yaml_has_is_refused),
+		cmocka_unit_test(other_encodings_are_refused),
 		cmocka_unit_test(empty_document_holds_no_policy),
 		cmocka_unit_test(longest_name_loads),
 		cmocka_unit_test(deep_nesting_is_refused),
@@ -344,6 +418,7 @@ int test_schema(void)
 		cmocka_unit_test(a_gigabyte_is_refused_unread),
 		cmocka_unit_test(a_missing_file_is_named),
 		cmocka_unit_test(one_node_compiles_alone),
+		cmocka_unit_test(the_manual_is_right),
 	};
 	return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
 }
