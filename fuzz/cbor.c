@@ -66,11 +66,17 @@ static void copy_item(struct reader *r, struct writer *w)
 	require(cbor_peek(r, &type) == OK);
 	switch (type) {
 	case CBOR_UINT:
-	case CBOR_NINT: copy_integer(r, w, type); break;
+	case CBOR_NINT:
+		copy_integer(r, w, type);
+		break;
 	case CBOR_BYTES:
-	case CBOR_TEXT: copy_string(r, w, type); break;
+	case CBOR_TEXT:
+		copy_string(r, w, type);
+		break;
 	case CBOR_ARRAY:
-	case CBOR_MAP: copy_container(r, w, type); break;
+	case CBOR_MAP:
+		copy_container(r, w, type);
+		break;
 	case CBOR_TAG:
 		require(cbor_read_tag(r, &tag) == OK);
 		cbor_put_tag(w, tag);
@@ -110,9 +116,9 @@ static void try_readers(struct span bytes)
 	struct span span;
 	bool flag;
 	struct cbor_map map;
-	const result outcomes[] = {cbor_read_uint(&r, &number), cbor_read_int(&r, &value), cbor_read_bytes(&r, &span), cbor_read_text(&r, &span),
-		cbor_read_bool(&r, &flag), cbor_read_null(&r), cbor_read_tag(&r, &number), cbor_read_array(&r, &count), cbor_read_map(&r, &count),
-		cbor_read_any(&r, &span)};
+	const result outcomes[] = {cbor_read_uint(&r, &number), cbor_read_int(&r, &value), cbor_read_bytes(&r, &span),
+		cbor_read_text(&r, &span), cbor_read_bool(&r, &flag), cbor_read_null(&r), cbor_read_tag(&r, &number),
+		cbor_read_array(&r, &count), cbor_read_map(&r, &count), cbor_read_any(&r, &span)};
 	bool any = false;
 	for (size_t i = 0; i < COUNT_OF(outcomes); i++)
 		any = any || outcomes[i] == OK;

@@ -67,8 +67,8 @@ static inline result head_read(struct reader *r, enum rules rules, struct head *
 
 static const char *major_name(uint8_t major)
 {
-	static const char *const names[] = {"an unsigned integer", "a negative integer", "a byte string", "a text string",
-		"an array", "a map", "a tag", "a simple value"};
+	static const char *const names[] = {"an unsigned integer", "a negative integer", "a byte string", "a text string", "an array",
+		"a map", "a tag", "a simple value"};
 	return names[major & 7];
 }
 
@@ -398,7 +398,9 @@ static result walk_step(struct walk *walk)
 	uint64_t items = 0;
 	switch (head.major) {
 	case MAJOR_BYTES:
-	case MAJOR_TEXT: TRY(walk_string(walk, &head)); break;
+	case MAJOR_TEXT:
+		TRY(walk_string(walk, &head));
+		break;
 	case MAJOR_ARRAY:
 		TRY(count_fits(&walk->r, head.argument, 1));
 		items = head.argument;
@@ -407,9 +409,14 @@ static result walk_step(struct walk *walk)
 		TRY(count_fits(&walk->r, head.argument, 2));
 		items = 2 * head.argument;
 		break;
-	case MAJOR_TAG: items = 1; break;
-	case MAJOR_SIMPLE: TRY(walk_simple(walk, &head)); break;
-	default: break;
+	case MAJOR_TAG:
+		items = 1;
+		break;
+	case MAJOR_SIMPLE:
+		TRY(walk_simple(walk, &head));
+		break;
+	default:
+		break;
 	}
 	if (items > 0)
 		return walk_push(walk, (struct frame){.major = head.major, .left = items, .start = start});
@@ -611,6 +618,7 @@ static void diagnose_nint(uint64_t argument, struct writer *out)
 
 static result diagnose_item(struct reader *r, struct writer *out);
 
+/* NOLINTNEXTLINE(misc-no-recursion): cbor_diagnose has validated the depth */
 static result diagnose_list(struct reader *r, size_t count, bool pairs, struct writer *out)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -626,14 +634,19 @@ static result diagnose_list(struct reader *r, size_t count, bool pairs, struct w
 }
 
 /* Recurses at most CBOR_MAX_DEPTH deep: cbor_diagnose has validated the item. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
 static result diagnose_item(struct reader *r, struct writer *out)
 {
 	struct head head;
 	TRY(head_read(r, DETERMINISTIC, &head));
 	size_t len = (size_t)head.argument;
 	switch (head.major) {
-	case MAJOR_UINT: diagnose_number("", head.argument, "", out); return OK;
-	case MAJOR_NINT: diagnose_nint(head.argument, out); return OK;
+	case MAJOR_UINT:
+		diagnose_number("", head.argument, "", out);
+		return OK;
+	case MAJOR_NINT:
+		diagnose_nint(head.argument, out);
+		return OK;
 	case MAJOR_BYTES:
 		diagnose_bytes(span_of(r->at, len), out);
 		r->at += len;

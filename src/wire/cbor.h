@@ -35,7 +35,7 @@ NODISCARD result cbor_read_uint(struct reader *r, uint64_t *out);
 NODISCARD result cbor_read_int(struct reader *r, int64_t *out); /* either sign; BAD_VALUE outside int64 */
 NODISCARD result cbor_read_bytes(struct reader *r, struct span *out);
 NODISCARD result cbor_read_bytes_fixed(struct reader *r, void *out, size_t len); /* BAD_VALUE on another length */
-NODISCARD result cbor_read_text(struct reader *r, struct span *out);		  /* valid UTF-8, else BAD_UTF8 */
+NODISCARD result cbor_read_text(struct reader *r, struct span *out); /* valid UTF-8, else BAD_UTF8 */
 NODISCARD result cbor_read_bool(struct reader *r, bool *out);
 NODISCARD result cbor_read_null(struct reader *r);
 NODISCARD result cbor_read_tag(struct reader *r, uint64_t *out);

@@ -35,8 +35,8 @@ static size_t string_size(size_t len)
 static size_t sig_structure_size(const struct sig_structure *s)
 {
 	size_t sign = s->sign_protected.data ? string_size(s->sign_protected.len) : 0;
-	return 1 + string_size(strlen(s->context)) + string_size(s->body_protected.len) + sign +
-		string_size(strlen(s->label)) + string_size(s->payload.len);
+	return 1 + string_size(strlen(s->context)) + string_size(s->body_protected.len) + sign + string_size(strlen(s->label)) +
+		string_size(s->payload.len);
 }
 
 static void put_sig_structure(struct writer *w, const struct sig_structure *s)
@@ -82,8 +82,7 @@ static result sig_structure_verify(const struct sig_structure *s, const struct k
 	return key_verify(key, bytes_span(&tbs), signature);
 }
 
-static result sig_structure_sign(const struct sig_structure *s, const struct key *key,
-	uint8_t out[static SIGNATURE_SIZE])
+static result sig_structure_sign(const struct sig_structure *s, const struct key *key, uint8_t out[static SIGNATURE_SIZE])
 {
 	CLEANUP(bytes_free) struct bytes tbs = BYTES_EMPTY;
 	TRY(sig_structure_bytes(s, &tbs));
@@ -354,8 +353,7 @@ result cose_strict_sign_assemble(struct span payload, const struct cose_signer *
 	return writer_take(&w, out);
 }
 
-result cose_strict_sign_make(struct span payload, const char *label, const struct key *const *keys, size_t count,
-	struct bytes *out)
+result cose_strict_sign_make(struct span payload, const char *label, const struct key *const *keys, size_t count, struct bytes *out)
 {
 	if (count == 0 || count > COSE_MAX_SIGNERS)
 		return fail(BAD_VALUE, "%zu signers, 1 to %d allowed", count, COSE_MAX_SIGNERS);
@@ -370,8 +368,7 @@ result cose_strict_sign_make(struct span payload, const char *label, const struc
 	return cose_strict_sign_assemble(payload, signers, count, out);
 }
 
-result cose_strict_sign_tbs(struct span payload, const char *label, const uint8_t kid[static KEY_ID_SIZE],
-	struct bytes *out)
+result cose_strict_sign_tbs(struct span payload, const char *label, const uint8_t kid[static KEY_ID_SIZE], struct bytes *out)
 {
 	uint8_t header[PROTECTED_SIGNER_SIZE];
 	signer_header(kid, header);
@@ -407,8 +404,7 @@ static result check_mac0(struct reader *r, struct span header)
 static result check_encrypt0(struct reader *r, struct span header)
 {
 	struct span ciphertext;
-	if (header.len != sizeof(protected_a256gcm) + IV_SIZE ||
-		memcmp(header.data, protected_a256gcm, sizeof(protected_a256gcm)) != 0)
+	if (header.len != sizeof(protected_a256gcm) + IV_SIZE || memcmp(header.data, protected_a256gcm, sizeof(protected_a256gcm)) != 0)
 		return protected_refused(header, COSE_ALG_A256GCM);
 	TRY(read_payload(r, &ciphertext));
 	if (ciphertext.len < GCM_TAG_SIZE)

@@ -22,7 +22,7 @@ struct cose_headers {
 	struct span protected_bytes;
 	bool has_alg;
 	int64_t alg;
-	struct span kid;	/* from either bucket; empty when absent */
+	struct span kid; /* from either bucket; empty when absent */
 	struct span iv;
 	size_t unprotected_count;
 };
@@ -33,7 +33,7 @@ struct cose_message {
 	uint64_t tag; /* 0 when untagged */
 	struct cose_headers headers;
 	bool detached; /* payload is nil: set `payload` before verifying */
-	struct span payload;   /* or ciphertext for Encrypt0 */
+	struct span payload; /* or ciphertext for Encrypt0 */
 	struct span signature; /* or MAC tag, or the encoded array of signatures for Sign; empty for Encrypt0 */
 };
 
@@ -51,13 +51,12 @@ NODISCARD result cose_sign1_verify(const struct cose_message *message, struct sp
 /* OK iff one of the signatures verifies under `key`. */
 NODISCARD result cose_sign_verify(const struct cose_message *message, struct span external_aad, const struct key *key);
 NODISCARD result cose_mac0_verify(const struct cose_message *message, struct span external_aad, struct span key);
-NODISCARD result cose_encrypt0_open(const struct cose_message *message, struct span external_aad, struct span key,
-	struct bytes *out_plain);
+NODISCARD result cose_encrypt0_open(const struct cose_message *message, struct span external_aad, struct span key, struct bytes *out_plain);
 
 /* ---- Strict Sign1 ---------------------------------------------------------------------------- */
 
 struct cose_sign1 {
-	struct span bytes;	/* the whole tagged object as received */
+	struct span bytes; /* the whole tagged object as received */
 	struct span payload;
 	struct span signature; /* 64 bytes */
 };
@@ -71,8 +70,7 @@ NODISCARD result cose_strict_sign1_verify(const struct cose_sign1 *object, const
 NODISCARD result cose_strict_sign1_make(struct span payload, const char *label, const struct key *key, struct bytes *out);
 
 /* Puts a signature made elsewhere (over cose_strict_sign1_tbs) into its object. */
-NODISCARD result cose_strict_sign1_assemble(struct span payload, const uint8_t signature[static SIGNATURE_SIZE],
-	struct bytes *out);
+NODISCARD result cose_strict_sign1_assemble(struct span payload, const uint8_t signature[static SIGNATURE_SIZE], struct bytes *out);
 
 /* The Sig_structure that is signed: ["Signature1", << {1: -7} >>, label, payload]. */
 NODISCARD result cose_strict_sign1_tbs(struct span payload, const char *label, struct bytes *out);
@@ -103,18 +101,16 @@ struct cose_sign {
 NODISCARD result cose_strict_sign_parse(struct span bytes, struct cose_sign *out);
 /* OK iff one of the signatures has this key's id and verifies. BAD_SIGNATURE. */
 NODISCARD result cose_strict_sign_verify(const struct cose_sign *object, const char *label, const struct key *key);
-NODISCARD result cose_strict_sign_make(struct span payload, const char *label, const struct key *const *keys, size_t count,
-	struct bytes *out);
+NODISCARD result cose_strict_sign_make(
+	struct span payload, const char *label, const struct key *const *keys, size_t count, struct bytes *out);
 /* Puts signatures made elsewhere (over cose_strict_sign_tbs) together, in any order. DUPLICATE_KEY, BAD_VALUE. */
 struct cose_signer {
 	uint8_t kid[KEY_ID_SIZE];
 	uint8_t signature[SIGNATURE_SIZE];
 };
-NODISCARD result cose_strict_sign_assemble(struct span payload, const struct cose_signer *signers, size_t count,
-	struct bytes *out);
+NODISCARD result cose_strict_sign_assemble(struct span payload, const struct cose_signer *signers, size_t count, struct bytes *out);
 /* What one signer signs: ["Signature", <<{}>>, sign_protected, label, payload]; for keys that live elsewhere. */
-NODISCARD result cose_strict_sign_tbs(struct span payload, const char *label, const uint8_t kid[static KEY_ID_SIZE],
-	struct bytes *out);
+NODISCARD result cose_strict_sign_tbs(struct span payload, const char *label, const uint8_t kid[static KEY_ID_SIZE], struct bytes *out);
 /* oid of a k-signer object: SHA-256(["Signature", <<{}>>, label, payload]), the body fields only. */
 void cose_sign_oid(struct span payload, const char *label, uint8_t out[static 32]);
 

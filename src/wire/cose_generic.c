@@ -91,15 +91,19 @@ static result keep_header(struct collector *c, const struct label *label, struct
 	if (label->is_text)
 		return OK;
 	switch (label->number) {
-	case HEADER_ALG: return read_alg(value, c->headers);
-	case HEADER_KID: return read_string(&r, CBOR_BYTES, &c->headers->kid);
-	case HEADER_IV: return read_string(&r, CBOR_BYTES, &c->headers->iv);
+	case HEADER_ALG:
+		return read_alg(value, c->headers);
+	case HEADER_KID:
+		return read_string(&r, CBOR_BYTES, &c->headers->kid);
+	case HEADER_IV:
+		return read_string(&r, CBOR_BYTES, &c->headers->iv);
 	case HEADER_CRIT:
 		if (!c->protected_bucket)
 			return fail(UNKNOWN_CRITICAL, "crit stands in the unprotected header");
 		c->crit = value;
 		return OK;
-	default: return OK;
+	default:
+		return OK;
 	}
 }
 
@@ -264,8 +268,7 @@ static result structure_bytes(const struct structure *s, struct bytes *out)
 	return writer_take(&w, out);
 }
 
-static result verify_es256(const struct cose_headers *headers, const struct structure *s, struct span signature,
-	const struct key *key)
+static result verify_es256(const struct cose_headers *headers, const struct structure *s, struct span signature, const struct key *key)
 {
 	if (!headers->has_alg || headers->alg != COSE_ALG_ES256)
 		return fail(UNSUPPORTED_ALGORITHM, "signature algorithm %lld", (long long)headers->alg);
@@ -276,14 +279,13 @@ static result verify_es256(const struct cose_headers *headers, const struct stru
 
 result cose_sign1_verify(const struct cose_message *message, struct span external_aad, const struct key *key)
 {
-	struct structure s = {"Signature1",
-		{protected_for_structure(message->headers.protected_bytes), external_aad, message->payload}, 3};
+	struct structure s = {"Signature1", {protected_for_structure(message->headers.protected_bytes), external_aad, message->payload}, 3};
 	return verify_es256(&message->headers, &s, message->signature, key);
 }
 
 /* One COSE_Signature: [protected, unprotected, signature]. */
-static result verify_one_of_many(struct reader *r, const struct cose_message *message, struct span external_aad,
-	const struct key *key, bool *out_verified)
+static result verify_one_of_many(
+	struct reader *r, const struct cose_message *message, struct span external_aad, const struct key *key, bool *out_verified)
 {
 	uint64_t count;
 	struct cose_headers headers;
@@ -294,8 +296,8 @@ static result verify_one_of_many(struct reader *r, const struct cose_message *me
 	TRY(read_headers(r, &headers));
 	TRY(read_string(r, CBOR_BYTES, &signature));
 	struct structure s = {"Signature",
-		{protected_for_structure(message->headers.protected_bytes), protected_for_structure(headers.protected_bytes),
-			external_aad, message->payload},
+		{protected_for_structure(message->headers.protected_bytes), protected_for_structure(headers.protected_bytes), external_aad,
+			message->payload},
 		4};
 	*out_verified = verify_es256(&headers, &s, signature, key) == OK;
 	return OK;
@@ -354,8 +356,8 @@ static result hmac_check(const struct mac_algorithm *algorithm, struct span key,
 {
 	uint8_t expected[EVP_MAX_MD_SIZE];
 	size_t len = 0;
-	if (!EVP_Q_mac(NULL, "HMAC", NULL, algorithm->digest, NULL, key.data, key.len, data.data, data.len, expected,
-		    sizeof(expected), &len))
+	if (!EVP_Q_mac(
+		    NULL, "HMAC", NULL, algorithm->digest, NULL, key.data, key.len, data.data, data.len, expected, sizeof(expected), &len))
 		return crypto_failed("EVP_Q_mac");
 	if (tag.len != algorithm->tag_size || CRYPTO_memcmp(expected, tag.data, tag.len) != 0)
 		return fail(BAD_TAG, "the MAC does not verify");
@@ -372,8 +374,7 @@ result cose_mac0_verify(const struct cose_message *message, struct span external
 		return fail(UNSUPPORTED_ALGORITHM, "MAC algorithm %lld", (long long)message->headers.alg);
 	if (key.len != algorithm->key_size)
 		return fail(BAD_KEY, "a key of %zu bytes where %zu are expected", key.len, algorithm->key_size);
-	struct structure s = {"MAC0",
-		{protected_for_structure(message->headers.protected_bytes), external_aad, message->payload}, 3};
+	struct structure s = {"MAC0", {protected_for_structure(message->headers.protected_bytes), external_aad, message->payload}, 3};
 	CLEANUP(bytes_free) struct bytes data = BYTES_EMPTY;
 	TRY(structure_bytes(&s, &data));
 	return hmac_check(algorithm, key, bytes_span(&data), message->signature);
@@ -390,8 +391,7 @@ static void cipher_free(EVP_CIPHER **cipher)
 }
 
 /* `plain` has room for the ciphertext without its tag. */
-static result gcm_open(const char *name, struct span key, struct span nonce, struct span aad, struct span ciphertext,
-	uint8_t *plain)
+static result gcm_open(const char *name, struct span key, struct span nonce, struct span aad, struct span ciphertext, uint8_t *plain)
 {
 	size_t len = ciphertext.len - GCM_TAG_SIZE;
 	CLEANUP(cipher_free) EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, name, NULL);
@@ -410,8 +410,8 @@ static result gcm_open(const char *name, struct span key, struct span nonce, str
 	return OK;
 }
 
-static result check_cipher_input(const struct cose_message *message, const struct cipher_algorithm *algorithm,
-	struct span aad, struct span key)
+static result check_cipher_input(
+	const struct cose_message *message, const struct cipher_algorithm *algorithm, struct span aad, struct span key)
 {
 	if (key.len != algorithm->key_size)
 		return fail(BAD_KEY, "a key of %zu bytes where %zu are expected", key.len, algorithm->key_size);
@@ -424,8 +424,7 @@ static result check_cipher_input(const struct cose_message *message, const struc
 	return OK;
 }
 
-result cose_encrypt0_open(const struct cose_message *message, struct span external_aad, struct span key,
-	struct bytes *out_plain)
+result cose_encrypt0_open(const struct cose_message *message, struct span external_aad, struct span key, struct bytes *out_plain)
 {
 	const struct cipher_algorithm *algorithm = NULL;
 	for (size_t i = 0; i < COUNT_OF(cipher_algorithms); i++)

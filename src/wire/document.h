@@ -20,11 +20,11 @@ enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
 
 struct node {
 	enum node_kind kind;
-	bool quoted;	    /* scalar written in quotes: never a number, boolean or null */
+	bool quoted; /* scalar written in quotes: never a number, boolean or null */
 	unsigned line, column; /* from 1 */
-	const char *key;    /* when the parent is a map; NUL-terminated */
+	const char *key; /* when the parent is a map; NUL-terminated */
 	unsigned key_line, key_column;
-	const char *text;   /* scalar; NUL-terminated (embedded NUL is refused) */
+	const char *text; /* scalar; NUL-terminated (embedded NUL is refused) */
 	size_t text_len;
 	struct node *children; /* list or map: an array of `count` nodes */
 	size_t count;
@@ -47,8 +47,8 @@ NODISCARD result document_load(const char *path, size_t max_bytes, struct docume
 void document_free(struct document *document);
 
 /* Records "name:line:column: what" and yields `reason`: how a schema reports a wrong node. */
-NODISCARD result document_fail(const struct document *document, const struct node *node, enum reason reason,
-	const char *format, ...) PRINTF_LIKE(4, 5);
+NODISCARD result document_fail(const struct document *document, const struct node *node, enum reason reason, const char *format, ...)
+	PRINTF_LIKE(4, 5);
 
 /* Field of a map, NULL when absent. */
 const struct node *node_field(const struct node *map, const char *key);

@@ -135,8 +135,7 @@ static void extended(void **state)
 		char hex[256];
 		snprintf(hex, sizeof(hex), "%s00", cbor_samples[i].hex);
 		CLEANUP(bytes_free) struct bytes bytes = unhex(hex);
-		assert_result(cbor_validate(bytes_span(&bytes)),
-			cbor_samples[i].verdict == OK ? TRAILING_BYTES : cbor_samples[i].verdict);
+		assert_result(cbor_validate(bytes_span(&bytes)), cbor_samples[i].verdict == OK ? TRAILING_BYTES : cbor_samples[i].verdict);
 		assert_result(cbor_well_formed(bytes_span(&bytes)), TRAILING_BYTES);
 	}
 }
@@ -167,8 +166,8 @@ static void random_bytes_hold_no_surprise(void **state)
 
 static void shortest_form_only(void **state)
 {
-	const char *const wrong[] = {"1800", "1817", "190018", "1900ff", "1a0000ffff", "1b00000000ffffffff", "3800", "3900ff",
-		"5800", "581700", "7800", "59000100", "9800", "980100", "b800", "990000", "d800f6", "d817f6", "d90017f6", "db0000000000000018f6"};
+	const char *const wrong[] = {"1800", "1817", "190018", "1900ff", "1a0000ffff", "1b00000000ffffffff", "3800", "3900ff", "5800",
+		"581700", "7800", "59000100", "9800", "980100", "b800", "990000", "d800f6", "d817f6", "d90017f6", "db0000000000000018f6"};
 	for (size_t i = 0; i < COUNT_OF(wrong); i++)
 		assert_result(validate_hex(wrong[i]), NOT_DETERMINISTIC);
 	assert_result(validate_hex("f814"), BAD_TYPE);
@@ -225,9 +224,9 @@ static void keys_of_maps(void **state)
 		{"a2616100616100", DUPLICATE_KEY},
 		{"a2616200616100", NOT_DETERMINISTIC},
 		{"a262616100617a00", NOT_DETERMINISTIC}, /* "aa" sorts after "z": the length comes first */
-		{"a220001700", NOT_DETERMINISTIC},	 /* -1 after 23 */
+		{"a220001700", NOT_DETERMINISTIC}, /* -1 after 23 */
 		{"a2200021a201000100", DUPLICATE_KEY}, /* in the inner map */
-		{"a2810100810100", DUPLICATE_KEY},	 /* keys may be arrays */
+		{"a2810100810100", DUPLICATE_KEY}, /* keys may be arrays */
 		{"a2a1010000a1010000", DUPLICATE_KEY},
 		{"a2a1020000a1010000", NOT_DETERMINISTIC},
 		/* RFC 8949 section 4.2.1: 10, 100, -1, "z", "aa", [100], [-1], false */
@@ -243,8 +242,9 @@ static void keys_of_maps(void **state)
 
 static void huge_declared_lengths(void **state)
 {
-	const char *const wrong[] = {"5bffffffffffffffff", "7bffffffffffffffff", "9bffffffffffffffff", "bbffffffffffffffff", "bb800000000000000100",
-		"5b7fffffffffffffff00", "9b000000010000000000", "9a3b9aca00", "5a3b9aca00", "bb7fffffffffffffff0000", "8201", "58ff00", "a100"};
+	const char *const wrong[] = {"5bffffffffffffffff", "7bffffffffffffffff", "9bffffffffffffffff", "bbffffffffffffffff",
+		"bb800000000000000100", "5b7fffffffffffffff00", "9b000000010000000000", "9a3b9aca00", "5a3b9aca00",
+		"bb7fffffffffffffff0000", "8201", "58ff00", "a100"};
 	for (size_t i = 0; i < COUNT_OF(wrong); i++)
 		assert_result(validate_hex(wrong[i]), TRUNCATED);
 	/* The readers refuse the count itself, so that no caller loops over it. */
@@ -313,15 +313,33 @@ static void wrong_types_leave_everything_alone(void **state)
 			uint8_t fixed[1] = {99};
 			result outcome = OK;
 			switch (reader) {
-			case 0: outcome = cbor_read_uint(&r, &number); break;
-			case 1: outcome = cbor_read_bytes_fixed(&r, fixed, 1); break;
-			case 2: outcome = cbor_read_bytes(&r, &string); break;
-			case 3: outcome = cbor_read_text(&r, &string); break;
-			case 4: outcome = cbor_read_array(&r, &count); break;
-			case 5: outcome = cbor_read_map(&r, &count); break;
-			case 6: outcome = cbor_read_tag(&r, &number); break;
-			case 7: outcome = cbor_read_bool(&r, &flag); break;
-			default: outcome = cbor_read_null(&r); break;
+			case 0:
+				outcome = cbor_read_uint(&r, &number);
+				break;
+			case 1:
+				outcome = cbor_read_bytes_fixed(&r, fixed, 1);
+				break;
+			case 2:
+				outcome = cbor_read_bytes(&r, &string);
+				break;
+			case 3:
+				outcome = cbor_read_text(&r, &string);
+				break;
+			case 4:
+				outcome = cbor_read_array(&r, &count);
+				break;
+			case 5:
+				outcome = cbor_read_map(&r, &count);
+				break;
+			case 6:
+				outcome = cbor_read_tag(&r, &number);
+				break;
+			case 7:
+				outcome = cbor_read_bool(&r, &flag);
+				break;
+			default:
+				outcome = cbor_read_null(&r);
+				break;
 			}
 			static const size_t right[] = {0, 2, 2, 3, 4, 5, 6, 7, 8};
 			if (i == right[reader] || (reader == 0 && i == 0)) {
@@ -420,16 +438,17 @@ static void any_item_within_others(void **state)
 /* What generic COSE may read and nobody else. */
 static void well_formed_but_not_ours(void **state)
 {
-	const char *const fine[] = {"1800", "9f01ff", "bf0102ff", "5f41004101ff", "f7", "f90000", "a202000100", "a201000100", "bfff", "8281009fff"};
+	const char *const fine[] = {
+		"1800", "9f01ff", "bf0102ff", "5f41004101ff", "f7", "f90000", "a202000100", "a201000100", "bfff", "8281009fff"};
 	for (size_t i = 0; i < COUNT_OF(fine); i++) {
 		CLEANUP(bytes_free) struct bytes bytes = unhex(fine[i]);
 		assert_ok(cbor_well_formed(bytes_span(&bytes)));
 		assert_true(cbor_validate(bytes_span(&bytes)) != OK);
 	}
 	/* RFC 8949 appendix F.1, examples of not well-formed data. */
-	const char *const broken[] = {"ff", "81ff", "8200ff", "a1ff", "a1ff00", "a100ff", "a20000ff", "9f81ff", "9f829f819f9fffffffff", "bf00ff", "bf000000ff",
-		"1c", "1d", "1e", "1f", "3f", "df", "5f00ff", "5f21ff", "5f6100ff", "5f80ff", "5fa0ff", "5fc000ff", "5fe0ff", "7f4100ff", "5f5f4100ffff",
-		"7f7f6100ffff", "f800", "f81f", "fc", "5f7f6100ffff", "5f9fffff"};
+	const char *const broken[] = {"ff", "81ff", "8200ff", "a1ff", "a1ff00", "a100ff", "a20000ff", "9f81ff", "9f829f819f9fffffffff",
+		"bf00ff", "bf000000ff", "1c", "1d", "1e", "1f", "3f", "df", "5f00ff", "5f21ff", "5f6100ff", "5f80ff", "5fa0ff", "5fc000ff",
+		"5fe0ff", "7f4100ff", "5f5f4100ffff", "7f7f6100ffff", "f800", "f81f", "fc", "5f7f6100ffff", "5f9fffff"};
 	for (size_t i = 0; i < COUNT_OF(broken); i++) {
 		CLEANUP(bytes_free) struct bytes bytes = unhex(broken[i]);
 		if (cbor_well_formed(bytes_span(&bytes)) == OK)
@@ -442,7 +461,8 @@ static void heads_are_as_short_as_they_say(void **state)
 	const struct {
 		uint64_t value;
 		size_t size;
-	} rows[] = {{0, 1}, {23, 1}, {24, 2}, {255, 2}, {256, 3}, {65535, 3}, {65536, 5}, {UINT32_MAX, 5}, {(uint64_t)UINT32_MAX + 1, 9}, {UINT64_MAX, 9}};
+	} rows[] = {{0, 1}, {23, 1}, {24, 2}, {255, 2}, {256, 3}, {65535, 3}, {65536, 5}, {UINT32_MAX, 5}, {(uint64_t)UINT32_MAX + 1, 9},
+		{UINT64_MAX, 9}};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		uint8_t buffer[9];
 		struct writer w = writer_fixed(buffer, sizeof(buffer));

@@ -52,12 +52,24 @@ static void put_random(struct writer *w, uint64_t *seed, int depth)
 	size_t len = value % sizeof(bytes), count = value % 6;
 	memset(bytes, 'a' + (int)(value % 20), sizeof(bytes));
 	switch (kind) {
-	case 0: cbor_put_uint(w, value); break;
-	case 1: cbor_put_int(w, -1 - (int64_t)(value >> 1)); break;
-	case 2: cbor_put_bytes(w, span_of(bytes, len)); break;
-	case 3: cbor_put_text(w, span_of(bytes, len)); break;
-	case 4: cbor_put_bool(w, value & 1); break;
-	case 5: cbor_put_null(w); break;
+	case 0:
+		cbor_put_uint(w, value);
+		break;
+	case 1:
+		cbor_put_int(w, -1 - (int64_t)(value >> 1));
+		break;
+	case 2:
+		cbor_put_bytes(w, span_of(bytes, len));
+		break;
+	case 3:
+		cbor_put_text(w, span_of(bytes, len));
+		break;
+	case 4:
+		cbor_put_bool(w, value & 1);
+		break;
+	case 5:
+		cbor_put_null(w);
+		break;
 	case 6:
 		cbor_put_tag(w, 100 + value % 100000);
 		put_random(w, seed, depth - 1);

@@ -35,8 +35,9 @@ struct raw_sign1 {
 static result parse_raw(const struct raw_sign1 *raw)
 {
 	uint8_t signature[80] = {1};
-	CLEANUP(bytes_free) struct bytes header = unhex(raw->protected_hex), other = unhex(raw->unprotected_hex),
-					 after = unhex(raw->after_hex ? raw->after_hex : "");
+	CLEANUP(bytes_free)
+	struct bytes header = unhex(raw->protected_hex),
+		     other = unhex(raw->unprotected_hex), after = unhex(raw->after_hex ? raw->after_hex : "");
 	CLEANUP(writer_free) struct writer w = writer_growing(4096);
 	if (raw->tag)
 		cbor_put_tag(&w, raw->tag);
@@ -75,13 +76,14 @@ static void sign1_round_trip(void **state)
 /* RFC 9052 appendix C.2.1: its signed bytes are those of the profile with an empty label. */
 static void sign1_known_answer(void **state)
 {
-	CLEANUP(bytes_free) struct bytes point = unhex("04bac5b11cad8f99f9c72b05cf4b9e26d244dc189f745228255a219a86d6a09eff"
-						       "20138bf82dc1b6d562be0fa54ab7804a3a64b6d72ccfed6b6fb6ed28bbfc117e");
-	CLEANUP(bytes_free) struct bytes signature = unhex("8eb33e4ca31d1c465ab05aac34cc6b23d58fef5c083106c4d25a91aef0b0117e"
-							   "2af9a291aa32e14ab834dc56ed2a223444547e01f11d3b0916e5a4c345cacb36");
+	CLEANUP(bytes_free)
+	struct bytes point = unhex("04bac5b11cad8f99f9c72b05cf4b9e26d244dc189f745228255a219a86d6a09eff"
+				   "20138bf82dc1b6d562be0fa54ab7804a3a64b6d72ccfed6b6fb6ed28bbfc117e");
+	CLEANUP(bytes_free)
+	struct bytes signature = unhex("8eb33e4ca31d1c465ab05aac34cc6b23d58fef5c083106c4d25a91aef0b0117e"
+				       "2af9a291aa32e14ab834dc56ed2a223444547e01f11d3b0916e5a4c345cacb36");
 	CLEANUP(bytes_free) struct bytes tbs = BYTES_EMPTY, object = BYTES_EMPTY;
-	CLEANUP(bytes_free) struct bytes expected =
-		unhex("846a5369676e61747572653143a101264054546869732069732074686520636f6e74656e742e");
+	CLEANUP(bytes_free) struct bytes expected = unhex("846a5369676e61747572653143a101264054546869732069732074686520636f6e74656e742e");
 	CLEANUP(key_free) struct key key = KEY_EMPTY;
 	struct cose_sign1 parsed;
 	uint8_t oid[32], digest[32];
@@ -158,8 +160,7 @@ static void sign1_refusals(void **state)
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		result verdict = parse_raw(&rows[i].raw);
 		if (verdict != rows[i].verdict)
-			fail_msg("%s: %s (%s), not %s", rows[i].what, reason_name(verdict), failure_text(),
-				reason_name(rows[i].verdict));
+			fail_msg("%s: %s (%s), not %s", rows[i].what, reason_name(verdict), failure_text(), reason_name(rows[i].verdict));
 	}
 }
 
@@ -385,8 +386,7 @@ static void sign_refusals(void **state)
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		result verdict = parse_raw_sign(&rows[i].raw);
 		if (verdict != rows[i].verdict)
-			fail_msg("%s: %s (%s), not %s", rows[i].what, reason_name(verdict), failure_text(),
-				reason_name(rows[i].verdict));
+			fail_msg("%s: %s (%s), not %s", rows[i].what, reason_name(verdict), failure_text(), reason_name(rows[i].verdict));
 	}
 }
 
@@ -444,8 +444,7 @@ static void generic_headers(void **state)
 		struct cose_message message;
 		result verdict = cose_parse(bytes_span(&bytes), COSE_TAG_SIGN1, &message);
 		if (verdict != rows[i].verdict)
-			fail_msg("%s: %s (%s), not %s", rows[i].what, reason_name(verdict), failure_text(),
-				reason_name(rows[i].verdict));
+			fail_msg("%s: %s (%s), not %s", rows[i].what, reason_name(verdict), failure_text(), reason_name(rows[i].verdict));
 	}
 }
 

@@ -16,9 +16,9 @@
 struct example {
 	const char *path;
 	const json_t *input;
-	bool fails;	      /* the verdict that the file states */
-	uint64_t tag;	      /* of the structure that its input describes */
-	const json_t *body;   /* the part of input that describes it */
+	bool fails; /* the verdict that the file states */
+	uint64_t tag; /* of the structure that its input describes */
+	const json_t *body; /* the part of input that describes it */
 	struct bytes message; /* output.cbor */
 };
 
@@ -189,10 +189,14 @@ static result strict_verdict(const struct example *example)
 	struct cose_sign1 one;
 	struct cose_sign many;
 	switch (example->tag) {
-	case COSE_TAG_SIGN1: return cose_strict_sign1_parse(bytes, &one);
-	case COSE_TAG_SIGN: return cose_strict_sign_parse(bytes, &many);
-	case COSE_TAG_MAC0: return cose_strict_mac0_parse(bytes, &message);
-	default: return cose_strict_encrypt0_parse(bytes, &message);
+	case COSE_TAG_SIGN1:
+		return cose_strict_sign1_parse(bytes, &one);
+	case COSE_TAG_SIGN:
+		return cose_strict_sign_parse(bytes, &many);
+	case COSE_TAG_MAC0:
+		return cose_strict_mac0_parse(bytes, &message);
+	default:
+		return cose_strict_encrypt0_parse(bytes, &message);
 	}
 }
 
@@ -225,8 +229,7 @@ static void judge_strictly(const struct example *example, struct tally *tally)
 	result verdict = strict_verdict(example);
 	enum reason expected = strict_expected(example);
 	if (verdict != expected)
-		fail_msg("%s: strict verdict %s (%s), not %s", example->path, reason_name(verdict), failure_text(),
-			reason_name(expected));
+		fail_msg("%s: strict verdict %s (%s), not %s", example->path, reason_name(verdict), failure_text(), reason_name(expected));
 	tally->strict_unprotected += verdict == UNPROTECTED_HEADER;
 	tally->strict_other += verdict != UNPROTECTED_HEADER && verdict != OK;
 }

@@ -213,7 +213,10 @@ static void characters(void **state)
 	assert_refused("f", "a: \xff\n", BAD_UTF8, "f:1:4");
 	assert_refused("f", "a: 1\nb: \xc3\xbc\xc0\x80\n", BAD_UTF8, "f:2:5");
 	assert_refused("f.json", "{\"a\":\"\xed\xa0\x80\"}", BAD_UTF8, "f.json:1:7");
-	assert_refused("f", "\xef\xbb\xbf" "a: 1\n", BAD_SYNTAX, "byte order mark");
+	assert_refused("f",
+		"\xef\xbb\xbf"
+		"a: 1\n",
+		BAD_SYNTAX, "byte order mark");
 	assert_refused("f.json", "\xef\xbb\xbf{}", BAD_SYNTAX, "byte order mark");
 	assert_refused("f", "a: \xef\xbb\xbf\n", BAD_SYNTAX, "f:1:4: character U+FEFF");
 	assert_refused("f", "a: \x01\n", BAD_SYNTAX, "f:1:4: character U+0001");
@@ -230,7 +233,12 @@ static void characters(void **state)
 	assert_result(document_parse("f", SPAN_EMPTY, MEMORY, &document), BAD_SYNTAX);
 	assert_result(document_parse("f.json", SPAN_EMPTY, MEMORY, &document), BAD_SYNTAX);
 	/* Both byte orders of UTF-16 are not UTF-8. */
-	assert_result(document_parse("f", span_of("\xff\xfe" "a\0", 4), MEMORY, &document), BAD_UTF8);
+	assert_result(document_parse("f",
+			      span_of("\xff\xfe"
+				      "a\0",
+				      4),
+			      MEMORY, &document),
+		BAD_UTF8);
 }
 
 static void put_times(struct writer *w, const char *text, size_t times)
@@ -274,8 +282,10 @@ static void nesting(void **state)
 static void typed_reads(void **state)
 {
 	CLEANUP(document_free) struct document d = {0};
-	assert_ok(parse("f", "t: hello\nq: \"12\"\nn: 12\nmax: 18446744073709551615\nyes: true\nfalse: false\nhex: 00FFa5\ndigits: \"001122\"\n"
-			      "no: no\n", &d));
+	assert_ok(parse("f",
+		"t: hello\nq: \"12\"\nn: 12\nmax: 18446744073709551615\nyes: true\nfalse: false\nhex: 00FFa5\ndigits: \"001122\"\n"
+		"no: no\n",
+		&d));
 	const char *text;
 	uint64_t number;
 	bool flag;
@@ -310,7 +320,8 @@ static void typed_reads_refuse(void **state)
 {
 	CLEANUP(document_free) struct document d = {0};
 	assert_ok(parse("f",
-		"n: {big: 13, text: \"12\", neg: -1, plus: +1, zero: 01, hex: 0x10, float: 1.0, under: 1_000, empty: , over: 18446744073709551616}\n"
+		"n: {big: 13, text: \"12\", neg: -1, plus: +1, zero: 01, hex: 0x10, float: 1.0, under: 1_000, empty: , over: "
+		"18446744073709551616}\n"
 		"b: {no: no, yes: yes, upper: True, text: \"true\", one: 1, empty: , list: [true]}\n"
 		"t: {empty: , tilde: ~, null: null, list: [a], map: {a: 1}}\n"
 		"h: {short: 00, long: 00112233, odd: 001, bad: 0011zz}\n",

@@ -12,23 +12,22 @@
 /* cmocka has a fail() too, and its fail_msg() uses it. */
 #undef fail
 #undef fail_msg
-#define fail_msg(...)                                                                                                  \
-	do {                                                                                                           \
-		print_error(__VA_ARGS__);                                                                              \
-		print_error("\n");                                                                                     \
-		_fail(__FILE__, __LINE__);                                                                             \
+#define fail_msg(...)                                                                                                                      \
+	do {                                                                                                                               \
+		print_error(__VA_ARGS__);                                                                                                  \
+		print_error("\n");                                                                                                         \
+		_fail(__FILE__, __LINE__);                                                                                                 \
 	} while (0)
 
 #include "base/bytes.h"
 #include "base/result.h"
 #include "wire/text.h"
 
-#define assert_result(actual, expected)                                                                               \
-	do {                                                                                                           \
-		result actual_ = (actual);                                                                             \
-		if (actual_ != (expected))                                                                             \
-			fail_msg("%s is %s (%s), not %s", #actual, reason_name(actual_), failure_text(),               \
-				reason_name(expected));                                                                 \
+#define assert_result(actual, expected)                                                                                                    \
+	do {                                                                                                                               \
+		result actual_ = (actual);                                                                                                 \
+		if (actual_ != (expected))                                                                                                 \
+			fail_msg("%s is %s (%s), not %s", #actual, reason_name(actual_), failure_text(), reason_name(expected));           \
 	} while (0)
 
 #define assert_ok(actual) assert_result(actual, OK)
