@@ -5,10 +5,10 @@
  *                                                           input gets past them
  *   3  a tape: work on a journal, a crash of it, flipped bytes, and what may be there afterwards
  */
+#include "store/journal.h"
 #include "../tests/unit/store/disk.c"
 #include "store/crc32c.h"
 #include "store/frame.h"
-#include "store/journal.h"
 #include "store/slots.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -195,10 +195,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	struct span rest = span_of(data + 1, size - 1);
 	switch (data[0] % 4) {
-	case 0: read_slots(rest); break;
-	case 1: open_raw(rest, false); break;
-	case 2: open_raw(rest, true); break;
-	case 3: play_and_crash(rest); break;
+	case 0:
+		read_slots(rest);
+		break;
+	case 1:
+		open_raw(rest, false);
+		break;
+	case 2:
+		open_raw(rest, true);
+		break;
+	case 3:
+		play_and_crash(rest);
+		break;
 	}
 	return 0;
 }

@@ -38,7 +38,7 @@ static inline struct fd fd_move(struct fd *from)
 }
 
 NODISCARD result fd_duplicate(int fd, struct fd *out); /* close-on-exec */
-NODISCARD result fd_pipe(struct fd out[static 2]);     /* close-on-exec; [0] reads, [1] writes */
+NODISCARD result fd_pipe(struct fd out[static 2]); /* close-on-exec; [0] reads, [1] writes */
 
 /* Whole transfers. read_full and file_pread: TRUNCATED when the end comes first. */
 NODISCARD result write_all(int fd, struct span bytes);

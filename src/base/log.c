@@ -94,7 +94,7 @@ static size_t printable_utf8(const uint8_t *at, size_t left)
 	bool control = point < 0xa0;
 	/* Line and paragraph separators, and marks that reverse the direction of what follows. */
 	bool steering = (point >= 0x200e && point <= 0x200f) || (point >= 0x2028 && point <= 0x202e) ||
-			(point >= 0x2066 && point <= 0x2069) || point == 0xfeff;
+		(point >= 0x2066 && point <= 0x2069) || point == 0xfeff;
 	return point < smallest[len] || point > 0x10ffff || surrogate || control || steering ? 0 : len;
 }
 

@@ -49,12 +49,12 @@ void log_write(enum log_level level, const char *message, const struct log_field
 /* The recorded failure of this thread: adds fields `reason` and `text`. */
 void log_failure(enum log_level level, const char *message, result reason);
 
-#define log_at_(level, message, ...)                                                                                   \
-	do {                                                                                                           \
-		if (log_wants(level)) {                                                                                \
-			const struct log_field log_fields_[] = {(struct log_field){.key = NULL}, ##__VA_ARGS__};       \
-			log_write((level), (message), log_fields_ + 1, COUNT_OF(log_fields_) - 1);                     \
-		}                                                                                                      \
+#define log_at_(level, message, ...)                                                                                                       \
+	do {                                                                                                                               \
+		if (log_wants(level)) {                                                                                                    \
+			const struct log_field log_fields_[] = {(struct log_field){.key = NULL}, ##__VA_ARGS__};                           \
+			log_write((level), (message), log_fields_ + 1, COUNT_OF(log_fields_) - 1);                                         \
+		}                                                                                                                          \
 	} while (0)
 #define log_debug(message, ...) log_at_(LOG_LEVEL_DEBUG, message, ##__VA_ARGS__)
 #define log_info(message, ...) log_at_(LOG_LEVEL_INFO, message, ##__VA_ARGS__)

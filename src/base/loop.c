@@ -37,8 +37,7 @@ static struct event_base *new_base(void)
 		return NULL;
 	struct event_base *base = NULL;
 	/* One loop belongs to one thread; the environment must not choose how Troth waits. */
-	if (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV |
-						  EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
+	if (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV | EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
 		base = event_base_new_with_config(config);
 	event_config_free(config);
 	return base;
@@ -82,7 +81,7 @@ void loop_cleanup(struct loop **at)
 static unsigned events_of(short what)
 {
 	return (what & EV_READ ? (unsigned)LOOP_READ : 0) | (what & EV_WRITE ? (unsigned)LOOP_WRITE : 0) |
-	       (what & EV_TIMEOUT ? (unsigned)LOOP_TIMER : 0) | (what & EV_SIGNAL ? (unsigned)LOOP_SIGNAL : 0);
+		(what & EV_TIMEOUT ? (unsigned)LOOP_TIMER : 0) | (what & EV_SIGNAL ? (unsigned)LOOP_SIGNAL : 0);
 }
 
 /* The callback may free the watch: nothing of it is touched afterwards. */
@@ -109,8 +108,8 @@ static result add_event(struct event *event, const uint64_t *ms)
 	return OK;
 }
 
-static result new_watch(struct loop *loop, int number, short flags, const uint64_t *ms, loop_callback *callback, void *arg,
-	struct loop_watch **out)
+static result new_watch(
+	struct loop *loop, int number, short flags, const uint64_t *ms, loop_callback *callback, void *arg, struct loop_watch **out)
 {
 	struct loop_watch *watch = calloc(1, sizeof(*watch));
 	if (!watch)
@@ -134,8 +133,7 @@ static result new_watch(struct loop *loop, int number, short flags, const uint64
 	return OK;
 }
 
-result loop_watch_fd(struct loop *loop, int fd, unsigned events, loop_callback *callback, void *arg,
-	struct loop_watch **out)
+result loop_watch_fd(struct loop *loop, int fd, unsigned events, loop_callback *callback, void *arg, struct loop_watch **out)
 {
 	return new_watch(loop, fd, flags_of(events), NULL, callback, arg, out);
 }
@@ -149,8 +147,7 @@ result loop_watch_change(struct loop_watch *watch, unsigned events)
 	return events ? add_event(watch->event, NULL) : OK;
 }
 
-result loop_timer(struct loop *loop, uint64_t ms, bool repeat, loop_callback *callback, void *arg,
-	struct loop_watch **out)
+result loop_timer(struct loop *loop, uint64_t ms, bool repeat, loop_callback *callback, void *arg, struct loop_watch **out)
 {
 	return new_watch(loop, -1, repeat ? EV_PERSIST : 0, &ms, callback, arg, out);
 }

@@ -16,17 +16,15 @@ enum loop_event { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_TIMER = 4, LOOP_SIGNAL = 8
 typedef void loop_callback(void *arg, int number, unsigned events);
 
 NODISCARD result loop_new(struct loop **out);
-void loop_free(struct loop *loop);   /* accepts NULL; frees the watches that are left */
+void loop_free(struct loop *loop); /* accepts NULL; frees the watches that are left */
 void loop_cleanup(struct loop **at); /* for CLEANUP */
 
 /* Calls back each time the descriptor (borrowed; close it only after the watch) is ready for LOOP_READ | LOOP_WRITE. */
-NODISCARD result loop_watch_fd(struct loop *loop, int fd, unsigned events, loop_callback *callback, void *arg,
-	struct loop_watch **out);
+NODISCARD result loop_watch_fd(struct loop *loop, int fd, unsigned events, loop_callback *callback, void *arg, struct loop_watch **out);
 /* Changes what a descriptor's watch waits for; 0 pauses it. */
 NODISCARD result loop_watch_change(struct loop_watch *watch, unsigned events);
 /* After `ms`, and then every `ms` if `repeat`. A single-shot watch must still be freed. */
-NODISCARD result loop_timer(struct loop *loop, uint64_t ms, bool repeat, loop_callback *callback, void *arg,
-	struct loop_watch **out);
+NODISCARD result loop_timer(struct loop *loop, uint64_t ms, bool repeat, loop_callback *callback, void *arg, struct loop_watch **out);
 NODISCARD result loop_timer_again(struct loop_watch *watch, uint64_t ms); /* starts a single-shot timer anew */
 NODISCARD result loop_signal(struct loop *loop, int signal, loop_callback *callback, void *arg, struct loop_watch **out);
 void loop_watch_free(struct loop_watch *watch); /* accepts NULL */

@@ -25,7 +25,7 @@ enum { TARGET_MAX = 1023 };
 struct child {
 	const struct process_spec *spec;
 	int targets[PROCESS_MAX_FDS]; /* ascending */
-	int report;		      /* an errno goes here when the program cannot be started */
+	int report; /* an errno goes here when the program cannot be started */
 	pid_t parent;
 };
 

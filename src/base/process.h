@@ -16,18 +16,18 @@ enum { PROCESS_MAX_FDS = 64 };
 
 struct process_fd {
 	int from; /* here; borrowed */
-	int to;	  /* in the child, 0..1023; each number once */
+	int to; /* in the child, 0..1023; each number once */
 };
 
 struct process_spec {
-	const char *path;	 /* absolute, or NULL: execute `exec_fd` (not possible for a script) */
-	int exec_fd;		 /* counts only when path is NULL; borrowed */
+	const char *path; /* absolute, or NULL: execute `exec_fd` (not possible for a script) */
+	int exec_fd; /* counts only when path is NULL; borrowed */
 	const char *const *argv; /* NULL-terminated; argv[0] included */
-	const char *const *env;	 /* NULL-terminated; NULL: empty */
+	const char *const *env; /* NULL-terminated; NULL: empty */
 	const struct process_fd *fds;
 	size_t fd_count;
 	const char *directory; /* working folder of the child; NULL: "/" */
-	bool die_with_parent;  /* SIGKILL when the thread that started it ends (PR_SET_PDEATHSIG) */
+	bool die_with_parent; /* SIGKILL when the thread that started it ends (PR_SET_PDEATHSIG) */
 	/*
 	 * Runs in the child after the descriptors are set and before exec; returns 0 or an errno. Only
 	 * async-signal-safe calls: the parent may have threads. May be NULL.
@@ -37,7 +37,7 @@ struct process_spec {
 };
 
 struct process {
-	pid_t pid;	 /* 0: none or already reaped */
+	pid_t pid; /* 0: none or already reaped */
 	struct fd pidfd; /* readable when the child has ended */
 };
 
@@ -45,7 +45,7 @@ struct process {
 
 struct process_end {
 	bool exited; /* else ended by a signal */
-	int code;    /* exit code, or the signal */
+	int code; /* exit code, or the signal */
 	bool killed; /* process_stop had to use SIGKILL */
 };
 

@@ -43,20 +43,29 @@ static enum reason reason_of_errno(int error)
 {
 	switch (error) {
 	case ENOENT:
-	case ENOTDIR: return NOT_FOUND;
+	case ENOTDIR:
+		return NOT_FOUND;
 	case EACCES:
 	case EPERM:
-	case EROFS: return NO_PERMISSION;
+	case EROFS:
+		return NO_PERMISSION;
 	case ENOSPC:
-	case EDQUOT: return DISK_FULL;
-	case EEXIST: return ALREADY_EXISTS;
-	case ENOMEM: return NO_MEMORY;
-	case ETIMEDOUT: return TIMED_OUT;
+	case EDQUOT:
+		return DISK_FULL;
+	case EEXIST:
+		return ALREADY_EXISTS;
+	case ENOMEM:
+		return NO_MEMORY;
+	case ETIMEDOUT:
+		return TIMED_OUT;
 	case EPIPE:
-	case ECONNRESET: return PEER_CLOSED;
+	case ECONNRESET:
+		return PEER_CLOSED;
 	case ENOSYS:
-	case EOPNOTSUPP: return NOT_SUPPORTED;
-	default: return IO_ERROR;
+	case EOPNOTSUPP:
+		return NOT_SUPPORTED;
+	default:
+		return IO_ERROR;
 	}
 }
 

@@ -195,12 +195,16 @@ void secret_free(struct secret *secret)
 
 enum secret_memory secret_memory(void)
 {
-	if (!probed) {
-		struct secret probe;
-		if (secret_new(1, &probe) == OK)
-			secret_free(&probe);
-	}
-	return weakest;
+	pthread_mutex_lock(&lock);
+	bool known = probed;
+	pthread_mutex_unlock(&lock);
+	struct secret probe;
+	if (!known && secret_new(1, &probe) == OK)
+		secret_free(&probe);
+	pthread_mutex_lock(&lock);
+	enum secret_memory kind = weakest;
+	pthread_mutex_unlock(&lock);
+	return kind;
 }
 
 const char *secret_memory_name(enum secret_memory memory)

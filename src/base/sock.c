@@ -282,10 +282,8 @@ static result receive_part(int fd, uint8_t *out, size_t len, size_t max_fds, uin
 	while (got < len) {
 		union control control;
 		struct iovec part = {out + got, len - got};
-		struct msghdr message = {.msg_iov = &part,
-			.msg_iovlen = 1,
-			.msg_control = control.bytes,
-			.msg_controllen = sizeof(control.bytes)};
+		struct msghdr message = {
+			.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
 		ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -297,8 +295,7 @@ static result receive_part(int fd, uint8_t *out, size_t len, size_t max_fds, uin
 			return fail_errno("receiving on a local socket");
 		TRY(take_fds(&message, got == 0 ? max_fds : 0, into));
 		if (n == 0)
-			return got == 0 ? fail(PEER_CLOSED, "a local socket") :
-					  fail(TRUNCATED, "the connection ended inside a message");
+			return got == 0 ? fail(PEER_CLOSED, "a local socket") : fail(TRUNCATED, "the connection ended inside a message");
 		got += (size_t)n;
 	}
 	return OK;

@@ -102,10 +102,9 @@ result segment_header_decode(struct span bytes, struct segment_header *out)
 	struct segment_header header;
 	struct span magic;
 	uint32_t sum, reserved;
-	if (reader_take(&r, 4, &magic) != OK || reader_u32(&r, &header.number) != OK ||
-		reader_u64(&r, &header.first_sequence) != OK || reader_copy(&r, header.id, JOURNAL_ID_SIZE) != OK ||
-		reader_copy(&r, header.previous, JOURNAL_HASH_SIZE) != OK || reader_u32(&r, &sum) != OK ||
-		reader_u32(&r, &reserved) != OK || reader_finish(&r) != OK)
+	if (reader_take(&r, 4, &magic) != OK || reader_u32(&r, &header.number) != OK || reader_u64(&r, &header.first_sequence) != OK ||
+		reader_copy(&r, header.id, JOURNAL_ID_SIZE) != OK || reader_copy(&r, header.previous, JOURNAL_HASH_SIZE) != OK ||
+		reader_u32(&r, &sum) != OK || reader_u32(&r, &reserved) != OK || reader_finish(&r) != OK)
 		return fail(JOURNAL_DAMAGED, "a segment header is cut short");
 	if (memcmp(magic.data, SEGMENT_MAGIC, 3) != 0 || sum != crc32c(0, span_of(bytes.data, SEGMENT_CRC_OFFSET)))
 		return fail(JOURNAL_DAMAGED, "a segment header is damaged");
@@ -143,10 +142,10 @@ result head_decode(struct span bytes, uint8_t out_id[static JOURNAL_ID_SIZE], st
 	struct position position;
 	uint8_t id[JOURNAL_ID_SIZE];
 	uint32_t reserved;
-	if (reader_copy(&r, id, sizeof(id)) != OK || reader_u32(&r, &position.segment) != OK ||
-		reader_u32(&r, &reserved) != OK || reader_u64(&r, &position.offset) != OK ||
-		reader_u64(&r, &position.sequence) != OK || reader_copy(&r, position.hash, JOURNAL_HASH_SIZE) != OK ||
-		reader_finish(&r) != OK || reserved != 0 || position.segment == 0)
+	if (reader_copy(&r, id, sizeof(id)) != OK || reader_u32(&r, &position.segment) != OK || reader_u32(&r, &reserved) != OK ||
+		reader_u64(&r, &position.offset) != OK || reader_u64(&r, &position.sequence) != OK ||
+		reader_copy(&r, position.hash, JOURNAL_HASH_SIZE) != OK || reader_finish(&r) != OK || reserved != 0 ||
+		position.segment == 0)
 		return fail(JOURNAL_DAMAGED, "the head of the journal is not valid");
 	memcpy(out_id, id, sizeof(id));
 	*out = position;

@@ -15,7 +15,7 @@ struct frame {
 	uint64_t sequence;
 	uint16_t type;
 	const uint8_t *previous; /* JOURNAL_HASH_SIZE bytes, borrowed */
-	struct span payload;	 /* borrowed */
+	struct span payload; /* borrowed */
 };
 
 struct segment_header {

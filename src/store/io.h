@@ -17,7 +17,7 @@ struct store_io {
 	ssize_t (*pread)(void *ctx, int fd, void *out, size_t len, off_t offset);
 	ssize_t (*pwrite)(void *ctx, int fd, const void *data, size_t len, off_t offset);
 	int (*data_sync)(void *ctx, int fd); /* fdatasync */
-	int (*sync)(void *ctx, int fd);	     /* fsync; also of a folder */
+	int (*sync)(void *ctx, int fd); /* fsync; also of a folder */
 	int (*truncate)(void *ctx, int fd, off_t size);
 	int (*allocate)(void *ctx, int fd, off_t offset, off_t len); /* fallocate: grows the file, reads as zeros */
 	off_t (*size)(void *ctx, int fd);

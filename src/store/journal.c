@@ -95,9 +95,7 @@ static result poison(struct journal *j, result reason)
 
 static result sync_file(struct journal *j, int fd, bool whole)
 {
-	int synced = fault_hit("journal.sync") ? -1 :
-		     whole		       ? j->io.sync(j->io.ctx, fd) :
-						 j->io.data_sync(j->io.ctx, fd);
+	int synced = fault_hit("journal.sync") ? -1 : whole ? j->io.sync(j->io.ctx, fd) : j->io.data_sync(j->io.ctx, fd);
 	return synced < 0 ? poison(j, fail_errno("making the journal %s durable", j->name)) : OK;
 }
 
@@ -141,10 +139,9 @@ static result write_head(struct journal *j)
 {
 	uint8_t payload[HEAD_SIZE];
 	head_encode(j->id, &j->pending, payload);
-	result written = fault_hit("journal.head") ? fail_errno("writing the head") :
-						     slots_write(&j->head, SPAN_ARRAY(payload));
+	result written = fault_hit("journal.head") ? fail_errno("writing the head") : slots_write(&j->head, SPAN_ARRAY(payload));
 	if (written != OK)
-		return j->head.poisoned ? poison(j, written) : written;
+		return written == DISK_FULL && !j->head.poisoned ? written : poison(j, written);
 	j->commits_past_head = 0;
 	return OK;
 }
@@ -202,8 +199,7 @@ static result flush(struct journal *j)
 		return OK;
 	preallocate(j, j->buffer_at + j->buffer_len);
 	j->written = true;
-	result written = transfer_write(&j->io, j->segment_fd, span_of(j->buffer, j->buffer_len), j->buffer_at,
-		"journal.write");
+	result written = transfer_write(&j->io, j->segment_fd, span_of(j->buffer, j->buffer_len), j->buffer_at, "journal.write");
 	if (written != OK)
 		return written == DISK_FULL ? written : poison(j, written);
 	j->buffer_at += j->buffer_len;
@@ -307,20 +303,20 @@ struct journal_head journal_head(const struct journal *j)
 
 /* The walk over the chain, from entry 1 to its whole end. */
 struct walk {
-	struct position at;	/* after the last whole frame */
-	struct position head;	/* what the durable head says */
+	struct position at; /* after the last whole frame */
+	struct position head; /* what the durable head says */
 	bool head_met;
-	bool stopped;		/* nothing valid follows `at` */
-	uint64_t torn_bytes;	/* bytes after `at` in its segment that are not zero */
+	bool stopped; /* nothing valid follows `at` */
+	uint64_t torn_bytes; /* bytes after `at` in its segment that are not zero */
 	uint32_t stray_segment; /* this segment and all after it hold nothing; 0: none */
 };
 
 static result damaged(const struct journal *j, const struct walk *walk, const char *what)
 {
 	return fail(JOURNAL_DAMAGED,
-		"%s-%08u.log, offset %llu: %s; entries 1 to %llu of %llu are whole. Put a copy of the folder in its place",
-		j->name, walk->at.segment, (unsigned long long)walk->at.offset, what,
-		(unsigned long long)walk->at.sequence, (unsigned long long)walk->head.sequence);
+		"%s-%08u.log, offset %llu: %s; entries 1 to %llu of %llu are whole. Put a copy of the folder in its place", j->name,
+		walk->at.segment, (unsigned long long)walk->at.offset, what, (unsigned long long)walk->at.sequence,
+		(unsigned long long)walk->head.sequence);
 }
 
 /* Whether the walk stands where the head was; they must agree in everything. */
@@ -359,8 +355,7 @@ static result walk_frame(struct journal *j, struct window *window, struct walk *
 }
 
 /* True when `window` begins with the header that must follow the walk's place. */
-static result walk_header(const struct journal *j, struct window *window, const struct walk *walk, uint32_t number,
-	bool *out_fits)
+static result walk_header(const struct journal *j, struct window *window, const struct walk *walk, uint32_t number, bool *out_fits)
 {
 	struct span bytes;
 	struct segment_header header;
@@ -369,8 +364,7 @@ static result walk_header(const struct journal *j, struct window *window, const 
 	if (decoded == UNKNOWN_VERSION)
 		return decoded;
 	*out_fits = decoded == OK && header.number == number && header.first_sequence == walk->at.sequence + 1 &&
-		    memcmp(header.id, j->id, JOURNAL_ID_SIZE) == 0 &&
-		    memcmp(header.previous, walk->at.hash, JOURNAL_HASH_SIZE) == 0;
+		memcmp(header.id, j->id, JOURNAL_ID_SIZE) == 0 && memcmp(header.previous, walk->at.hash, JOURNAL_HASH_SIZE) == 0;
 	return OK;
 }
 
@@ -467,8 +461,7 @@ static result settle(struct journal *j, const struct walk *walk)
 	if (walk->stray_segment)
 		TRY(remove_strays(j, walk->stray_segment));
 	if (walk->torn_bytes) {
-		if (fault_hit("journal.truncate") ||
-			j->io.truncate(j->io.ctx, j->segment_fd, (off_t)walk->at.offset) < 0)
+		if (fault_hit("journal.truncate") || j->io.truncate(j->io.ctx, j->segment_fd, (off_t)walk->at.offset) < 0)
 			return fail_errno("cutting the torn end of the journal %s", j->name);
 	}
 	off_t size = j->io.size(j->io.ctx, j->segment_fd);
@@ -526,8 +519,7 @@ static result refuse_headless(const struct journal *j)
 	close_file(j, &fd);
 	TRY(looked);
 	if (used > JOURNAL_SEGMENT_HEADER_SIZE)
-		return fail(JOURNAL_DAMAGED, "%s.head is missing beside %s; put a copy of the folder in its place", j->name,
-			name);
+		return fail(JOURNAL_DAMAGED, "%s.head is missing beside %s; put a copy of the folder in its place", j->name, name);
 	return OK;
 }
 
@@ -651,7 +643,7 @@ struct journal_cursor {
 	int fd;
 	uint32_t segment;
 	uint64_t offset;
-	uint64_t next;	/* sequence of the next entry */
+	uint64_t next; /* sequence of the next entry */
 	uint64_t known; /* the journal's head when the window was read */
 };
 

@@ -30,12 +30,12 @@ enum {
 struct journal;
 
 struct journal_options {
-	uint64_t segment_max;	   /* a new segment is begun beyond this size; 0: 64 MiB */
-	uint64_t preallocate;	   /* file space is taken in steps of this size; 0: 1 MiB */
-	bool must_exist;	   /* NOT_FOUND instead of making a new journal */
-	bool lazy_head;		   /* the head slot becomes durable with the next commit or the close: one sync per
-				    * commit instead of two. Nothing acknowledged is lost by a crash, but damage to the
-				    * last batch after power loss looks like a torn write. */
+	uint64_t segment_max; /* a new segment is begun beyond this size; 0: 64 MiB */
+	uint64_t preallocate; /* file space is taken in steps of this size; 0: 1 MiB */
+	bool must_exist; /* NOT_FOUND instead of making a new journal */
+	bool lazy_head; /* the head slot becomes durable with the next commit or the close: one sync per
+			 * commit instead of two. Nothing acknowledged is lost by a crash, but damage to the
+			 * last batch after power loss looks like a torn write. */
 	const struct store_io *io; /* NULL: the system's */
 };
 
@@ -52,8 +52,8 @@ struct journal_entry {
 
 /* What recovery did, for the log. */
 struct journal_recovery {
-	uint64_t kept;	      /* whole entries past the durable head */
-	uint64_t cut_bytes;   /* bytes of torn frames that were cut off */
+	uint64_t kept; /* whole entries past the durable head */
+	uint64_t cut_bytes; /* bytes of torn frames that were cut off */
 	bool created;
 };
 
@@ -61,8 +61,8 @@ struct journal_recovery {
  * Opens `NAME-00000001.log`, ... and `NAME.head` in the folder `dir`, and makes them when there are none. `options` and
  * `out_recovery` may be NULL. BUSY, JOURNAL_DAMAGED, UNKNOWN_VERSION, NOT_FOUND.
  */
-NODISCARD result journal_open(const char *dir, const char *name, const struct journal_options *options,
-	struct journal **out, struct journal_recovery *out_recovery);
+NODISCARD result journal_open(const char *dir, const char *name, const struct journal_options *options, struct journal **out,
+	struct journal_recovery *out_recovery);
 
 /* Closes without committing what is pending. Accepts NULL. */
 void journal_close(struct journal *journal);
@@ -90,7 +90,7 @@ NODISCARD result journal_cursor_open(struct journal *journal, uint64_t from_sequ
 /* The next entry. At the end: OK with out_more false and *out untouched. */
 NODISCARD result journal_cursor_next(struct journal_cursor *cursor, struct journal_entry *out, bool *out_more);
 void journal_cursor_close(struct journal_cursor *cursor); /* accepts NULL */
-void journal_cursor_cleanup(struct journal_cursor **at);  /* for CLEANUP */
+void journal_cursor_cleanup(struct journal_cursor **at); /* for CLEANUP */
 
 /* Calls `each` for every committed entry from `from_sequence` on; stops at its first failure and returns that. */
 typedef result journal_each(void *arg, const struct journal_entry *entry);

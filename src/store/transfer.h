@@ -13,7 +13,6 @@ NODISCARD result transfer_write(const struct store_io *io, int fd, struct span b
 NODISCARD result transfer_read(const struct store_io *io, int fd, void *out, size_t len, uint64_t offset);
 
 /* What is there, up to `len` bytes. */
-NODISCARD result transfer_read_some(const struct store_io *io, int fd, void *out, size_t len, uint64_t offset,
-	size_t *out_len);
+NODISCARD result transfer_read_some(const struct store_io *io, int fd, void *out, size_t len, uint64_t offset, size_t *out_len);
 
 #endif

@@ -52,7 +52,7 @@ result window_view(struct window *window, uint64_t offset, size_t len, struct sp
 	if (len > left)
 		len = (size_t)left;
 	bool inside = window->data && offset >= window->start && offset - window->start <= window->len &&
-		      len <= window->len - (size_t)(offset - window->start);
+		len <= window->len - (size_t)(offset - window->start);
 	if (!inside) {
 		TRY(window_fill(window, offset, len));
 		if (len > window->len)

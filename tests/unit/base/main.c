@@ -2,6 +2,6 @@
 
 int main(void)
 {
-	return group_result() + group_bytes() + group_memory() + group_clock() + group_log() + group_file() + group_fault() +
-	       group_loop() + group_sock() + group_process();
+	return group_result() + group_bytes() + group_memory() + group_clock() + group_log() + group_file() + group_fault() + group_loop() +
+		group_sock() + group_process();
 }

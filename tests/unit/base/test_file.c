@@ -228,8 +228,7 @@ static void an_atomic_write_is_all_or_nothing(void **state)
 			if (written == OK)
 				expect_span(bytes_span(&content), span_str("newer"));
 			else
-				assert_true(span_equal_str(bytes_span(&content), "old") ||
-					    span_equal_str(bytes_span(&content), "newer"));
+				assert_true(span_equal_str(bytes_span(&content), "old") || span_equal_str(bytes_span(&content), "newer"));
 		}
 	}
 }

@@ -53,8 +53,7 @@ static void human_lines(void **state)
 	assert_string_equal(after_time(logged()), "info prog: started\n");
 	log_warning("odd", LOG_TEXT("path", "/a b"), LOG_TEXT("word", "x/y"), LOG_NUMBER("n", -3), LOG_TEXT("none", NULL),
 		LOG_HEX("id", span_of("\x01\xff", 2)), LOG_TEXT("empty", ""));
-	assert_string_equal(after_time(logged()),
-		"warning prog: odd path=\"/a b\" word=x/y n=-3 none=(none) id=01ff empty=\"\"\n");
+	assert_string_equal(after_time(logged()), "warning prog: odd path=\"/a b\" word=x/y n=-3 none=(none) id=01ff empty=\"\"\n");
 }
 
 static void json_lines(void **state)
@@ -79,8 +78,7 @@ static void nobody_forges_a_line(void **state)
 		"info prog: peer name=\"x\\x0a2026 error prog: forged\\x0d\\x1b[2J\\xc2\\x85\\xe2\\x80\\xa8\\xe2\\x80\\xae\\xff"
 		"\\xc0\\xaf\\xed\\xa0\\x80\"\n");
 	log_info("peer", LOG_TEXT("name", "a=b"), LOG_TEXT("town", "Z\xc3\xbcrich \xf0\x9f\x98\x80"));
-	assert_string_equal(after_time(logged()),
-		"info prog: peer name=\"a=b\" town=\"Z\xc3\xbcrich \xf0\x9f\x98\x80\"\n");
+	assert_string_equal(after_time(logged()), "info prog: peer name=\"a=b\" town=\"Z\xc3\xbcrich \xf0\x9f\x98\x80\"\n");
 }
 
 static void levels_are_kept(void **state)

@@ -15,8 +15,7 @@
 enum { SOON = 20000 };
 
 /* Starts the child program with `args`, its standard output on a pipe whose reading end is given out. */
-static void start_with(struct process_spec spec, const char *first, const char *second, struct process *out,
-	struct fd *out_text)
+static void start_with(struct process_spec spec, const char *first, const char *second, struct process *out, struct fd *out_text)
 {
 	struct fd ends[2];
 	expect_ok(fd_pipe(ends));

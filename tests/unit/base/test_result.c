@@ -70,8 +70,8 @@ static void errno_becomes_a_reason(void **state)
 	static const struct {
 		int error;
 		result reason;
-	} cases[] = {{ENOENT, NOT_FOUND}, {EACCES, NO_PERMISSION}, {ENOSPC, DISK_FULL}, {EEXIST, ALREADY_EXISTS},
-		{ENOMEM, NO_MEMORY}, {EPIPE, PEER_CLOSED}, {ENOSYS, NOT_SUPPORTED}, {EIO, IO_ERROR}, {0, IO_ERROR}};
+	} cases[] = {{ENOENT, NOT_FOUND}, {EACCES, NO_PERMISSION}, {ENOSPC, DISK_FULL}, {EEXIST, ALREADY_EXISTS}, {ENOMEM, NO_MEMORY},
+		{EPIPE, PEER_CLOSED}, {ENOSYS, NOT_SUPPORTED}, {EIO, IO_ERROR}, {0, IO_ERROR}};
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		errno = cases[i].error;

@@ -261,8 +261,9 @@ static void a_path_of_any_length_works(void **state)
 	expect_ok(path_join(path, folder, "s"));
 	listen_and_connect(path);
 	listen_and_connect(path); /* the old socket is replaced */
-	expect_ok(path_join(deep, folder, "a-folder-with-a-rather-long-name/that-is-nested-in-another-one/so-that-the-path-is-"
-					  "longer-than-sun_path-allows"));
+	expect_ok(path_join(deep, folder,
+		"a-folder-with-a-rather-long-name/that-is-nested-in-another-one/so-that-the-path-is-"
+		"longer-than-sun_path-allows"));
 	expect_ok(file_make_dirs(deep, 0700));
 	expect_ok(path_join(path, deep, "socket"));
 	assert_true(strlen(path) > 108);

@@ -84,13 +84,19 @@ static void apply(struct disk_state *state, const struct disk_op *op, size_t len
 		state->files[state->file_count++] = (struct disk_file){0};
 	struct disk_file *file = &state->files[op->file];
 	switch (op->kind) {
-	case DISK_WRITE: file_write(file, op->offset, op->data, len); break;
-	case DISK_TRUNCATE: file_resize(file, (size_t)op->offset); break;
+	case DISK_WRITE:
+		file_write(file, op->offset, op->data, len);
+		break;
+	case DISK_TRUNCATE:
+		file_resize(file, (size_t)op->offset);
+		break;
 	case DISK_ALLOCATE:
 		if (op->offset + op->len > file->size)
 			file_resize(file, (size_t)(op->offset + op->len));
 		break;
-	case DISK_LINK: set_name(state, op->name, op->file); break;
+	case DISK_LINK:
+		set_name(state, op->name, op->file);
+		break;
 	case DISK_RENAME:
 		if (find_name(state, op->name)) {
 			size_t moved = find_name(state, op->name)->file;
@@ -98,9 +104,12 @@ static void apply(struct disk_state *state, const struct disk_op *op, size_t len
 			set_name(state, op->other, moved);
 		}
 		break;
-	case DISK_UNLINK: drop_name(state, op->name); break;
+	case DISK_UNLINK:
+		drop_name(state, op->name);
+		break;
 	case DISK_SYNC:
-	case DISK_SYNC_FOLDER: break;
+	case DISK_SYNC_FOLDER:
+		break;
 	}
 }
 
@@ -390,6 +399,14 @@ struct disk_file *disk_find(struct disk *disk, const char *name)
 {
 	struct disk_name *found = find_name(&disk->now, name);
 	return found ? &disk->now.files[found->file] : NULL;
+}
+
+size_t disk_open_count(const struct disk *disk)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < DISK_FDS; i++)
+		count += disk->fds[i] != FREE;
+	return count;
 }
 
 void disk_remove(struct disk *disk, const char *name)

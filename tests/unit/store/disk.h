@@ -63,6 +63,7 @@ void disk_crash(const struct disk *from, size_t op_count, uint64_t seed, struct 
 
 /* Direct access to a file's bytes, past the recorder: NULL when there is no such name. */
 struct disk_file *disk_find(struct disk *disk, const char *name);
+size_t disk_open_count(const struct disk *disk); /* descriptors that are open */
 void disk_remove(struct disk *disk, const char *name);
 
 #endif

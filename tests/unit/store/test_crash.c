@@ -133,6 +133,7 @@ static size_t check_recovery(struct disk *disk, const struct expected *expected,
 	assert_true(reading.count >= expected->acknowledged);
 	assert_true(journal_head(j).sequence == reading.count);
 	journal_close(j);
+	assert_int_equal(disk_open_count(disk), 0);
 	return reading.count;
 }
 
@@ -206,6 +207,7 @@ static void fail_everywhere(int error, bool persistent)
 			expect(journal_commit(j), JOURNAL_POISONED);
 		disk.error = 0;
 		journal_close(j);
+		assert_int_equal(disk_open_count(&disk), 0);
 		struct expected expected = expected_at(&history, SIZE_MAX);
 		(void)check_recovery(&disk, &expected, false);
 		struct disk after;
