@@ -1,5 +1,6 @@
 #include "wire_test.h"
 
+#include "crypto/aead.h"
 #include "crypto/hash.h"
 #include "crypto/key.h"
 #include "wire/cose.h"
@@ -36,8 +37,8 @@ static result parse_raw(const struct raw_sign1 *raw)
 {
 	uint8_t signature[80] = {1};
 	CLEANUP(bytes_free)
-	struct bytes header = unhex(raw->protected_hex),
-		     other = unhex(raw->unprotected_hex), after = unhex(raw->after_hex ? raw->after_hex : "");
+	struct bytes header = unhex(raw->protected_hex), other = unhex(raw->unprotected_hex),
+		     after = unhex(raw->after_hex ? raw->after_hex : "");
 	CLEANUP(writer_free) struct writer w = writer_growing(4096);
 	if (raw->tag)
 		cbor_put_tag(&w, raw->tag);
@@ -461,6 +462,105 @@ static void generic_reads_the_strict_form(void **state)
 	assert_result(cose_sign1_verify(&message, span_str(label), &key), UNSUPPORTED_ALGORITHM);
 }
 
+/* ---- Strict Mac0 and Encrypt0 ---- */
+
+static const uint8_t symmetric_key[32] = {1, 2, 3};
+
+/* ["MAC0" or "Encrypt0", protected, label, and the payload of a MAC] */
+static void put_structure(struct writer *w, const char *context, struct span header, bool with_payload)
+{
+	cbor_put_array(w, with_payload ? 4 : 3);
+	cbor_put_str(w, context);
+	cbor_put_bytes(w, header);
+	cbor_put_bytes(w, span_str(label));
+	if (with_payload)
+		cbor_put_bytes(w, span_str(payload_text));
+}
+
+static void put_message(
+	struct writer *w, uint64_t tag, struct span header, const char *unprotected_hex, struct span content, struct span mac)
+{
+	CLEANUP(bytes_free) struct bytes unprotected = unhex(unprotected_hex);
+	cbor_put_tag(w, tag);
+	cbor_put_array(w, mac.data ? 4 : 3);
+	cbor_put_bytes(w, header);
+	writer_span(w, bytes_span(&unprotected));
+	cbor_put_bytes(w, content);
+	if (mac.data)
+		cbor_put_bytes(w, mac);
+}
+
+static void strict_mac0(void **state)
+{
+	static const uint8_t good[] = {0xa1, 0x01, 0x05}, short_mac[] = {0xa1, 0x01, 0x04}, crit[] = {0xa2, 0x01, 0x05, 0x02, 0x80};
+	const struct {
+		struct span header;
+		const char *unprotected;
+		size_t mac_len;
+		enum reason verdict;
+	} rows[] = {
+		{SPAN_ARRAY(good), "a0", 32, OK},
+		{SPAN_ARRAY(good), "a1044131", 32, UNPROTECTED_HEADER},
+		{SPAN_ARRAY(good), "a0", 8, BAD_TAG},
+		{SPAN_ARRAY(short_mac), "a0", 8, UNSUPPORTED_ALGORITHM},
+		{SPAN_ARRAY(crit), "a0", 32, UNKNOWN_CRITICAL},
+		{SPAN_EMPTY, "a10105", 32, UNPROTECTED_HEADER},
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		CLEANUP(writer_free) struct writer structure = writer_growing(1024), w = writer_growing(1024);
+		uint8_t mac[32];
+		struct cose_message message;
+		put_structure(&structure, "MAC0", rows[i].header, true);
+		hmac_sha256(SPAN_ARRAY(symmetric_key), span_of(structure.data, structure.len), mac);
+		put_message(&w, COSE_TAG_MAC0, rows[i].header, rows[i].unprotected, span_str(payload_text), span_of(mac, rows[i].mac_len));
+		assert_result(cose_strict_mac0_parse(span_of(w.data, w.len), &message), rows[i].verdict);
+		if (rows[i].verdict != OK)
+			continue;
+		assert_ok(cose_mac0_verify(&message, span_str(label), SPAN_ARRAY(symmetric_key)));
+		assert_result(cose_mac0_verify(&message, SPAN_EMPTY, SPAN_ARRAY(symmetric_key)), BAD_TAG);
+		assert_result(cose_mac0_verify(&message, span_str(label), span_of(symmetric_key, 31)), BAD_KEY);
+		assert_result(cose_strict_mac0_parse(span_of(w.data, w.len - 1), &message), TRUNCATED);
+		assert_result(cose_strict_encrypt0_parse(span_of(w.data, w.len), &message), WRONG_TAG);
+	}
+}
+
+static void strict_encrypt0(void **state)
+{
+	const struct {
+		const char *header, *unprotected;
+		enum reason verdict;
+	} rows[] = {
+		{"a20103054c000102030405060708090a0b", "a0", OK},
+		{"a20103054c000102030405060708090a0b", "a1044131", UNPROTECTED_HEADER},
+		{"a10103", "a1054c000102030405060708090a0b", UNPROTECTED_HEADER},
+		{"a10103", "a0", BAD_VALUE},
+		{"a20101054c000102030405060708090a0b", "a0", UNSUPPORTED_ALGORITHM},
+		{"a20103054b000102030405060708090a", "a0", BAD_VALUE},
+		{"a30103028105054c000102030405060708090a0b", "a0", UNKNOWN_CRITICAL},
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		CLEANUP(bytes_free) struct bytes header = unhex(rows[i].header), plain = BYTES_EMPTY;
+		CLEANUP(writer_free) struct writer structure = writer_growing(1024), w = writer_growing(1024);
+		CLEANUP(aead_free) struct aead aead = {0};
+		static const uint8_t iv[AEAD_NONCE_SIZE] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+		uint8_t sealed[sizeof(payload_text) - 1 + AEAD_TAG_SIZE];
+		struct cose_message message;
+		put_structure(&structure, "Encrypt0", bytes_span(&header), false);
+		assert_ok(aead_init_seal(&aead, symmetric_key));
+		assert_ok(aead_seal(&aead, iv, span_of(structure.data, structure.len), span_str(payload_text), sealed));
+		put_message(&w, COSE_TAG_ENCRYPT0, bytes_span(&header), rows[i].unprotected, SPAN_ARRAY(sealed), SPAN_EMPTY);
+		assert_result(cose_strict_encrypt0_parse(span_of(w.data, w.len), &message), rows[i].verdict);
+		if (rows[i].verdict != OK)
+			continue;
+		assert_ok(cose_encrypt0_open(&message, span_str(label), SPAN_ARRAY(symmetric_key), &plain));
+		assert_true(span_equal_str(bytes_span(&plain), payload_text));
+		CLEANUP(bytes_free) struct bytes nothing = BYTES_EMPTY;
+		assert_result(cose_encrypt0_open(&message, SPAN_EMPTY, SPAN_ARRAY(symmetric_key), &nothing), BAD_TAG);
+		assert_result(cose_encrypt0_open(&message, span_str(label), span_of(symmetric_key, 16), &nothing), BAD_KEY);
+		assert_null(nothing.data);
+	}
+}
+
 int run_cose_tests(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -476,6 +576,8 @@ int run_cose_tests(void)
 		cmocka_unit_test(sign_refuses_to_make),
 		cmocka_unit_test(sign_refusals),
 		cmocka_unit_test(sign_truncated_and_every_bit),
+		cmocka_unit_test(strict_mac0),
+		cmocka_unit_test(strict_encrypt0),
 		cmocka_unit_test(generic_headers),
 		cmocka_unit_test(generic_reads_the_strict_form),
 	};
