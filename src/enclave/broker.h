@@ -1,0 +1,32 @@
+/*
+ * The broker: the only place where an IRE gets a connected socket from (enclaves.md "Keys"). IECP runs between the two
+ * troth-ire; the broker makes the ends, hands them over and closes its own copies. It never reads from them.
+ */
+#ifndef TROTH_ENCLAVE_BROKER_H
+#define TROTH_ENCLAVE_BROKER_H
+
+#include "enclave/launch.h"
+
+struct broker_edge {
+	const char *edge;
+	const char *operation;
+	const char *output; /* of the sender: "stdout" or an output's name */
+	const char *input;  /* of the receiver: "stdin" or an input's name */
+};
+
+/* Both launches must be LAUNCH_READY. */
+NODISCARD result broker_connect(struct launch *from, struct launch *to, const struct broker_edge *edge);
+
+/*
+ * Connects the declared Unix path of an external peer and hands the end to `launch`, which sends to it or receives from
+ * it. NOT_FOUND when nobody listens there.
+ */
+struct broker_external {
+	const char *name;
+	const char *socket;
+	uint8_t spki[KEY_ID_SIZE];
+};
+NODISCARD result broker_connect_external(struct launch *launch, const struct broker_external *external, bool sends,
+	const struct broker_edge *edge);
+
+#endif

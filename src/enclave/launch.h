@@ -1,0 +1,172 @@
+/*
+ * Launching IREs, the host's side: starts troth-ire around a program, has what it measured EXTENDed and its keys endorsed
+ * by the secure processor, hands over data and channels, and collects what the IRE signed (constructions/epochs.md LAUNCH,
+ * ENDORSE, UNSEAL, START; docs/PROTOCOL.control).
+ *
+ *	launch_start		spawns troth-ire; from here on everything happens in launch_handle, when launch_fd is readable
+ *	-> LAUNCH_READY		measured, endorsed, secrets released (all still inside troth-ire)
+ *	launch_give_*, broker_*	data and channels; nothing else gets a descriptor
+ *	launch_begin		once all launches of the run have theirs: channels open, then the program starts
+ *	-> LAUNCH_RUNNING -> LAUNCH_FINISHED: launch_result		or at any time -> LAUNCH_FAILED: launch_failure
+ *	launch_free		ends what is left: processes, control groups, the row in the secure processor
+ *
+ * A launch owns its process, its control group and its row in the secure processor. All of it belongs to one thread.
+ * Nothing here sees plaintext: secrets pass as boxes, channels as ciphertext.
+ */
+#ifndef TROTH_ENCLAVE_LAUNCH_H
+#define TROTH_ENCLAVE_LAUNCH_H
+
+#include "base/file.h"
+#include "object/receipt.h"
+#include "object/record.h"
+#include "root/host.h"
+
+struct launch;
+
+enum launch_state {
+	LAUNCH_PREPARING = 1, /* files are copied and hashed, keys are made */
+	LAUNCH_ENDORSING,     /* extended; the keys are being endorsed */
+	LAUNCH_UNSEALING,     /* endorsed; secrets are being released */
+	LAUNCH_READY,	      /* waits for its inputs, outputs, channels and launch_begin */
+	LAUNCH_STARTING,      /* handshakes, inputs that must be complete before the program starts */
+	LAUNCH_RUNNING,	      /* the program runs */
+	LAUNCH_FINISHED,
+	LAUNCH_FAILED,
+};
+const char *launch_state_name(enum launch_state state);
+
+struct launch_sealed {
+	const char *name;   /* of the manifest's secret */
+	struct span object; /* sealed object */
+};
+
+/* What one launch is made from; everything is borrowed during launch_start only. */
+struct launch_spec {
+	struct span manifest;		    /* encoding; its digest is what must be measured */
+	const char *const *sources;	    /* host paths of the manifest's files in their order; NULL: the same paths */
+	size_t source_count;
+	struct span policy;		    /* compiled policy of this enclave */
+	const struct launch_sealed *sealed; /* one per secret of the manifest */
+	size_t sealed_count;
+	uint8_t run_id[RUN_ID_SIZE];
+	uid_t uid; /* as root: an unallocated uid for this IRE; 0: one is picked. Else ignored */
+};
+
+/* What the caller wants to hear of; all members may be NULL. Called from launch_handle. */
+struct launch_events {
+	void *ctx;
+	void (*state)(void *ctx, struct launch *launch, enum launch_state state);
+	void (*progress)(void *ctx, struct launch *launch, uint64_t bytes_in, uint64_t bytes_out);
+	void (*log)(void *ctx, struct launch *launch, struct span text); /* what the program wrote to stderr; untrusted bytes */
+};
+
+/*
+ * Starts. Failures here are of the host (troth-ire missing or changed: MEASUREMENT_WRONG; a malformed manifest); what the
+ * IRE meets later turns up as LAUNCH_FAILED.
+ */
+NODISCARD result launch_start(struct root_host *host, const struct launch_spec *spec, const struct launch_events *events,
+	struct launch **out);
+
+const char *launch_name(const struct launch *launch); /* the enclave's, from the manifest */
+enum launch_state launch_state(const struct launch *launch);
+const uint8_t *launch_measurement(const struct launch *launch); /* SHA384_SIZE */
+/* Readable when launch_handle has something to do; -1 once finished or failed. */
+int launch_fd(const struct launch *launch);
+/* When launch_handle must be called although nothing is readable (monotonic ns); UINT64_MAX: never. */
+uint64_t launch_deadline(const struct launch *launch);
+/* Takes what waits, without blocking for more. A failed launch is not a failure of this call. */
+void launch_handle(struct launch *launch);
+
+/*
+ * Drives several launches until all of them have reached `until` (or finished). Returns the first root cause as soon as
+ * one has failed, its context beginning with the enclave's name. `cancel_fd` (-1: none): PEER_CLOSED when it is readable
+ * or at its end. -1 waits as long as the launches' own deadlines allow. TIMED_OUT.
+ */
+NODISCARD result launch_wait(struct launch *const *launches, size_t count, enum launch_state until, int cancel_fd,
+	int timeout_ms);
+
+/* ---- LAUNCH_READY: what it works on. Descriptors are borrowed; the IRE has its own copy on return. ------------- */
+
+/* `input`: "stdin", or a name: it appears as /tmp/in/<name> before the program starts. `fd` is open for reading. */
+NODISCARD result launch_give_input(struct launch *launch, const char *role, const char *input, int fd);
+
+/*
+ * `output`: "stdout" or a name of the manifest's outputs. What arrives in `fd` counts only after LAUNCH_FINISHED of
+ * every enclave of the run.
+ */
+NODISCARD result launch_give_output(struct launch *launch, const char *name, const char *output, bool statement,
+	const char *media_type, int fd);
+
+/* One end of an edge. Whoever sends the data is the initiator of its channel. */
+struct launch_channel {
+	const char *edge;
+	const char *peer;      /* enclave, or external peer */
+	const char *operation;
+	const char *port;      /* initiator: "stdout" or an output; responder: "stdin" or an input's name */
+	bool initiator;
+	bool external;
+	uint8_t spki[KEY_ID_SIZE]; /* external: pinned key */
+};
+NODISCARD result launch_give_channel(struct launch *launch, const struct launch_channel *channel, int fd);
+
+/* START: channels are opened and the program runs. */
+NODISCARD result launch_begin(struct launch *launch);
+
+/* ---- the end --------------------------------------------------------------------------------------------------- */
+
+/* Everything that this IRE signed or was given about itself. Borrowed; lives as long as the launch. */
+struct launch_result {
+	struct span certificate; /* DER */
+	struct span report;	 /* launch report */
+	struct bytes_item *records; /* own DAC records, in the order of their seq */
+	size_t record_count;
+	struct bytes_item *statements;
+	size_t statement_count;
+	struct bytes_item *grants; /* of its secrets */
+	size_t grant_count;
+	struct salt_row *salts; /* of declared external inputs and outputs; sorted by commit */
+	size_t salt_count;
+	uint8_t root[OID_SIZE]; /* its final DERIVE */
+	uint64_t bytes_in, bytes_out;
+	uint64_t cpu_ms, max_rss;
+};
+/* NULL before LAUNCH_FINISHED. */
+const struct launch_result *launch_result(const struct launch *launch);
+
+struct launch_failure {
+	enum reason reason;
+	const char *text;  /* begins with the enclave's name */
+	const char *cause; /* name of the peer that failed first, as far as this IRE can tell; "" when it is this one */
+};
+/* NULL unless LAUNCH_FAILED. */
+const struct launch_failure *launch_failure(const struct launch *launch);
+
+/* Ends it now; it becomes LAUNCH_FAILED with this reason unless it has an end already. */
+void launch_abort(struct launch *launch, enum reason reason, const char *text);
+
+void launch_free(struct launch *launch); /* accepts NULL */
+
+/* ---- backends -------------------------------------------------------------------------------------------------- */
+
+/*
+ * How a program is isolated; a manifest names its backend. `process` is the one of this version; `vm` and `tee` come
+ * beside it. The steps are those of one launch in their order.
+ */
+struct launch_backend {
+	const char *name; /* manifest.backend */
+	/* Tier that this backend reaches when nothing is missing, "N". */
+	const char *(*tier)(void);
+	/* Brings up the runtime and gives it what it is to measure. */
+	result (*prepare)(struct launch *launch, const struct launch_spec *spec);
+	/* Compares what the runtime measured with the manifest and EXTENDs it. */
+	result (*measure)(struct launch *launch);
+	result (*start)(struct launch *launch);
+	/* OK when it has ended. TIMED_OUT. */
+	result (*wait)(struct launch *launch, int timeout_ms);
+	/* Ends everything that prepare brought up. */
+	void (*stop)(struct launch *launch);
+};
+/* NOT_SUPPORTED. */
+NODISCARD result launch_backend_find(const char *name, const struct launch_backend **out);
+
+#endif
