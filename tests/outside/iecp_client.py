@@ -157,7 +157,7 @@ class Identity:
             return cls(key('sign.pem'), key('kem.pem'), file.read())
 
 
-# Certificates are handled as DER: many libraries refuse an arc as long as the one of the KEM point.
+# Certificates are handled as DER, so that each byte of the profile stands here.
 
 def der(tag, *parts):
     body = b''.join(parts)
@@ -168,7 +168,7 @@ def der(tag, *parts):
 
 SEQUENCE, SET, OCTETS, BITS, OID, UTF8, BOOLEAN, INTEGER, UTC, URI = (
     0x30, 0x31, 0x04, 0x03, 0x06, 0x0c, 0x01, 0x02, 0x17, 0x86)
-OID_KEM = bytes.fromhex('69 82c4c4b8f1abf1c2988db5fbaa94a091c7db64 01')
+OID_KEM = bytes.fromhex('69 d1918e1c aafcb046 83adbe6a c588843183 db64 01')
 ECDSA_SHA256 = der(SEQUENCE, der(OID, bytes.fromhex('2a8648ce3d040302')))
 
 

@@ -1,0 +1,74 @@
+#!/usr/bin/python3
+"""Troth's IECP engine (the program given as argument) and the outside client meet over a Unix socket, in both roles.
+
+Each acceptance has a refusal beside it: a client whose certificate another key signed gets nothing.
+"""
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CLIENT = [sys.executable, '-B', os.path.join(HERE, 'iecp_client.py')]
+TEXT = os.urandom(200000)  # several records
+LIMIT = 30
+
+
+class Side:
+    """A program whose input and output are files, so that neither waits for us to read."""
+
+    def __init__(self, work, name, command, text=b'', listens=False):
+        self.out = os.path.join(work, name + '.out')
+        given = os.path.join(work, name + '.in')
+        with open(given, 'wb') as file:
+            file.write(text)
+        with open(given, 'rb') as file, open(self.out, 'wb') as out:
+            self.process = subprocess.Popen(command, stdin=file, stdout=out, stderr=subprocess.PIPE)
+        if listens:
+            line = self.process.stderr.readline()
+            assert line == b'ready\n', line
+
+    def finish(self):
+        _, error = self.process.communicate(timeout=LIMIT)
+        with open(self.out, 'rb') as out:
+            return self.process.returncode, out.read(), error.decode()
+
+
+def meet(partner, work, role, suites='1', client='client'):
+    """Runs both; the client has `role`. Gives (code, stdout, stderr) of client and partner."""
+    sock = os.path.join(work, f'{role}-{suites}-{client}.sock')
+    ours = CLIENT + [role, sock, '--identity', f'{work}/{client}', '--pin', f'{work}/troth/issuer.pem', '--suites', suites]
+    other = 'responder' if role == 'initiator' else 'initiator'
+    theirs = [partner, other, sock, f'{work}/troth', f'{work}/client/issuer.pem']
+    name = f'{role}-{suites}-{client}'
+    if role == 'initiator':
+        second = Side(work, name + '-troth', theirs, listens=True)
+        first = Side(work, name, ours, TEXT)
+    else:
+        first = Side(work, name, ours, TEXT, listens=True)
+        second = Side(work, name + '-troth', theirs)
+    return first.finish(), second.finish()
+
+
+def check(partner):
+    with tempfile.TemporaryDirectory() as work:
+        for name in ('client', 'troth', 'stranger'):
+            uri = f'spiffe://outside.example/ire/{name}'
+            subprocess.run(CLIENT + ['identity', f'{work}/{name}', '--uri', uri], check=True)
+        for role, suites in (('initiator', '1'), ('initiator', '2,1'), ('responder', '1')):
+            client, troth = meet(partner, work, role, suites)
+            assert client[0] == 0 and client[1] == b'from troth', (role, client[0], client[2])
+            assert troth[0] == 0 and troth[1] == TEXT, (role, troth[0], troth[2])
+        client, troth = meet(partner, work, 'initiator', client='stranger')
+        assert client[0] != 0 and client[1] == b'', client
+        assert troth[0] != 0 and 'CERTIFICATE_FOREIGN' in troth[2], troth
+        client, troth = meet(partner, work, 'initiator', suites='2')
+        assert client[0] != 0 and 'SUITE_REFUSED' in troth[2], troth
+        client, troth = meet(partner, work, 'responder', client='stranger')
+        assert client[0] != 0 and client[1] == b'', client
+        assert troth[0] != 0 and 'CERTIFICATE_FOREIGN' in troth[2], troth
+
+
+if __name__ == '__main__':
+    check(sys.argv[1])
+    print('3 handshakes completed, 3 refused as they must be')

@@ -1,0 +1,16 @@
+/* The groups of test-enclave; each gives the number of its failures. */
+#ifndef TROTH_TESTS_ENCLAVE_GROUPS_H
+#define TROTH_TESTS_ENCLAVE_GROUPS_H
+
+int group_elf(void);
+int group_closure(void);
+int group_seccomp(void);
+int group_image(void);
+int group_limits(void);
+int group_sandbox(void);
+int group_tier(void);
+int group_iecp(void);
+int group_iecp_channel(void);
+int group_iecp_vectors(void);
+
+#endif
