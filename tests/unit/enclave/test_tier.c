@@ -1,0 +1,78 @@
+#include "base/isolate.h"
+#include "confined.h"
+#include "enclave/landlock.h"
+#include "enclave/tier.h"
+#include "expect.h"
+#include "groups.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void test_detect(void **state)
+{
+	(void)state;
+	struct tier_report report;
+	expect_ok(tier_detect(test_is_root() ? OWN_UID : 0, &report));
+	if (strcmp(report.tier, "N") != 0)
+		print_error("%s\n", report.missing);
+	assert_string_equal(report.tier, "N");
+	assert_string_equal(report.isolation, test_is_root() ? "uid" : "weak");
+	assert_int_equal(report.landlock_abi, landlock_abi());
+	assert_true(report.denial_count >= 20);
+	for (size_t i = 0; i < report.denial_count; i++) {
+		if (!report.denials[i].refused)
+			print_error("%s\n", report.denials[i].name);
+		assert_true(report.denials[i].refused);
+	}
+}
+
+static void test_root_needs_a_uid(void **state)
+{
+	(void)state;
+	if (!test_is_root())
+		return; /* an ordinary user has one */
+	struct tier_report report;
+	expect_ok(tier_detect(0, &report));
+	assert_string_equal(report.tier, "none");
+	assert_string_equal(report.isolation, "none");
+	assert_non_null(strstr(report.missing, "uid of its own"));
+}
+
+int group_tier(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_detect), cmocka_unit_test(test_root_needs_a_uid)};
+	return cmocka_run_group_tests_name("tier", tests, NULL, NULL);
+}
+
+static void test_group(void **state)
+{
+	(void)state;
+	struct limits_group group;
+	struct manifest_limits limits = {.memory = 16 << 20, .processes = 4};
+	expect(limits_group_new("a/b", &limits, &group), BAD_VALUE);
+	expect(limits_group_new("", &limits, &group), BAD_VALUE);
+	expect_ok(limits_group_new("unit", &limits, &group));
+	char first[PATH_SIZE] = "";
+	for (size_t i = 0; i < group.count; i++) {
+		struct stat status;
+		assert_int_equal(stat(group.paths[i], &status), 0);
+		snprintf(first, sizeof(first), "%s", group.paths[i]);
+	}
+	assert_int_equal(group.count > 0, group.kind != LIMITS_RLIMIT);
+	limits_sweep(); /* ours is alive, so it stays */
+	assert_true(!first[0] || access(first, F_OK) == 0);
+	expect_ok(limits_group_remove(&group));
+	assert_true(!first[0] || (access(first, F_OK) != 0 && errno == ENOENT));
+	expect_ok(limits_group_remove(&group)); /* again: nothing */
+	assert_string_equal(limits_kind_name(LIMITS_CGROUP1), "cgroup1");
+	assert_string_equal(limits_kind_name(LIMITS_CGROUP2), "cgroup2");
+	assert_string_equal(limits_kind_name(LIMITS_RLIMIT), "rlimit");
+}
+
+int group_limits(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_group)};
+	return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
+}
