@@ -49,10 +49,12 @@ struct ck_way {
 
 /* Shared between the two processes; each experiment has its own part. */
 struct shared {
-	struct line ping, pong;
-	struct line credit;
-	struct line command; /* the messages the child is to stream, set by the parent */
-	struct line lines[LINES];
+	/* Apart, so that no processor fetches one with the other. */
+	_Alignas(256) struct line ping;
+	_Alignas(256) struct line pong;
+	_Alignas(256) struct line credit;
+	_Alignas(256) struct line command; /* the messages the child is to stream, set by the parent */
+	_Alignas(256) struct line lines[LINES];
 #if HAVE_CK
 	struct ck_way there, back;
 #endif

@@ -63,7 +63,7 @@ enum {
 	MORE_WORDS = IPQ_SLOT_MORE / 8,
 	POLLS_BEFORE_CLOCK = 512,     /* about a microsecond: the peer's usual answer comes before a clock is read */
 	POLLS_PER_CLOCK = 32,
-	STREAM_PAUSES = 8,
+	STREAM_REST_NS = 2000,
 	/* Slots fetched ahead of need, by the sender for writing and by the receiver of a stream for reading: the way from
 	 * one processor to the other takes as long as a dozen messages. */
 	WRITE_AHEAD = 16,
@@ -292,12 +292,13 @@ static inline bool peer_gone(const struct ipq *q)
 
 /*
  * A receiver that keeps up with a stream would look at each line while the sender writes it, and every message would
- * cost a transfer there and back. Looking away for a moment lets a few lines fill. Whoever waits for a
+ * cost a transfer there and back. Looking away for a moment lets many lines fill. Whoever waits for a
  * reply looks at once.
  */
-static inline void look_away(void)
+static void look_away(void)
 {
-	for (int i = 0; i < STREAM_PAUSES; i++)
+	uint64_t end = clock_monotonic_ns() + STREAM_REST_NS;
+	while (clock_monotonic_ns() < end)
 		cpu_relax();
 }
 
