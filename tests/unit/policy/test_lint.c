@@ -1,6 +1,7 @@
 /* Findings: what they say, where they stand, and that a clean policy has none. */
 #include "policy_test.h"
 
+#include "../base/allocations.h"
 #include "policy/lint.h"
 
 static struct lint_findings lint_at(const char *text, uint64_t now_ms)
@@ -152,6 +153,32 @@ static void what_does_not_load_is_an_error(void **state)
 	lint_findings_free(NULL);
 }
 
+/* Whichever allocation fails, lint says so and keeps nothing. */
+static void every_failed_allocation_is_reported(void **state)
+{
+	CLEANUP(document_free) struct document document = {0};
+	unsigned failures = 0;
+	assert_ok(document_parse("p", span_str(POLICY_A("deny: [X, Y]\nallowed_communicators: [IRE-B, IRE-b]\n")), 1 << 20, &document));
+	for (unsigned countdown = 1;; countdown++) {
+		struct lint_findings findings = {0};
+		allocations_fail(countdown);
+		result linted = policy_lint(&document, 0, &findings);
+		if (!allocations_restore()) {
+			assert_ok(linted);
+			assert_int_equal(findings.count, 3);
+			lint_findings_free(&findings);
+			break;
+		}
+		if (linted != OK) {
+			assert_result(linted, NO_MEMORY);
+			assert_null(findings.items);
+		}
+		failures += linted != OK;
+		lint_findings_free(&findings);
+	}
+	assert_true(failures >= 10);
+}
+
 int test_lint(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,6 +196,7 @@ int test_lint(void)
 		cmocka_unit_test(findings_come_in_order),
 		cmocka_unit_test(too_many_findings_are_cut),
 		cmocka_unit_test(what_does_not_load_is_an_error),
+		cmocka_unit_test(every_failed_allocation_is_reported),
 	};
 	return cmocka_run_group_tests_name("lint", tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "policy_test.h"
 
 #include "../base/allocations.h"
+#include "wire/cbor.h"
 /* A policy without communicators: keys 1 to 9. */
 #define HEAD "010102010301"
 #define TAIL "05010601070208f50900"
@@ -284,6 +285,95 @@ static void oversized_sets_are_refused_unread(void **state)
 	free(huge);
 }
 
+/* ---- Limits --------------------------------------------------------------------------------------------- */
+
+/* Keys 1 to 9 of a policy, with `more` keys to follow. */
+static void put_head(struct writer *w, size_t more, const char *id)
+{
+	static const uint64_t numbers[] = {1, 1, 2, 1, 3, 1}, rest[] = {5, 1, 6, 1, 7, 2};
+	cbor_put_map(w, 9 + more);
+	for (size_t i = 0; i < COUNT_OF(numbers); i++)
+		cbor_put_uint(w, numbers[i]);
+	cbor_put_uint(w, 4);
+	cbor_put_str(w, id);
+	for (size_t i = 0; i < COUNT_OF(rest); i++)
+		cbor_put_uint(w, rest[i]);
+	cbor_put_uint(w, 8);
+	cbor_put_bool(w, true);
+	cbor_put_uint(w, 9);
+	cbor_put_uint(w, 0);
+}
+
+static void assert_loads_as(struct writer *w, result expected)
+{
+	CLEANUP(policy_table_cleanup) struct policy_table *table = NULL;
+	struct span set;
+	assert_ok(writer_finish(w, &set));
+	assert_result(policy_table_load(set, &table), expected);
+	assert_result(policy_set_check(set), expected);
+	assert_true((table != NULL) == (expected == OK));
+	writer_free(w);
+}
+
+static void put_policies(struct writer *w, size_t count)
+{
+	cbor_put_array(w, count);
+	for (size_t i = 0; i < count; i++) {
+		char id[24];
+		snprintf(id, sizeof(id), "e%06zu", i);
+		put_head(w, 0, id);
+	}
+}
+
+static void too_many_policies_are_refused(void **state)
+{
+	struct writer w = writer_growing(POLICY_MAX_COMPILED);
+	put_policies(&w, POLICY_MAX_POLICIES);
+	assert_loads_as(&w, OK);
+	w = writer_growing(POLICY_MAX_COMPILED);
+	put_policies(&w, POLICY_MAX_POLICIES + 1);
+	assert_loads_as(&w, TOO_LARGE);
+}
+
+/* One policy with this many entries in its deny list and in allow_level0. */
+static void put_lists(struct writer *w, size_t denied, size_t level0)
+{
+	char id[24];
+	cbor_put_array(w, 1);
+	put_head(w, (denied > 0) + (level0 > 0), "A");
+	if (denied) {
+		cbor_put_uint(w, 11);
+		cbor_put_array(w, denied);
+	}
+	for (size_t i = 0; i < denied; i++) {
+		snprintf(id, sizeof(id), "d%06zu", i);
+		cbor_put_map(w, 1);
+		cbor_put_uint(w, 1);
+		cbor_put_str(w, id);
+	}
+	if (level0) {
+		cbor_put_uint(w, 12);
+		cbor_put_array(w, level0);
+	}
+	for (size_t i = 0; i < level0; i++) {
+		snprintf(id, sizeof(id), "z%06zu", i);
+		cbor_put_str(w, id);
+	}
+}
+
+static void every_list_counts_towards_the_limit(void **state)
+{
+	static const struct {
+		size_t denied, level0;
+		result expected;
+	} sizes[] = {{POLICY_MAX_RULES - 1, 1, OK}, {POLICY_MAX_RULES, 1, TOO_LARGE}, {1, POLICY_MAX_RULES, TOO_LARGE}};
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct writer w = writer_growing(POLICY_MAX_COMPILED);
+		put_lists(&w, sizes[i].denied, sizes[i].level0);
+		assert_loads_as(&w, sizes[i].expected);
+	}
+}
+
 /* Whichever allocation fails, loading says so, keeps nothing and leaks nothing. */
 static void every_failed_allocation_is_reported(void **state)
 {
@@ -329,6 +419,8 @@ int test_table(void)
 		cmocka_unit_test(unknown_subjects_are_not_found),
 		cmocka_unit_test(policies_join_to_a_set),
 		cmocka_unit_test(oversized_sets_are_refused_unread),
+		cmocka_unit_test(too_many_policies_are_refused),
+		cmocka_unit_test(every_list_counts_towards_the_limit),
 		cmocka_unit_test(every_failed_allocation_is_reported),
 		cmocka_unit_test(freeing_nothing_is_allowed),
 	};
