@@ -1,6 +1,7 @@
 #include "confined.h"
 
 #include "base/isolate.h"
+#include "base/seccomp.h"
 #include "crypto/hash.h"
 #include "expect.h"
 
@@ -85,6 +86,14 @@ static void run_in_child(struct confined *run, const struct limits_group *group,
 	CLEANUP(sandbox_free) struct sandbox sandbox = SANDBOX_NONE;
 	run->prepared = sandbox_prepare(&spec, &sandbox);
 	if (run->prepared != OK)
+		return;
+	/* As troth-ire does: from here on it has no files, sockets or processes to make. */
+	struct seccomp_filter filter = SECCOMP_FILTER_NONE;
+	run->started = seccomp_filter_new(SECCOMP_IRE, 0, &filter);
+	if (run->started == OK)
+		run->started = seccomp_install(&filter);
+	seccomp_filter_free(&filter);
+	if (run->started != OK)
 		return;
 	run->own_uid = sandbox.own_uid;
 	run->landlock_abi = sandbox.landlock_abi;
