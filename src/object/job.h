@@ -61,6 +61,7 @@ struct job {
 	size_t external_count;
 };
 extern const struct schema job_schema;
+extern const struct schema job_enclave_schema, job_edge_schema, job_input_schema, job_output_schema, job_external_schema;
 
 /* object_digest(KIND_JOB, encoding). */
 void job_digest(struct span encoding, uint8_t out[static SHA256_SIZE]);

@@ -8,13 +8,13 @@ static const struct field file_fields[] = {
 	F_FIXED_OR_NULL(struct manifest_file, 5, digest, has_digest),
 	F_TEXT_OR_NULL(struct manifest_file, 6, target, has_target, 1, 4095),
 };
-static const struct schema file_schema = SCHEMA(struct manifest_file, "file", SHAPE_ARRAY, file_fields);
+const struct schema manifest_file_schema = SCHEMA(struct manifest_file, "file", SHAPE_ARRAY, file_fields);
 
 static const struct field variable_fields[] = {
 	F_TEXT(struct manifest_variable, 1, name, 1, 255),
 	F_TEXT(struct manifest_variable, 2, value, 0, 4096),
 };
-static const struct schema variable_schema = SCHEMA(struct manifest_variable, "variable", SHAPE_ARRAY, variable_fields);
+const struct schema manifest_variable_schema = SCHEMA(struct manifest_variable, "variable", SHAPE_ARRAY, variable_fields);
 
 static const struct field limits_fields[] = {
 	F_UINT(struct manifest_limits, 1, memory, 0),
@@ -31,13 +31,13 @@ static const struct field secret_fields[] = {
 	F_TEXT(struct manifest_secret, 1, name, 1, NAME_MAX_LEN),
 	F_UINT(struct manifest_secret, 2, fd, 63),
 };
-static const struct schema secret_schema = SCHEMA(struct manifest_secret, "secret", SHAPE_ARRAY, secret_fields);
+const struct schema manifest_secret_schema = SCHEMA(struct manifest_secret, "secret", SHAPE_ARRAY, secret_fields);
 
 static const struct field output_fields[] = {
 	F_TEXT(struct manifest_output, 1, name, 1, NAME_MAX_LEN),
 	F_TEXT(struct manifest_output, 2, path, 1, 255),
 };
-static const struct schema output_schema = SCHEMA(struct manifest_output, "output", SHAPE_ARRAY, output_fields);
+const struct schema manifest_output_schema = SCHEMA(struct manifest_output, "output", SHAPE_ARRAY, output_fields);
 
 static const struct field peer_fields[] = {
 	F_TEXT(struct manifest_peer, 1, name, 1, NAME_MAX_LEN),
@@ -45,27 +45,27 @@ static const struct field peer_fields[] = {
 	F_UINT(struct manifest_peer, 3, rot_rule, PEER_ROT_LISTED),
 	F_LIST(struct manifest_peer, 4, rot_ids, rot_id_count, &digest32_schema, FIELD_SORTED, 0, 64),
 };
-static const struct schema peer_schema = SCHEMA(struct manifest_peer, "peer", SHAPE_ARRAY, peer_fields);
+const struct schema manifest_peer_schema = SCHEMA(struct manifest_peer, "peer", SHAPE_ARRAY, peer_fields);
 
 static const struct field manifest_fields[] = {
 	F_VERSION(struct manifest, 1, v, 1),
 	F_TEXT(struct manifest, 2, name, 1, NAME_MAX_LEN),
 	F_TEXT(struct manifest, 3, program, 1, 4095),
 	F_LIST(struct manifest, 4, arguments, argument_count, &text_item_schema, 0, 1, 1024),
-	F_LIST(struct manifest, 5, environment, environment_count, &variable_schema, FIELD_SORTED, 0, 256),
-	F_LIST(struct manifest, 6, files, file_count, &file_schema, FIELD_SORTED, 1, 100000),
+	F_LIST(struct manifest, 5, environment, environment_count, &manifest_variable_schema, FIELD_SORTED, 0, 256),
+	F_LIST(struct manifest, 6, files, file_count, &manifest_file_schema, FIELD_SORTED, 1, 100000),
 	F_FIXED(struct manifest, 7, policy_digest),
 	F_STRUCT(struct manifest, 8, limits, &limits_schema),
 	F_LIST(struct manifest, 9, permissions, permission_count, &text_item_schema, FIELD_SORTED, 0, 32),
-	F_LIST(struct manifest, 10, secrets, secret_count, &secret_schema, FIELD_SORTED, 0, 32),
-	F_LIST(struct manifest, 11, outputs, output_count, &output_schema, FIELD_SORTED, 0, 64),
+	F_LIST(struct manifest, 10, secrets, secret_count, &manifest_secret_schema, FIELD_SORTED, 0, 32),
+	F_LIST(struct manifest, 11, outputs, output_count, &manifest_output_schema, FIELD_SORTED, 0, 64),
 	F_TEXT(struct manifest, 12, interpreter, 1, 16),
 	F_TEXT(struct manifest, 13, backend, 1, 16),
 	F_FIXED_OR_NULL(struct manifest, 14, kernel, has_kernel),
 	F_FIXED_OR_NULL(struct manifest, 15, initrd, has_initrd),
 	F_TEXT_OR_NULL(struct manifest, 16, command_line, has_command_line, 0, 4096),
 	F_LIST(struct manifest, 17, devices, device_count, &text_item_schema, FIELD_SORTED, 0, 64),
-	F_LIST(struct manifest, 18, peers, peer_count, &peer_schema, FIELD_SORTED, 0, 1024),
+	F_LIST(struct manifest, 18, peers, peer_count, &manifest_peer_schema, FIELD_SORTED, 0, 1024),
 };
 const struct schema manifest_schema = SCHEMA(struct manifest, "manifest", SHAPE_MAP, manifest_fields);
 /* The same table but for its last row. */

@@ -89,6 +89,9 @@ struct manifest {
 };
 
 extern const struct schema manifest_schema;	 /* with peers */
+/* Element schemas, for schema_sort. */
+extern const struct schema manifest_file_schema, manifest_variable_schema, manifest_secret_schema, manifest_output_schema,
+	manifest_peer_schema;
 extern const struct schema manifest_core_schema; /* without */
 
 /* Decodes and checks what the schema cannot say: order and form of paths, names, one program among the files. */
