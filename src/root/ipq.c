@@ -622,6 +622,8 @@ static inline __attribute__((always_inline)) result take_message(struct ipq *q, 
 		return seq == stale_seq(q->consumed) ? QUEUE_EMPTY : refuse_sequence(q, seq);
 	if (q->streaming)
 		__builtin_prefetch(peer_slot(q, q->consumed + READ_AHEAD));
+	else /* an answer is likely to follow: its slot is fetched while this message is judged */
+		prefetch_for_writing(own_slot(q, q->produced));
 	uint64_t head = get_word(slot + 1);
 	uint64_t id = get_word(slot + 2);
 	if (UNLIKELY(!head_is_good(q, head)))
