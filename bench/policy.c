@@ -56,7 +56,8 @@ static struct bytes make_set(size_t count)
 		name_of((i + 2) % count, second);
 		snprintf(policy, sizeof(policy),
 			"%c{\"enclave_id\":\"%s\",\"allowed_communicators\":[\"%s\",\"%s\"],\"max_dac_depth\":3,"
-			"\"required_attestation_level\":\"Level-2\"}\n", i ? ',' : '[', own, first, second);
+			"\"required_attestation_level\":\"Level-2\"}\n",
+			i ? ',' : '[', own, first, second);
 		writer_str(&w, policy);
 	}
 	writer_u8(&w, ']');
@@ -100,8 +101,7 @@ static uint64_t plain_hash(uint64_t within, const char *name, size_t len)
 static struct plain_slot *plain_find(const struct plain_table *table, uint64_t within, const char *name, size_t len)
 {
 	size_t at = plain_hash(within, name, len) & table->mask;
-	while (table->slots[at].used &&
-		(table->slots[at].within != within || memcmp(table->slots[at].name, name, len) != 0))
+	while (table->slots[at].used && (table->slots[at].within != within || memcmp(table->slots[at].name, name, len) != 0))
 		at = (at + 1) & table->mask;
 	return &table->slots[at];
 }
@@ -137,12 +137,16 @@ static struct plain_table plain_new(size_t count)
 static double time_decision(const struct policy_table *table, const struct pair *pair)
 {
 	struct policy_decision decision;
-	const struct policy_request request = {
-		.subject_kind = SUBJECT_ENCLAVE, .state = STATE_RUNNING, .resource = RESOURCE_OPERATION,
+	const struct policy_request request = {.subject_kind = SUBJECT_ENCLAVE,
+		.state = STATE_RUNNING,
+		.resource = RESOURCE_OPERATION,
 		.direction = DIRECTION_SEND,
 		.own = {span_str(pair->own), PROOF_ENDORSED, SPAN_ARRAY(root), CONFINEMENT_N, false},
 		.peer = {span_str(pair->peer), PROOF_ENDORSED, SPAN_ARRAY(root), CONFINEMENT_N, false},
-		.peer_level = 2, .evidence_time_ms = 1, .operation = span_str("push"), .now_ms = 1};
+		.peer_level = 2,
+		.evidence_time_ms = 1,
+		.operation = span_str("push"),
+		.now_ms = 1};
 	uint64_t start = clock_monotonic_ns();
 	result outcome = policy_decide(table, &request, &decision);
 	uint64_t end = clock_monotonic_ns();

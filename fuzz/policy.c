@@ -47,13 +47,18 @@ static void ask_about_all(const struct policy_table *table)
 			policy_peer(table, &view, j, &peer);
 			for (size_t k = 0; k < peer.rot_count; k++)
 				must(policy_peer_rot(table, &peer, k).len == POLICY_ROT_ID_SIZE);
-			struct policy_request request = {
-				.subject_kind = view.kind, .state = STATE_RUNNING, .resource = RESOURCE_OPERATION,
-				.direction = DIRECTION_SEND, .own = {view.id, PROOF_ENDORSED, SPAN_ARRAY(root), CONFINEMENT_N, false},
+			struct policy_request request = {.subject_kind = view.kind,
+				.state = STATE_RUNNING,
+				.resource = RESOURCE_OPERATION,
+				.direction = DIRECTION_SEND,
+				.own = {view.id, PROOF_ENDORSED, SPAN_ARRAY(root), CONFINEMENT_N, false},
 				.peer = {peer.id, PROOF_ENDORSED, peer.rot_count ? policy_peer_rot(table, &peer, 0) : SPAN_ARRAY(root),
 					CONFINEMENT_N, false},
-				.peer_level = 3, .peer_core = peer.core_count ? policy_peer_core(table, &peer, 0) : SPAN_EMPTY,
-				.evidence_time_ms = 1, .operation = peer.id, .now_ms = 1};
+				.peer_level = 3,
+				.peer_core = peer.core_count ? policy_peer_core(table, &peer, 0) : SPAN_EMPTY,
+				.evidence_time_ms = 1,
+				.operation = peer.id,
+				.now_ms = 1};
 			result decided = policy_decide(table, &request, &decision);
 			must(decision.allow == (decided == OK) && decided != NO_POLICY && decided != PEER_NOT_ALLOWED);
 			must(peer.denied ? decided == DENIED_BY_RULE || decided == POLICY_NOT_VALID_NOW : decided != DENIED_BY_RULE);
@@ -126,7 +131,8 @@ static void put_model(struct writer *w, const struct model *m)
 {
 	char text[256];
 	bool any = false;
-	snprintf(text, sizeof(text), "enclave_id: me\nmax_dac_depth: %u\nrequired_attestation_level: Level-%u\nmin_confinement: %s\nallow_interpreter: %s\n",
+	snprintf(text, sizeof(text),
+		"enclave_id: me\nmax_dac_depth: %u\nrequired_attestation_level: Level-%u\nmin_confinement: %s\nallow_interpreter: %s\n",
 		m->depth, m->level, m->confinement == CONFINEMENT_L ? "L" : "N", m->no_interpreter ? "false" : "true");
 	writer_str(w, text);
 	for (int i = 0; i < PEERS; i++) {
@@ -163,7 +169,9 @@ static void try_tape(struct span tape)
 	CLEANUP(writer_free) struct writer w = writer_growing(8192);
 	CLEANUP(document_free) struct document document = {0};
 	CLEANUP(policy_table_cleanup) struct policy_table *table = NULL;
-	struct model m = {.level = 1 + choose(&tape, 3), .depth = 1 + choose(&tape, 4), .confinement = CONFINEMENT_L + choose(&tape, 2),
+	struct model m = {.level = 1 + choose(&tape, 3),
+		.depth = 1 + choose(&tape, 4),
+		.confinement = CONFINEMENT_L + choose(&tape, 2),
 		.no_interpreter = choose(&tape, 2)};
 	for (int i = 0; i < PEERS; i++) {
 		unsigned said = choose(&tape, 32);
@@ -178,13 +186,18 @@ static void try_tape(struct span tape)
 	for (int i = 0; i < 16; i++) {
 		unsigned peer = choose(&tape, PEERS);
 		bool good = choose(&tape, 2), own_open = choose(&tape, 8) == 7, peer_open = choose(&tape, 8) == 7;
-		struct policy_request request = {
-			.subject_kind = SUBJECT_ENCLAVE, .state = choose(&tape, 8) == 7 ? STATE_SUSPECT : STATE_RUNNING,
-			.resource = RESOURCE_RECORD, .direction = choose(&tape, 2) ? DIRECTION_SEND : DIRECTION_RECEIVE,
-			.own = {span_str("me"), PROOF_ENDORSED, SPAN_ARRAY(root), (enum policy_confinement)(1 + choose(&tape, 2)), own_open},
-			.peer = {span_str(names[peer]), PROOF_ENDORSED, SPAN_ARRAY(root), (enum policy_confinement)choose(&tape, 3), peer_open},
-			.peer_level = choose(&tape, 4), .operation = span_str(good ? "good" : "bad"),
-			.dac_depth = 1 + choose(&tape, 5), .now_ms = 1};
+		struct policy_request request = {.subject_kind = SUBJECT_ENCLAVE,
+			.state = choose(&tape, 8) == 7 ? STATE_SUSPECT : STATE_RUNNING,
+			.resource = RESOURCE_RECORD,
+			.direction = choose(&tape, 2) ? DIRECTION_SEND : DIRECTION_RECEIVE,
+			.own = {span_str("me"), PROOF_ENDORSED, SPAN_ARRAY(root), (enum policy_confinement)(1 + choose(&tape, 2)),
+				own_open},
+			.peer = {span_str(names[peer]), PROOF_ENDORSED, SPAN_ARRAY(root), (enum policy_confinement)choose(&tape, 3),
+				peer_open},
+			.peer_level = choose(&tape, 4),
+			.operation = span_str(good ? "good" : "bad"),
+			.dac_depth = 1 + choose(&tape, 5),
+			.now_ms = 1};
 		struct policy_decision decision;
 		must((policy_decide(table, &request, &decision) == OK) == model_allows(&m, &request, peer, good));
 	}

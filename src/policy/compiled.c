@@ -146,16 +146,22 @@ static result read_peer_field(struct reader *r, int64_t key, struct compiled_pee
 {
 	uint64_t number;
 	switch (key) {
-	case KEY_PEER_ID: return read_name(r, &peer->id);
+	case KEY_PEER_ID:
+		return read_name(r, &peer->id);
 	case KEY_PEER_DIRECTIONS:
 		TRY(read_ranged(r, 1, ALL_DIRECTIONS, &number));
 		peer->directions = (unsigned)number;
 		return OK;
-	case KEY_PEER_OPERATIONS: return read_set(r, read_item, &peer->operations);
-	case KEY_PEER_SCOPES: return read_set(r, read_item, &peer->scopes);
-	case KEY_PEER_CORES: return read_set(r, read_core, &peer->cores);
-	case KEY_PEER_ROT: return read_rot(r, &peer->rot);
-	default: return fail(UNKNOWN_FIELD, "key %" PRId64 " of a communicator; a newer Troth may know it", key);
+	case KEY_PEER_OPERATIONS:
+		return read_set(r, read_item, &peer->operations);
+	case KEY_PEER_SCOPES:
+		return read_set(r, read_item, &peer->scopes);
+	case KEY_PEER_CORES:
+		return read_set(r, read_core, &peer->cores);
+	case KEY_PEER_ROT:
+		return read_rot(r, &peer->rot);
+	default:
+		return fail(UNKNOWN_FIELD, "key %" PRId64 " of a communicator; a newer Troth may know it", key);
 	}
 }
 
@@ -225,7 +231,8 @@ static result read_number_field(struct reader *r, int64_t key, struct compiled_p
 	case KEY_FORMAT:
 		TRY(cbor_read_uint(r, &number));
 		return number == POLICY_FORMAT ? OK : fail(UNKNOWN_VERSION, "policy format %" PRIu64, number);
-	case KEY_VERSION: return read_ranged(r, 1, INT64_MAX, &policy->version);
+	case KEY_VERSION:
+		return read_ranged(r, 1, INT64_MAX, &policy->version);
 	case KEY_KIND:
 		TRY(read_ranged(r, SUBJECT_ENCLAVE, SUBJECT_GUEST, &number));
 		policy->kind = (enum policy_subject)number;
@@ -254,17 +261,23 @@ static result read_number_field(struct reader *r, int64_t key, struct compiled_p
 	}
 }
 
-static result read_field(struct reader *r, int64_t key, const struct compiled_visitor *visitor,
-	struct compiled_policy *policy)
+static result read_field(struct reader *r, int64_t key, const struct compiled_visitor *visitor, struct compiled_policy *policy)
 {
 	switch (key) {
-	case KEY_ID: return read_name(r, &policy->id);
-	case KEY_ALLOW_INTERPRETER: return cbor_read_bool(r, &policy->allow_interpreter);
-	case KEY_ROT: return read_rot(r, &policy->rot);
-	case KEY_PEERS: return read_peers(r, visitor, &policy->peers);
-	case KEY_DENIED: return read_set(r, read_denied, &policy->denied);
-	case KEY_LEVEL0: return read_set(r, read_name, &policy->level0);
-	default: break;
+	case KEY_ID:
+		return read_name(r, &policy->id);
+	case KEY_ALLOW_INTERPRETER:
+		return cbor_read_bool(r, &policy->allow_interpreter);
+	case KEY_ROT:
+		return read_rot(r, &policy->rot);
+	case KEY_PEERS:
+		return read_peers(r, visitor, &policy->peers);
+	case KEY_DENIED:
+		return read_set(r, read_denied, &policy->denied);
+	case KEY_LEVEL0:
+		return read_set(r, read_name, &policy->level0);
+	default:
+		break;
 	}
 	if (key < KEY_FORMAT || key > KEY_NOT_AFTER)
 		return fail(UNKNOWN_FIELD, "key %" PRId64 " of a policy; a newer Troth may know it", key);
@@ -361,8 +374,8 @@ static void put_rot(struct writer *w, uint64_t key, const struct form_rot *rot)
 
 static void put_peer(struct writer *w, const struct form_peer *peer)
 {
-	cbor_put_map(w, 2u + (peer->operations.count > 0) + (peer->scopes.count > 0) + (peer->cores.count > 0) +
-			(peer->rot.kind != ROT_UNSAID));
+	cbor_put_map(
+		w, 2u + (peer->operations.count > 0) + (peer->scopes.count > 0) + (peer->cores.count > 0) + (peer->rot.kind != ROT_UNSAID));
 	cbor_put_uint(w, KEY_PEER_ID);
 	cbor_put_text(w, peer->id);
 	cbor_put_uint(w, KEY_PEER_DIRECTIONS);
@@ -407,8 +420,9 @@ static void put_pair(struct writer *w, uint64_t key, uint64_t value)
 
 void compiled_encode(const struct form_policy *form, struct writer *w)
 {
-	cbor_put_map(w, 9u + (form->peer_count > 0) + (form->denied.count > 0) + (form->level0.count > 0) +
-			form->has_max_age + form->has_not_before + form->has_not_after);
+	cbor_put_map(w,
+		9u + (form->peer_count > 0) + (form->denied.count > 0) + (form->level0.count > 0) + form->has_max_age +
+			form->has_not_before + form->has_not_after);
 	put_pair(w, KEY_FORMAT, POLICY_FORMAT);
 	put_pair(w, KEY_VERSION, form->version);
 	put_pair(w, KEY_KIND, form->kind);

@@ -11,10 +11,10 @@ struct question {
 	const struct policy_table *table;
 	const struct policy_request *request;
 	const struct policy_entry *policy;
-	const struct peer_rule *rule;	  /* NULL for a record of one's own */
+	const struct peer_rule *rule; /* NULL for a record of one's own */
 	const struct rule_detail *detail; /* NULL when the rule restricts nothing further */
-	bool self;			  /* the subject's own record */
-	unsigned level;			  /* what the peer reaches; a pinned key reaches 0 whatever was said */
+	bool self; /* the subject's own record */
+	unsigned level; /* what the peer reaches; a pinned key reaches 0 whatever was said */
 	struct policy_decision *decision;
 };
 
@@ -64,9 +64,8 @@ static bool direction_fits(const struct policy_request *request)
 static enum reason check_complete(struct question *q)
 {
 	const struct policy_request *r = q->request;
-	bool known = r->subject_kind >= SUBJECT_ENCLAVE && r->subject_kind <= SUBJECT_GUEST &&
-		r->state >= STATE_STARTING && r->state <= STATE_QUARANTINED && r->resource >= RESOURCE_CHANNEL &&
-		r->resource <= RESOURCE_SYSCALL && direction_fits(r);
+	bool known = r->subject_kind >= SUBJECT_ENCLAVE && r->subject_kind <= SUBJECT_GUEST && r->state >= STATE_STARTING &&
+		r->state <= STATE_QUARANTINED && r->resource >= RESOURCE_CHANNEL && r->resource <= RESOURCE_SYSCALL && direction_fits(r);
 	bool sized = party_is_complete(&r->own) && party_is_complete(&r->peer) && r->peer_level <= 3 &&
 		(r->peer_core.len == 0 || r->peer_core.len == POLICY_CORE_SIZE);
 	bool dated = r->now_ms != 0 && (r->resource != RESOURCE_RECORD || r->dac_depth != 0);
@@ -266,13 +265,26 @@ static enum reason check_depth(struct question *q)
 
 /* The order is part of the format: docs/PROTOCOL.policy, "Decision". */
 static check *const checks[] = {
-	check_complete, check_endorsed, check_policy, check_state, check_window, check_resource, check_peer,
-	check_direction, check_own, check_level, check_rot, check_core, check_age, check_peer_confinement,
-	check_operation, check_scopes, check_depth,
+	check_complete,
+	check_endorsed,
+	check_policy,
+	check_state,
+	check_window,
+	check_resource,
+	check_peer,
+	check_direction,
+	check_own,
+	check_level,
+	check_rot,
+	check_core,
+	check_age,
+	check_peer_confinement,
+	check_operation,
+	check_scopes,
+	check_depth,
 };
 
-result policy_decide(const struct policy_table *table, const struct policy_request *request,
-	struct policy_decision *decision)
+result policy_decide(const struct policy_table *table, const struct policy_request *request, struct policy_decision *decision)
 {
 	struct question q = {.table = table, .request = request, .decision = decision};
 	*decision = (struct policy_decision){
@@ -292,8 +304,7 @@ result policy_decide(const struct policy_table *table, const struct policy_reque
 	return OK;
 }
 
-result policy_require(const struct policy_table *table, const struct policy_request *request,
-	struct policy_decision *decision)
+result policy_require(const struct policy_table *table, const struct policy_request *request, struct policy_decision *decision)
 {
 	char text[768];
 	result decided = policy_decide(table, request, decision);

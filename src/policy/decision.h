@@ -44,10 +44,10 @@ enum policy_state {
 };
 
 enum policy_resource {
-	RESOURCE_CHANNEL = 1,	/* a handshake: peer and its evidence, no operation yet */
-	RESOURCE_RECORD = 2,	/* acceptance of a DAC record: everything, with its depth */
+	RESOURCE_CHANNEL = 1, /* a handshake: peer and its evidence, no operation yet */
+	RESOURCE_RECORD = 2, /* acceptance of a DAC record: everything, with its depth */
 	RESOURCE_OPERATION = 3, /* a message of an operation on a channel */
-	RESOURCE_EXEC = 4,	/* 4..7: guests; no policy of this version covers them */
+	RESOURCE_EXEC = 4, /* 4..7: guests; no policy of this version covers them */
 	RESOURCE_FILE = 5,
 	RESOURCE_NET = 6,
 	RESOURCE_SYSCALL = 7,
@@ -74,9 +74,9 @@ enum policy_confinement {
 };
 
 enum policy_proof {
-	PROOF_NONE = 0,	    /* the name was only claimed: ID_NOT_ENDORSED */
+	PROOF_NONE = 0, /* the name was only claimed: ID_NOT_ENDORSED */
 	PROOF_ENDORSED = 1, /* it stands in a certificate that was checked down to a root */
-	PROOF_PINNED = 2,   /* a local rule names the key; always Level-0 */
+	PROOF_PINNED = 2, /* a local rule names the key; always Level-0 */
 };
 
 struct policy_party {
@@ -92,12 +92,12 @@ struct policy_request {
 	enum policy_state state; /* of the subject */
 	enum policy_resource resource;
 	enum policy_direction direction;
-	struct policy_party own;  /* the subject: whose policy is asked */
+	struct policy_party own; /* the subject: whose policy is asked */
 	struct policy_party peer; /* equal to `own` in name and root for a record of one's own */
-	unsigned peer_level;	  /* 0..3: what the peer's evidence was appraised to */
-	struct span peer_core;	  /* 48 bytes, empty when unknown */
+	unsigned peer_level; /* 0..3: what the peer's evidence was appraised to */
+	struct span peer_core; /* 48 bytes, empty when unknown */
 	uint64_t evidence_time_ms; /* when the peer's evidence was made; 0: unknown, which no age limit accepts */
-	struct span operation;	  /* for RECORD and OPERATION */
+	struct span operation; /* for RECORD and OPERATION */
 	const struct span *scopes; /* names of the data that move; for RECORD and OPERATION */
 	size_t scope_count;
 	uint32_t dac_depth; /* level of the consuming record (constructions: dac.md); 0 only where none exists yet */
@@ -117,7 +117,7 @@ struct policy_decision {
 	bool allow;
 	enum reason reason; /* OK exactly when allow */
 	struct policy_rule rule;
-	uint64_t policy_version;		    /* 0 when there is no policy */
+	uint64_t policy_version; /* 0 when there is no policy */
 	uint8_t policy_digest[POLICY_DIGEST_SIZE]; /* zeros when there is no policy */
 	/* What was asked for and what the rule says, for the sentence; meaning depends on the reason. */
 	uint64_t had, needed;
@@ -131,12 +131,10 @@ struct policy_decision {
  * Decides. Always fills *decision completely and returns its reason. `table` may be NULL (NO_POLICY). The first
  * check that fails, in the order of docs/PROTOCOL.policy, gives the reason.
  */
-NODISCARD result policy_decide(const struct policy_table *table, const struct policy_request *request,
-	struct policy_decision *decision);
+NODISCARD result policy_decide(const struct policy_table *table, const struct policy_request *request, struct policy_decision *decision);
 
 /* policy_decide, and on a denial its explanation as the context of the failure: for TRY(policy_require(...)). */
-NODISCARD result policy_require(const struct policy_table *table, const struct policy_request *request,
-	struct policy_decision *decision);
+NODISCARD result policy_require(const struct policy_table *table, const struct policy_request *request, struct policy_decision *decision);
 
 /*
  * The decision as sentences for a person: who may (not) do what, by which rule of which policy version and

@@ -29,8 +29,7 @@ const char *policy_confinement_name(enum policy_confinement confinement)
 
 const char *policy_resource_name(enum policy_resource resource)
 {
-	static const char *const words[] = {
-		NULL, "channel", "record", "operation", "exec", "file", "net", "syscall"};
+	static const char *const words[] = {NULL, "channel", "record", "operation", "exec", "file", "net", "syscall"};
 	return word(words, COUNT_OF(words), resource);
 }
 
@@ -67,9 +66,10 @@ static void say_name(struct writer *w, struct span name)
 
 static void say_attempt(struct writer *w, const struct policy_decision *d)
 {
-	static const char *const verbs[] = {
-		[DIRECTION_SEND] = "send to", [DIRECTION_RECEIVE] = "receive from",
-		[DIRECTION_CONNECT] = "connect to", [DIRECTION_ACCEPT] = "accept a channel from"};
+	static const char *const verbs[] = {[DIRECTION_SEND] = "send to",
+		[DIRECTION_RECEIVE] = "receive from",
+		[DIRECTION_CONNECT] = "connect to",
+		[DIRECTION_ACCEPT] = "accept a channel from"};
 	say_name(w, d->subject);
 	writer_str(w, d->allow ? " may " : " may not ");
 	if (d->resource == RESOURCE_RECORD)
@@ -109,40 +109,71 @@ static void say_age(struct writer *w, const struct policy_decision *d)
 	say(w, ", %" PRIu64 " s are allowed", d->needed / 1000);
 }
 
+/* Facts that are the same whatever the figures. */
+static const struct plain_fact {
+	enum reason reason;
+	const char *text;
+} plain_facts[] = {
+	{OK, "every condition is met"},
+	{NO_POLICY, "no policy is loaded for it"},
+	{REQUEST_INCOMPLETE, "the question is incomplete"},
+	{RESOURCE_NOT_COVERED, "the policy has no rules of this kind"},
+	{DENIED_BY_RULE, "the deny list names it"},
+	{PEER_NOT_ALLOWED, "no entry names it"},
+	{MEASUREMENT_NOT_ALLOWED, "its core digest is not on the list"},
+};
+
+static const char *plain_fact_of(enum reason reason)
+{
+	for (size_t i = 0; i < COUNT_OF(plain_facts); i++)
+		if (plain_facts[i].reason == reason)
+			return plain_facts[i].text;
+	return reason_name(reason);
+}
+
+static void say_window(struct writer *w, const struct policy_decision *d)
+{
+	say_time(w, "it is ", d->had);
+	say_time(w, d->had < d->needed ? ", before " : ", after ", d->needed);
+}
+
+static void say_confinement(struct writer *w, const struct policy_decision *d, const char *whose)
+{
+	say(w, "%s confinement is tier %s, tier %s is required", whose, policy_confinement_name((enum policy_confinement)d->had),
+		policy_confinement_name((enum policy_confinement)d->needed));
+}
+
 /* The fact that decided, as seen from this request. */
 static void say_fact(struct writer *w, const struct policy_decision *d)
 {
 	const char *whose = d->about_own ? "its own" : "the peer's";
 	switch (d->reason) {
-	case OK: writer_str(w, "every condition is met"); break;
-	case NO_POLICY: writer_str(w, "no policy is loaded for it"); break;
-	case REQUEST_INCOMPLETE: writer_str(w, "the question is incomplete"); break;
-	case ID_NOT_ENDORSED: say(w, "%s name is only claimed", whose); break;
-	case STATE_NOT_ALLOWED: say(w, "it is %s", state_name(d->had)); break;
+	case ID_NOT_ENDORSED:
+		return say(w, "%s name is only claimed", whose);
+	case STATE_NOT_ALLOWED:
+		return say(w, "it is %s", state_name(d->had));
 	case POLICY_NOT_VALID_NOW:
-		say_time(w, "it is ", d->had);
-		say_time(w, d->had < d->needed ? ", before " : ", after ", d->needed);
-		break;
-	case RESOURCE_NOT_COVERED: writer_str(w, "the policy has no rules of this kind"); break;
-	case DENIED_BY_RULE: writer_str(w, "the deny list names it"); break;
-	case PEER_NOT_ALLOWED: writer_str(w, "no entry names it"); break;
-	case DIRECTION_NOT_ALLOWED: say(w, "the entry does not allow to %s", policy_direction_name(d->direction)); break;
-	case LEVEL_TOO_LOW: say(w, "the evidence reaches Level-%" PRIu64 ", the policy requires Level-%" PRIu64, d->had, d->needed); break;
+		return say_window(w, d);
+	case DIRECTION_NOT_ALLOWED:
+		return say(w, "the entry does not allow to %s", policy_direction_name(d->direction));
+	case LEVEL_TOO_LOW:
+		return say(w, "the evidence reaches Level-%" PRIu64 ", the policy requires Level-%" PRIu64, d->had, d->needed);
 	case ROT_NOT_ALLOWED:
-		writer_str(w, d->needed ? "its root of trust is not on the list" : "it is not endorsed by the same root of trust");
-		break;
-	case MEASUREMENT_NOT_ALLOWED: writer_str(w, "its core digest is not on the list"); break;
-	case EVIDENCE_TOO_OLD: say_age(w, d); break;
+		return writer_str(w, d->needed ? "its root of trust is not on the list" : "it is not endorsed by the same root of trust");
+	case EVIDENCE_TOO_OLD:
+		return say_age(w, d);
 	case CONFINEMENT_TOO_LOW:
-		say(w, "%s confinement is tier %s, tier %s is required", whose,
-			policy_confinement_name((enum policy_confinement)d->had),
-			policy_confinement_name((enum policy_confinement)d->needed));
-		break;
-	case INTERPRETER_OPEN: say(w, "%s report says interpreter=open", whose); break;
-	case OPERATION_NOT_ALLOWED: say_item(w, "operation", d->item); break;
-	case SCOPE_NOT_ALLOWED: say_item(w, "scope", d->item); break;
-	case DEPTH_EXCEEDED: say(w, "the chain is %" PRIu64 " calls deep, %" PRIu64 " are allowed", d->had, d->needed); break;
-	default: say(w, "%s", reason_name(d->reason)); break;
+		return say_confinement(w, d, whose);
+	case INTERPRETER_OPEN:
+		return say(w, "%s report says interpreter=open", whose);
+	case OPERATION_NOT_ALLOWED:
+		return say_item(w, "operation", d->item);
+	case SCOPE_NOT_ALLOWED:
+		return say_item(w, "scope", d->item);
+	case DEPTH_EXCEEDED:
+		return say(w, "the chain is %" PRIu64 " calls deep, %" PRIu64 " are allowed", d->had, d->needed);
+	default:
+		writer_str(w, plain_fact_of(d->reason));
 	}
 }
 

@@ -94,16 +94,15 @@ static void lint_window(struct lint *lint, const struct subject *subject)
  * Both sides are asked. When the peer's policy stands in the same document, an edge that it refuses never
  * carries anything.
  */
-static void lint_other_side(struct lint *lint, const struct subject *subject, const struct peer_rule *rule,
-	const struct node *id)
+static void lint_other_side(struct lint *lint, const struct subject *subject, const struct peer_rule *rule, const struct node *id)
 {
 	const struct policy_entry *other = table_policy(lint->table, SUBJECT_ENCLAVE, text_of(id));
 	if (!other || subject->policy->kind != SUBJECT_ENCLAVE || other == subject->policy)
 		return;
 	const struct peer_rule *back = table_rule(lint->table, other, text_of(subject->id));
 	if (!back || !(back->flags & RULE_ALLOWED)) {
-		find(lint, LINT_WARNING, id, "the policy of %s does not allow %s; both sides are asked, so this never applies",
-			id->text, subject->id->text);
+		find(lint, LINT_WARNING, id, "the policy of %s does not allow %s; both sides are asked, so this never applies", id->text,
+			subject->id->text);
 		return;
 	}
 	unsigned there = back->directions, here = rule->directions;
@@ -129,8 +128,7 @@ static void lint_peer(struct lint *lint, const struct subject *subject, const st
 	const struct node *id = peer_id(peer);
 	const struct peer_rule *rule = table_rule(lint->table, subject->policy, text_of(id));
 	if (span_equal(text_of(id), text_of(subject->id)))
-		find(lint, LINT_WARNING, id, "%s names itself; its own records need no rule and it has no channel to itself",
-			id->text);
+		find(lint, LINT_WARNING, id, "%s names itself; its own records need no rule and it has no channel to itself", id->text);
 	if (rule->flags & RULE_DENIED)
 		find(lint, LINT_WARNING, id, "%s is both allowed and denied; deny wins, so this entry never applies", id->text);
 	else
@@ -232,13 +230,17 @@ static void add_names_of(struct lint *lint, struct names *names, const struct su
 static int seen_as(char c)
 {
 	switch (c) {
-	case '0': return 'o';
+	case '0':
+		return 'o';
 	case '1':
 	case 'i':
 	case 'I':
-	case 'L': return 'l';
-	case '_': return '-';
-	default: return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+	case 'L':
+		return 'l';
+	case '_':
+		return '-';
+	default:
+		return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
 	}
 }
 

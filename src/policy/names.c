@@ -58,8 +58,10 @@ static inline uint64_t load_rest(struct span name)
 uint64_t name_hash(const struct name_key *key, uint64_t within, struct span name)
 {
 	struct sip s = {
-		key->k0 ^ 0x736f6d6570736575, key->k1 ^ 0x646f72616e646f6d,
-		key->k0 ^ 0x6c7967656e657261, key->k1 ^ 0x7465646279746573,
+		key->k0 ^ 0x736f6d6570736575,
+		key->k1 ^ 0x646f72616e646f6d,
+		key->k0 ^ 0x6c7967656e657261,
+		key->k1 ^ 0x7465646279746573,
 	};
 	sip_word(&s, within);
 	for (size_t at = 0; at + 8 <= name.len; at += 8)
@@ -91,8 +93,7 @@ bool policy_name_ok(struct span name, size_t *out_bad)
 bool policy_item_ok(struct span item, size_t *out_bad)
 {
 	size_t at = 0;
-	while (at < item.len && at < POLICY_ITEM_MAX &&
-	       (is_name_byte(item.data[at]) || item.data[at] == ':' || item.data[at] == '/'))
+	while (at < item.len && at < POLICY_ITEM_MAX && (is_name_byte(item.data[at]) || item.data[at] == ':' || item.data[at] == '/'))
 		at++;
 	*out_bad = at;
 	return at == item.len && at > 0;

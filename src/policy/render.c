@@ -48,8 +48,7 @@ static json_t *list_of(struct compiled_list list, next_element *next, json_t *(*
 	return array;
 }
 
-static int put_list(json_t *object, const char *field, struct compiled_list list, next_element *next,
-	json_t *(*show)(struct span))
+static int put_list(json_t *object, const char *field, struct compiled_list list, next_element *next, json_t *(*show)(struct span))
 {
 	return list.count ? json_object_set_new(object, field, list_of(list, next, show)) : 0;
 }
@@ -72,11 +71,9 @@ enum {
 static json_t *directions_of(unsigned directions)
 {
 	json_t *list = json_array();
-	unsigned said = ((directions & MOVES) == MOVES ? 0 : directions & MOVES) |
-		((directions & MEETS) == MEETS ? 0 : directions & MEETS);
+	unsigned said = ((directions & MOVES) == MOVES ? 0 : directions & MOVES) | ((directions & MEETS) == MEETS ? 0 : directions & MEETS);
 	for (unsigned bit = DIRECTION_SEND; list && bit <= DIRECTION_ACCEPT; bit <<= 1) {
-		if (!(said & bit) ||
-			json_array_append_new(list, json_string(policy_direction_name((enum policy_direction)bit))) == 0)
+		if (!(said & bit) || json_array_append_new(list, json_string(policy_direction_name((enum policy_direction)bit))) == 0)
 			continue;
 		json_decref(list);
 		return NULL;

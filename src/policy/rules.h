@@ -38,8 +38,8 @@ struct policy_entry {
 	uint8_t min_confinement;
 	uint32_t first_rule, rule_count;
 	uint64_t not_before, not_after; /* 0 and UINT64_MAX when not said */
-	uint64_t max_age_ms;		/* UINT64_MAX when not said */
-	struct digest_run rots;		/* count 0: the subject's own root */
+	uint64_t max_age_ms; /* UINT64_MAX when not said */
+	struct digest_run rots; /* count 0: the subject's own root */
 	uint32_t max_dac_depth;
 	bool allow_interpreter;
 	uint64_t version;
@@ -54,9 +54,9 @@ enum { SCANNED_RULES = 8 };
 /* What a communicator restricts beyond its id and directions; most restrict nothing and have none. */
 struct rule_detail {
 	struct text_run operations, scopes; /* count 0: not restricted */
-	struct digest_run cores;	    /* count 0: not restricted */
+	struct digest_run cores; /* count 0: not restricted */
 	struct digest_run rots;
-	bool rot_said;			    /* false: the policy's rule holds */
+	bool rot_said; /* false: the policy's rule holds */
 };
 
 enum { RULE_ALLOWED = 1, RULE_DENIED = 2, RULE_LEVEL0 = 4 };
@@ -66,8 +66,8 @@ enum { NO_DETAIL = UINT32_MAX };
 struct peer_rule {
 	uint32_t policy;
 	uint32_t id_at;
-	uint32_t index;	      /* position in allowed_communicators */
-	uint32_t deny_index;  /* position in deny */
+	uint32_t index; /* position in allowed_communicators */
+	uint32_t deny_index; /* position in deny */
 	uint32_t detail;
 	uint8_t id_len;
 	uint8_t flags;

@@ -14,9 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const policy_fields[] = {"enclave_id", "caller_id", "guest_id", "allowed_communicators", "deny",
-	"allow_level0", "!max_dac_depth", "!required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids",
-	"max_evidence_age_s", "not_before", "not_after", "version", NULL};
+static const char *const policy_fields[] = {"enclave_id", "caller_id", "guest_id", "allowed_communicators", "deny", "allow_level0",
+	"!max_dac_depth", "!required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s",
+	"not_before", "not_after", "version", NULL};
 static const char *const peer_fields[] = {"!id", "operations", "scopes", "direction", "cores", "rot_ids", NULL};
 
 /* The field that holds the id says what kind of subject it is. Index = enum policy_subject. */
@@ -53,12 +53,11 @@ static result wrong_character(const struct schema *s, const struct node *node, s
 	for (; at < stop; position++)
 		utf8_next(&at);
 	uint32_t code = utf8_next(&at);
-	return document_fail(s->document, node, BAD_NAME, "\"%s\": character %u is U+%04" PRIX32 "; only %s are allowed",
-		node->text, position, code, letters);
+	return document_fail(s->document, node, BAD_NAME, "\"%s\": character %u is U+%04" PRIX32 "; only %s are allowed", node->text,
+		position, code, letters);
 }
 
-static result read_word(struct schema *s, const struct node *node, alphabet *is_ok, size_t max, const char *letters,
-	struct span *out)
+static result read_word(struct schema *s, const struct node *node, alphabet *is_ok, size_t max, const char *letters, struct span *out)
 {
 	const char *text;
 	size_t bad;
@@ -71,8 +70,7 @@ static result read_word(struct schema *s, const struct node *node, alphabet *is_
 	if (word.len == 0)
 		return document_fail(s->document, node, BAD_NAME, "an empty name");
 	if (bad == max)
-		return document_fail(s->document, node, BAD_NAME, "a name of %zu characters; at most %zu are allowed",
-			word.len, max);
+		return document_fail(s->document, node, BAD_NAME, "a name of %zu characters; at most %zu are allowed", word.len, max);
 	return wrong_character(s, node, bad, letters);
 }
 
@@ -128,8 +126,8 @@ static result expect_list(const struct schema *s, const struct node *node)
 	if (node->count == 0)
 		return document_fail(s->document, node, EMPTY_SET, "%s is empty; leave it out or name something", node->key);
 	if (node->count > POLICY_MAX_RULES)
-		return document_fail(s->document, node, TOO_LARGE, "%s has %zu entries, more than %d", node->key, node->count,
-			POLICY_MAX_RULES);
+		return document_fail(
+			s->document, node, TOO_LARGE, "%s has %zu entries, more than %d", node->key, node->count, POLICY_MAX_RULES);
 	return OK;
 }
 
@@ -192,8 +190,7 @@ struct choice {
 enum { MAX_CHOICES = 8 };
 
 /* The value of one of `choices`, else an error that names the nearest. */
-static result read_choice(const struct schema *s, const struct node *node, const struct choice *choices, size_t count,
-	unsigned *out)
+static result read_choice(const struct schema *s, const struct node *node, const struct choice *choices, size_t count, unsigned *out)
 {
 	const char *text, *words[MAX_CHOICES + 1] = {NULL};
 	TRY(node_text(s->document, node, &text));
@@ -254,8 +251,8 @@ static result read_direction(const struct schema *s, const struct node *node, un
 		for (size_t i = 0; i < node->count; i++) {
 			TRY(read_one_direction(s, &node->children[i], &word));
 			if (said & word)
-				return document_fail(s->document, &node->children[i], POLICY_CONFLICT,
-					"this direction was said before; keep one");
+				return document_fail(
+					s->document, &node->children[i], POLICY_CONFLICT, "this direction was said before; keep one");
 			said |= word;
 		}
 	}
@@ -287,8 +284,7 @@ static result read_time(const struct schema *s, const struct node *node, bool *o
 		is_time = strncmp(text, again, strlen("2026-11-21T15:47:31")) == 0;
 	}
 	if (!is_time)
-		return document_fail(s->document, node, BAD_VALUE, "%s is \"%s\"; write a time like 2026-11-21T15:47:31Z",
-			node->key, text);
+		return document_fail(s->document, node, BAD_VALUE, "%s is \"%s\"; write a time like 2026-11-21T15:47:31Z", node->key, text);
 	*out_said = true;
 	*out = ms;
 	return OK;
@@ -364,8 +360,8 @@ static result read_subject(struct schema *s, const struct node *node, struct for
 		if (!field)
 			continue;
 		if (id)
-			return document_fail(s->document, field, POLICY_CONFLICT, "%s beside %s; a policy has one subject",
-				field->key, id->key);
+			return document_fail(
+				s->document, field, POLICY_CONFLICT, "%s beside %s; a policy has one subject", field->key, id->key);
 		id = field;
 		form->kind = (enum policy_subject)kind;
 	}
@@ -438,8 +434,7 @@ static result sort_policies(const struct schema *s, struct placed_policy *polici
 {
 	qsort(policies, count, sizeof(*policies), compare_policies);
 	for (size_t i = 1; i < count; i++)
-		if (compiled_order(policies[i - 1].form.kind, policies[i - 1].form.id, policies[i].form.kind,
-			    policies[i].form.id) == 0)
+		if (compiled_order(policies[i - 1].form.kind, policies[i - 1].form.id, policies[i].form.kind, policies[i].form.id) == 0)
 			return document_fail(s->document, policies[i].node, POLICY_CONFLICT,
 				"a second policy for %s; the first begins at line %u", policies[i].form.id.data,
 				policies[i - 1].node->line);

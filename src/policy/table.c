@@ -114,7 +114,7 @@ static result grow(void **array, size_t count, size_t *cap, size_t size)
 	return OK;
 }
 
-#define GROW(filling, array, count, cap)                                                                               \
+#define GROW(filling, array, count, cap)                                                                                                   \
 	grow((void **)&(filling)->table->array, (filling)->table->count, &(filling)->cap, sizeof(*(filling)->table->array))
 
 static uint32_t offset_of(const struct policy_table *table, const uint8_t *at)
@@ -503,9 +503,8 @@ void policy_table_cleanup(struct policy_table **table)
 
 size_t policy_table_memory(const struct policy_table *table)
 {
-	return sizeof(*table) + table->len + table->policy_count * sizeof(*table->policies) +
-		table->rule_count * sizeof(*table->rules) + table->detail_count * sizeof(*table->details) +
-		table->text_count * sizeof(*table->texts) +
+	return sizeof(*table) + table->len + table->policy_count * sizeof(*table->policies) + table->rule_count * sizeof(*table->rules) +
+		table->detail_count * sizeof(*table->details) + table->text_count * sizeof(*table->texts) +
 		((size_t)table->by_subject.mask + 1 + table->by_peer.mask + 1) * sizeof(struct slot);
 }
 
@@ -614,8 +613,7 @@ static struct digest_run cores_of(const struct policy_table *table, const struct
 	return detail ? detail->cores : (struct digest_run){0};
 }
 
-void policy_peer(const struct policy_table *table, const struct policy_view *view, size_t index,
-	struct policy_peer_view *out)
+void policy_peer(const struct policy_table *table, const struct policy_view *view, size_t index, struct policy_peer_view *out)
 {
 	uint32_t number = table->policies[view->entry_].first_rule + (uint32_t)index;
 	const struct peer_rule *rule = &table->rules[number];

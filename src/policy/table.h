@@ -18,12 +18,12 @@
 
 enum {
 	POLICY_FORMAT = 1,
-	POLICY_NAME_MAX = 63,	     /* ids */
-	POLICY_ITEM_MAX = 127,	     /* operations and scopes */
+	POLICY_NAME_MAX = 63, /* ids */
+	POLICY_ITEM_MAX = 127, /* operations and scopes */
 	POLICY_MAX_COMPILED = 16 * 1024 * 1024,
 	POLICY_MAX_POLICIES = 100 * 1000, /* in one set */
-	POLICY_MAX_RULES = 500 * 1000,	  /* communicators and denials of a whole set, and its set elements */
-	POLICY_MAX_DEPTH = 65535,	  /* of max_dac_depth */
+	POLICY_MAX_RULES = 500 * 1000, /* communicators and denials of a whole set, and its set elements */
+	POLICY_MAX_DEPTH = 65535, /* of max_dac_depth */
 	POLICY_LEVEL_MAX = 3,
 };
 #define POLICY_TIME_MAX UINT64_C(253402300799999) /* ms: the end of the year 9999 */
@@ -56,30 +56,28 @@ struct policy_view {
 	enum policy_confinement min_confinement;
 	bool allow_interpreter;
 	size_t peer_count; /* allowed communicators, for policy_peer */
-	uint32_t entry_;   /* internal */
+	uint32_t entry_; /* internal */
 };
 
 /* One allowed communicator, as a manifest's `peers` needs it. */
 struct policy_peer_view {
 	struct span id;
-	unsigned directions;   /* bits of enum policy_direction */
-	bool denied;	       /* it is in the deny list too, which wins */
-	bool level0;	       /* accepted without evidence, by name */
-	bool rot_same;	       /* must be endorsed by the subject's own root */
-	size_t rot_count;      /* else by one of these */
-	size_t core_count;     /* 0: the policy does not restrict the measurement */
-	uint32_t rule_;	       /* internal */
+	unsigned directions; /* bits of enum policy_direction */
+	bool denied; /* it is in the deny list too, which wins */
+	bool level0; /* accepted without evidence, by name */
+	bool rot_same; /* must be endorsed by the subject's own root */
+	size_t rot_count; /* else by one of these */
+	size_t core_count; /* 0: the policy does not restrict the measurement */
+	uint32_t rule_; /* internal */
 };
 
 size_t policy_count(const struct policy_table *table);
 /* In the order of the set: by subject kind, then id. */
 void policy_at(const struct policy_table *table, size_t index, struct policy_view *out);
 /* NO_POLICY. */
-NODISCARD result policy_find(const struct policy_table *table, enum policy_subject kind, struct span id,
-	struct policy_view *out);
+NODISCARD result policy_find(const struct policy_table *table, enum policy_subject kind, struct span id, struct policy_view *out);
 /* index < view->peer_count. */
-void policy_peer(const struct policy_table *table, const struct policy_view *view, size_t index,
-	struct policy_peer_view *out);
+void policy_peer(const struct policy_table *table, const struct policy_view *view, size_t index, struct policy_peer_view *out);
 /* index < rot_count, < core_count; ascending. */
 struct span policy_peer_rot(const struct policy_table *table, const struct policy_peer_view *peer, size_t index);
 struct span policy_peer_core(const struct policy_table *table, const struct policy_peer_view *peer, size_t index);

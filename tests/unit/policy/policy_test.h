@@ -12,35 +12,34 @@
 /* cmocka has a fail() too, and its fail_msg() uses it. */
 #undef fail
 #undef fail_msg
-#define fail_msg(...)                                                                                                  \
-	do {                                                                                                           \
-		print_error(__VA_ARGS__);                                                                              \
-		print_error("\n");                                                                                     \
-		_fail(__FILE__, __LINE__);                                                                             \
+#define fail_msg(...)                                                                                                                      \
+	do {                                                                                                                               \
+		print_error(__VA_ARGS__);                                                                                                  \
+		print_error("\n");                                                                                                         \
+		_fail(__FILE__, __LINE__);                                                                                                 \
 	} while (0)
 
 #include "policy/schema.h"
 #include "policy/table.h"
 
-#define assert_result(actual, expected)                                                                               \
-	do {                                                                                                           \
-		result actual_ = (actual);                                                                             \
-		if (actual_ != (expected))                                                                             \
-			fail_msg("%s is %s (%s), not %s", #actual, reason_name(actual_), failure_text(),               \
-				reason_name(expected));                                                                 \
+#define assert_result(actual, expected)                                                                                                    \
+	do {                                                                                                                               \
+		result actual_ = (actual);                                                                                                 \
+		if (actual_ != (expected))                                                                                                 \
+			fail_msg("%s is %s (%s), not %s", #actual, reason_name(actual_), failure_text(), reason_name(expected));           \
 	} while (0)
 
 #define assert_ok(actual) assert_result(actual, OK)
 
-#define assert_contains(text, part)                                                                                    \
-	do {                                                                                                           \
-		if (!strstr(text, part))                                                                               \
-			fail_msg("\"%s\" does not contain \"%s\"", text, part);                                        \
+#define assert_contains(text, part)                                                                                                        \
+	do {                                                                                                                               \
+		if (!strstr(text, part))                                                                                                   \
+			fail_msg("\"%s\" does not contain \"%s\"", text, part);                                                            \
 	} while (0)
 
 /* The policy of the seed, to the letter. */
-#define SEED                                                                                                           \
-	"{\"enclave_id\":\"IRE-A\",\"allowed_communicators\":[\"IRE-B\",\"IRE-C\"],\"max_dac_depth\":3,"               \
+#define SEED                                                                                                                               \
+	"{\"enclave_id\":\"IRE-A\",\"allowed_communicators\":[\"IRE-B\",\"IRE-C\"],\"max_dac_depth\":3,"                                   \
 	"\"required_attestation_level\":\"Level-2\"}"
 
 /* A policy of IRE-A in YAML with `rest` as further lines. */

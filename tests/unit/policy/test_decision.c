@@ -79,8 +79,9 @@ static void no_table_denies(void **state)
 
 static void other_subject_kinds_have_policies_of_their_own(void **state)
 {
-	ASKING(asked, "- {caller_id: IRE-A, max_dac_depth: 1, required_attestation_level: Level-1, allowed_communicators: [IRE-B]}\n"
-		      "- {guest_id: IRE-A, max_dac_depth: 1, required_attestation_level: Level-1, allowed_communicators: [IRE-C]}\n");
+	ASKING(asked,
+		"- {caller_id: IRE-A, max_dac_depth: 1, required_attestation_level: Level-1, allowed_communicators: [IRE-B]}\n"
+		"- {guest_id: IRE-A, max_dac_depth: 1, required_attestation_level: Level-1, allowed_communicators: [IRE-C]}\n");
 	check(&asked, NO_POLICY);
 	asked.request.subject_kind = SUBJECT_HSM_CALLER;
 	check(&asked, OK);
@@ -161,8 +162,9 @@ static void listed_roots_replace_ones_own(void **state)
 
 static void roots_of_a_peer_replace_those_of_the_policy(void **state)
 {
-	ASKING(asked, POLICY_A("allowed_communicators: [{id: IRE-B, rot_ids: [" HEX_BB "]}, {id: IRE-C, rot_ids: same}, IRE-D]\n"
-			       "rot_ids: [" HEX_CC "]\n"));
+	ASKING(asked,
+		POLICY_A("allowed_communicators: [{id: IRE-B, rot_ids: [" HEX_BB "]}, {id: IRE-C, rot_ids: same}, IRE-D]\n"
+			 "rot_ids: [" HEX_CC "]\n"));
 	check(&asked, ROT_NOT_ALLOWED);
 	check_rule(&asked, "allowed_communicators", "rot_ids", 0);
 	asked.request.peer.rot_id = SPAN_ARRAY(root_b);
@@ -256,8 +258,9 @@ static void cores_restrict_the_measurement(void **state)
 	uint8_t ones[POLICY_CORE_SIZE], twos[POLICY_CORE_SIZE];
 	memset(ones, 0x11, sizeof(ones));
 	memset(twos, 0x22, sizeof(twos));
-	ASKING(asked, POLICY_A("allowed_communicators:\n- id: IRE-B\n  cores: ['111111111111111111111111111111111111111111111111"
-			       "111111111111111111111111111111111111111111111111']\n- IRE-C\n"));
+	ASKING(asked,
+		POLICY_A("allowed_communicators:\n- id: IRE-B\n  cores: ['111111111111111111111111111111111111111111111111"
+			 "111111111111111111111111111111111111111111111111']\n- IRE-C\n"));
 	check(&asked, MEASUREMENT_NOT_ALLOWED);
 	check_rule(&asked, "allowed_communicators", "cores", 0);
 	asked.request.peer_core = SPAN_ARRAY(twos);
@@ -367,8 +370,15 @@ static void directions(void **state)
 		const char *said;
 		unsigned allowed;
 	} rules[] = {
-		{"both", 15}, {"send", 1 | 12}, {"receive", 2 | 12}, {"connect", 3 | 4}, {"accept", 3 | 8},
-		{"[send, connect]", 1 | 4}, {"[receive, accept]", 2 | 8}, {"[send, receive]", 15}, {"[connect, accept, send]", 1 | 12},
+		{"both", 15},
+		{"send", 1 | 12},
+		{"receive", 2 | 12},
+		{"connect", 3 | 4},
+		{"accept", 3 | 8},
+		{"[send, connect]", 1 | 4},
+		{"[receive, accept]", 2 | 8},
+		{"[send, receive]", 15},
+		{"[connect, accept, send]", 1 | 12},
 	};
 	for (size_t i = 0; i < COUNT_OF(rules); i++) {
 		char yaml[256];
@@ -483,12 +493,12 @@ static void zeroed_request_is_denied(void **state)
 	check(&asked, REQUEST_INCOMPLETE);
 }
 
-#define SPOILT(change)                                                                                                 \
-	do {                                                                                                           \
-		asked.request = request_for("IRE-A", "IRE-B");                                                         \
-		check(&asked, OK);                                                                                     \
-		change;                                                                                                \
-		check(&asked, REQUEST_INCOMPLETE);                                                                     \
+#define SPOILT(change)                                                                                                                     \
+	do {                                                                                                                               \
+		asked.request = request_for("IRE-A", "IRE-B");                                                                             \
+		check(&asked, OK);                                                                                                         \
+		change;                                                                                                                    \
+		check(&asked, REQUEST_INCOMPLETE);                                                                                         \
 	} while (0)
 
 static void each_missing_part_is_denied(void **state)
@@ -528,9 +538,10 @@ static void overlong_names_are_denied(void **state)
 /* The first condition that fails gives the reason; the order is part of the format. */
 static void reasons_come_in_order(void **state)
 {
-	ASKING(asked, POLICY_A("allowed_communicators: [{id: IRE-B, operations: [x], scopes: [x], direction: receive,\n"
-			       "  cores: ['111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111']}]\n"
-			       "allow_interpreter: false\nmax_evidence_age_s: 1\nnot_before: 2026-01-01T00:00:00Z\ndeny: [IRE-X]\n"));
+	ASKING(asked,
+		POLICY_A("allowed_communicators: [{id: IRE-B, operations: [x], scopes: [x], direction: receive,\n"
+			 "  cores: ['111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111']}]\n"
+			 "allow_interpreter: false\nmax_evidence_age_s: 1\nnot_before: 2026-01-01T00:00:00Z\ndeny: [IRE-X]\n"));
 	uint8_t core[POLICY_CORE_SIZE];
 	const struct span scope = span_str("x");
 	memset(core, 0x11, sizeof(core));
@@ -592,7 +603,8 @@ static void many_policies_keep_apart(void **state)
 	char *text = malloc(160 * MANY), *at = text;
 	assert_non_null(text);
 	for (int i = 0; i < MANY; i++)
-		at += sprintf(at, "- {enclave_id: e%d, max_dac_depth: 1, required_attestation_level: Level-1, allowed_communicators: [e%d, e%d]}\n",
+		at += sprintf(at,
+			"- {enclave_id: e%d, max_dac_depth: 1, required_attestation_level: Level-1, allowed_communicators: [e%d, e%d]}\n",
 			i, (i + 1) % MANY, (i + 2) % MANY);
 	struct asked asked = {.table = load(text)};
 	for (int i = 0; i < MANY; i++) {

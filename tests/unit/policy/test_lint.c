@@ -34,7 +34,8 @@ static void clean_policies_have_no_findings(void **state)
 	assert_int_equal(findings.count, 0);
 	lint_findings_free(&findings);
 	findings = lint_at(LINE("enclave_id", "A", ", allowed_communicators: [{id: B, direction: send}]")
-			   LINE("enclave_id", "B", ", allowed_communicators: [{id: A, direction: receive}]"), NOW);
+				   LINE("enclave_id", "B", ", allowed_communicators: [{id: A, direction: receive}]"),
+		NOW);
 	assert_int_equal(findings.count, 0);
 	assert_false(findings.cut);
 	lint_findings_free(&findings);
@@ -67,17 +68,19 @@ static void level0_of_a_stranger(void **state)
 
 static void level0_with_cores(void **state)
 {
-	assert_finds(POLICY_A("allow_level0: [gate]\nallowed_communicators:\n- id: gate\n  cores: ['11111111111111111111111111111111111111111111"
-			      "1111111111111111111111111111111111111111111111111111']\n"),
+	assert_finds(
+		POLICY_A("allow_level0: [gate]\nallowed_communicators:\n- id: gate\n  cores: ['11111111111111111111111111111111111111111111"
+			 "1111111111111111111111111111111111111111111111111111']\n"),
 		LINT_WARNING, 7, 10, "without evidence");
 }
 
 static void depth_that_refuses_all(void **state)
 {
-	assert_finds("enclave_id: A\nmax_dac_depth: 1\nrequired_attestation_level: Level-1\nallowed_communicators: [B]\n", LINT_WARNING, 4, 25,
-		"max_dac_depth is 1");
+	assert_finds("enclave_id: A\nmax_dac_depth: 1\nrequired_attestation_level: Level-1\nallowed_communicators: [B]\n", LINT_WARNING, 4,
+		25, "max_dac_depth is 1");
 	struct lint_findings findings = lint_at("enclave_id: A\nmax_dac_depth: 1\nrequired_attestation_level: Level-1\n"
-						"allowed_communicators: [{id: B, direction: send}]\n", 0);
+						"allowed_communicators: [{id: B, direction: send}]\n",
+		0);
 	assert_int_equal(findings.count, 0);
 	lint_findings_free(&findings);
 }
@@ -87,7 +90,8 @@ static void other_side_refuses(void **state)
 	assert_finds(LINE("enclave_id", "A", ", allowed_communicators: [B]") LINE("enclave_id", "B", ", allowed_communicators: [C]"),
 		LINT_WARNING, 1, 98, "the policy of B does not allow A");
 	struct lint_findings findings = lint_at(LINE("enclave_id", "A", ", allowed_communicators: [{id: B, direction: send}]")
-						LINE("enclave_id", "B", ", allowed_communicators: [{id: A, direction: send}]"), 0);
+							LINE("enclave_id", "B", ", allowed_communicators: [{id: A, direction: send}]"),
+		0);
 	assert_int_equal(findings.count, 2);
 	assert_contains(findings.items[0].text, "exclude each other");
 	lint_findings_free(&findings);
@@ -104,7 +108,8 @@ static void names_that_look_the_same(void **state)
 
 static void validity(void **state)
 {
-	static const char text[] = POLICY_A("allowed_communicators: [IRE-B]\nnot_before: 2026-01-01T00:00:00Z\nnot_after: 2027-01-01T00:00:00Z\n");
+	static const char text[] =
+		POLICY_A("allowed_communicators: [IRE-B]\nnot_before: 2026-01-01T00:00:00Z\nnot_after: 2027-01-01T00:00:00Z\n");
 	static const struct {
 		uint64_t now;
 		size_t count;
@@ -121,7 +126,8 @@ static void validity(void **state)
 
 static void findings_come_in_order(void **state)
 {
-	struct lint_findings findings = lint_at(POLICY_A("allow_level0: [Z]\ndeny: [IRE-C, Y]\nallowed_communicators: [IRE-A, IRE-C]\n"), 0);
+	struct lint_findings findings =
+		lint_at(POLICY_A("allow_level0: [Z]\ndeny: [IRE-C, Y]\nallowed_communicators: [IRE-A, IRE-C]\n"), 0);
 	assert_int_equal(findings.count, 4);
 	for (size_t i = 1; i < findings.count; i++)
 		assert_true(findings.items[i - 1].line <= findings.items[i].line);

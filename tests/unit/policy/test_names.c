@@ -8,8 +8,14 @@ static const struct {
 	size_t len;
 	uint64_t hash;
 } answers[] = {
-	{8, 0x369095118d299a8e}, {9, 0x25a48eb36c063de4}, {15, 0xd320d86d2a519956}, {16, 0xcc4fdd1a7d908b66},
-	{17, 0x9cf2689063dbd80c}, {23, 0x525a0e7fdae6c123}, {40, 0xc1d2363299e41531}, {71, 0x0d34b6c29a559f07},
+	{8, 0x369095118d299a8e},
+	{9, 0x25a48eb36c063de4},
+	{15, 0xd320d86d2a519956},
+	{16, 0xcc4fdd1a7d908b66},
+	{17, 0x9cf2689063dbd80c},
+	{23, 0x525a0e7fdae6c123},
+	{40, 0xc1d2363299e41531},
+	{71, 0x0d34b6c29a559f07},
 };
 
 static void hash_has_known_answers(void **state)

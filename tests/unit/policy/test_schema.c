@@ -7,8 +7,7 @@
 #include <unistd.h>
 
 /* Made by a script with another CBOR library from docs/PROTOCOL.policy. */
-static const char seed_compiled[] =
-	"81aa01010201030104654952452d4105030602070208f509000a82a201654952452d42020fa201654952452d43020f";
+static const char seed_compiled[] = "81aa01010201030104654952452d4105030602070208f509000a82a201654952452d42020fa201654952452d43020f";
 static const char full_compiled[] =
 	"81af01010207030104654952452d4105040601070108f409825820aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	"5820bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb0a83a601654952452d42020d0382696167677265676174656563"
@@ -38,7 +37,8 @@ static void seed_as_list_and_as_yaml(void **state)
 {
 	assert_compiles_to("[" SEED "]", seed_compiled);
 	assert_compiles_to("enclave_id: IRE-A\nallowed_communicators:\n- IRE-B\n- IRE-C\nmax_dac_depth: 3\n"
-			   "required_attestation_level: Level-2\n", seed_compiled);
+			   "required_attestation_level: Level-2\n",
+		seed_compiled);
 }
 
 static void order_and_defaults_do_not_matter(void **state)
@@ -66,8 +66,8 @@ static void set_is_sorted_by_kind_and_id(void **state)
 {
 	static const char body[] = "max_dac_depth: 3, required_attestation_level: Level-1";
 	char text[512];
-	snprintf(text, sizeof(text), "- {guest_id: a, %s}\n- {enclave_id: b, %s}\n- {caller_id: b, %s}\n- {enclave_id: a, %s}\n",
-		body, body, body, body);
+	snprintf(text, sizeof(text), "- {guest_id: a, %s}\n- {enclave_id: b, %s}\n- {caller_id: b, %s}\n- {enclave_id: a, %s}\n", body,
+		body, body, body);
 	struct policy_table *table = load(text);
 	static const struct {
 		enum policy_subject kind;
@@ -95,7 +95,8 @@ struct refusal {
 
 /* misspelt, missing and unknown fields */
 static const struct refusal misspelt[] = {
-	{"{\"enclave_id\":\"IRE-A\",\n \"alowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,\"required_attestation_level\":\"Level-1\"}",
+	{"{\"enclave_id\":\"IRE-A\",\n "
+	 "\"alowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,\"required_attestation_level\":\"Level-1\"}",
 		UNKNOWN_FIELD, "p:2:2: unknown field \"alowed_communicators\"; did you mean \"allowed_communicators\"?"},
 	{POLICY_A("denny: [IRE-B]\n"), UNKNOWN_FIELD, "p:4:1: unknown field \"denny\"; did you mean \"deny\"?"},
 	{POLICY_A("rate: 5\n"), UNKNOWN_FIELD, "p:4:1: unknown field \"rate\""},
@@ -119,8 +120,8 @@ static const struct refusal duplicates[] = {
 /* empty sets */
 static const struct refusal empty[] = {
 	{PEERS("[]"), EMPTY_SET, "p:4:24: allowed_communicators is empty"},
-	{"{\"enclave_id\":\"A\",\"allowed_communicators\":[],\"max_dac_depth\":3,\"required_attestation_level\":\"Level-1\"}",
-		EMPTY_SET, "p:1:43: allowed_communicators is empty"},
+	{"{\"enclave_id\":\"A\",\"allowed_communicators\":[],\"max_dac_depth\":3,\"required_attestation_level\":\"Level-1\"}", EMPTY_SET,
+		"p:1:43: allowed_communicators is empty"},
 	{POLICY_A("deny: []\n"), EMPTY_SET, "deny is empty"},
 	{POLICY_A("allow_level0: []\n"), EMPTY_SET, "allow_level0 is empty"},
 	{POLICY_A("rot_ids: []\n"), EMPTY_SET, "rot_ids is empty"},
@@ -183,9 +184,12 @@ static const struct refusal values[] = {
 
 /* names: other alphabets that look the same, and everything else outside the alphabet */
 static const struct refusal names[] = {
-	{"enclave_id: IRE-\xd0\x90\nmax_dac_depth: 3\nrequired_attestation_level: Level-1\n", BAD_NAME, "p:1:13: \"IRE-\xd0\x90\": character 5 is U+0410"},
+	{"enclave_id: IRE-\xd0\x90\nmax_dac_depth: 3\nrequired_attestation_level: Level-1\n", BAD_NAME,
+		"p:1:13: \"IRE-\xd0\x90\": character 5 is U+0410"},
 	{PEERS("[\xce\x99RE-B]"), BAD_NAME, "p:4:25: \"\xce\x99RE-B\": character 1 is U+0399"},
-	{POLICY_A("deny: ['IRE\xe2\x80\x90" "A']\n"), BAD_NAME, "character 4 is U+2010"},
+	{POLICY_A("deny: ['IRE\xe2\x80\x90"
+		  "A']\n"),
+		BAD_NAME, "character 4 is U+2010"},
 	{POLICY_A("allow_level0: [\xf0\x9d\x96\xa0]\n"), BAD_NAME, "U+1D5A0"},
 	{PEERS("['IRE B']"), BAD_NAME, "character 4 is U+0020"},
 	{PEERS("['*']"), BAD_NAME, "U+002A"},
@@ -220,10 +224,10 @@ static void assert_refused(const struct refusal *refusals, size_t count)
 	}
 }
 
-#define REFUSES(test, refusals)                                                                                        \
-	static void test(void **state)                                                                                 \
-	{                                                                                                              \
-		assert_refused(refusals, COUNT_OF(refusals));                                                          \
+#define REFUSES(test, refusals)                                                                                                            \
+	static void test(void **state)                                                                                                     \
+	{                                                                                                                                  \
+		assert_refused(refusals, COUNT_OF(refusals));                                                                              \
 	}
 
 REFUSES(misspelt_fields_are_refused, misspelt)

@@ -52,46 +52,90 @@ static const struct wrong wrongs[] = {
 	{"82" BARE_A, TRUNCATED},
 	{"82" BARE_A BARE_A, POLICY_CONFLICT},
 	{"82" BARE_B BARE_A, NOT_DETERMINISTIC},
-	{"9a00100000" BARE_A, TRUNCATED},		       /* a million policies declared */
+	{"9a00100000" BARE_A, TRUNCATED}, /* a million policies declared */
 	{"9affffffff", TRUNCATED},
-	{"81a9" "010202010301" "046141" TAIL, UNKNOWN_VERSION}, /* format 2 */
-	{"81a8" HEAD TAIL, MISSING_FIELD},		       /* no id */
-	{"81a8" "02010301046141" TAIL, MISSING_FIELD},	       /* no format */
-	{"81aa" HEAD "046141" TAIL "1000", UNKNOWN_FIELD},     /* key 16 is reserved */
+	{"81a9"
+	 "010202010301"
+	 "046141" TAIL,
+		UNKNOWN_VERSION}, /* format 2 */
+	{"81a8" HEAD TAIL, MISSING_FIELD}, /* no id */
+	{"81a8"
+	 "02010301046141" TAIL,
+		MISSING_FIELD}, /* no format */
+	{"81aa" HEAD "046141" TAIL "1000", UNKNOWN_FIELD}, /* key 16 is reserved */
 	{"81aa" HEAD "046141" TAIL "181f00", UNKNOWN_FIELD},
-	{"81aa" "2000" HEAD "046141" TAIL, UNKNOWN_FIELD}, /* key -1 */
-	{"81a9" HEAD "0460" TAIL, BAD_NAME},		       /* empty id */
-	{"81a9" HEAD "046120" TAIL, BAD_NAME},		       /* a space */
-	{"81a9" HEAD "0462d090" TAIL, BAD_NAME},	       /* a Cyrillic letter */
+	{"81aa"
+	 "2000" HEAD "046141" TAIL,
+		UNKNOWN_FIELD}, /* key -1 */
+	{"81a9" HEAD "0460" TAIL, BAD_NAME}, /* empty id */
+	{"81a9" HEAD "046120" TAIL, BAD_NAME}, /* a space */
+	{"81a9" HEAD "0462d090" TAIL, BAD_NAME}, /* a Cyrillic letter */
 	{"81a9" HEAD "0461ff" TAIL, BAD_UTF8},
-	{"81a9" HEAD "044141" TAIL, BAD_TYPE},		       /* id as bytes */
-	{"81a9" "010102000301" "046141" TAIL, BAD_VALUE},      /* version 0 */
-	{"81a9" "010102010300" "046141" TAIL, BAD_VALUE},      /* kind 0 */
-	{"81a9" "010102010304" "046141" TAIL, BAD_VALUE},      /* kind 4 */
-	{"81a9" HEAD "046141" "05000601070208f50900", BAD_VALUE}, /* depth 0 */
-	{"81a9" HEAD "046141" "051a000100000601070208f50900", BAD_VALUE},
-	{"81a9" HEAD "046141" "05010600070208f50900", BAD_VALUE}, /* Level-0 */
-	{"81a9" HEAD "046141" "05010604070208f50900", BAD_VALUE},
-	{"81a9" HEAD "046141" "05010601070008f50900", BAD_VALUE}, /* confinement none */
-	{"81a9" HEAD "046141" "05010601070308f50900", BAD_VALUE},
-	{"81a9" HEAD "046141" "05010601070208010900", BAD_TYPE}, /* 1 for true */
-	{"81a9" HEAD "046141" "05010601070208f50901", BAD_VALUE}, /* rot rule 1 */
-	{"81a9" HEAD "046141" "05010601070208f50980", EMPTY_SET},
-	{"81a9" HEAD "046141" "05010601070208f5098141aa", BAD_VALUE}, /* a short root id */
-	{"81a9" HEAD "046141" "0518010601070208f50900", NOT_DETERMINISTIC}, /* 1 in two bytes */
+	{"81a9" HEAD "044141" TAIL, BAD_TYPE}, /* id as bytes */
+	{"81a9"
+	 "010102000301"
+	 "046141" TAIL,
+		BAD_VALUE}, /* version 0 */
+	{"81a9"
+	 "010102010300"
+	 "046141" TAIL,
+		BAD_VALUE}, /* kind 0 */
+	{"81a9"
+	 "010102010304"
+	 "046141" TAIL,
+		BAD_VALUE}, /* kind 4 */
+	{"81a9" HEAD "046141"
+	 "05000601070208f50900",
+		BAD_VALUE}, /* depth 0 */
+	{"81a9" HEAD "046141"
+	 "051a000100000601070208f50900",
+		BAD_VALUE},
+	{"81a9" HEAD "046141"
+	 "05010600070208f50900",
+		BAD_VALUE}, /* Level-0 */
+	{"81a9" HEAD "046141"
+	 "05010604070208f50900",
+		BAD_VALUE},
+	{"81a9" HEAD "046141"
+	 "05010601070008f50900",
+		BAD_VALUE}, /* confinement none */
+	{"81a9" HEAD "046141"
+	 "05010601070308f50900",
+		BAD_VALUE},
+	{"81a9" HEAD "046141"
+	 "05010601070208010900",
+		BAD_TYPE}, /* 1 for true */
+	{"81a9" HEAD "046141"
+	 "05010601070208f50901",
+		BAD_VALUE}, /* rot rule 1 */
+	{"81a9" HEAD "046141"
+	 "05010601070208f50980",
+		EMPTY_SET},
+	{"81a9" HEAD "046141"
+	 "05010601070208f5098141aa",
+		BAD_VALUE}, /* a short root id */
+	{"81a9" HEAD "046141"
+	 "0518010601070208f50900",
+		NOT_DETERMINISTIC}, /* 1 in two bytes */
 	{"81bf" HEAD "046141" TAIL "ff", NOT_DETERMINISTIC},
 	/* communicators */
 	{"81aa" HEAD "046141" TAIL "0a80", EMPTY_SET},
-	{"81aa" HEAD "046141" TAIL "0a81a10161" "42", MISSING_FIELD},
+	{"81aa" HEAD "046141" TAIL "0a81a10161"
+	 "42",
+		MISSING_FIELD},
 	{"81aa" HEAD "046141" TAIL "0a81a1020f", MISSING_FIELD},
-	{"81aa" HEAD "046141" TAIL "0a81a20161420200", BAD_VALUE},  /* no direction */
-	{"81aa" HEAD "046141" TAIL "0a81a20161420203", BAD_VALUE},  /* neither connects nor accepts */
-	{"81aa" HEAD "046141" TAIL "0a81a2016142020c", BAD_VALUE},  /* neither sends nor receives */
+	{"81aa" HEAD "046141" TAIL "0a81a20161420200", BAD_VALUE}, /* no direction */
+	{"81aa" HEAD "046141" TAIL "0a81a20161420203", BAD_VALUE}, /* neither connects nor accepts */
+	{"81aa" HEAD "046141" TAIL "0a81a2016142020c", BAD_VALUE}, /* neither sends nor receives */
 	{"81aa" HEAD "046141" TAIL "0a81a20161420210", BAD_VALUE},
 	{"81aa" HEAD "046141" TAIL "0a81a3016142020f0700", UNKNOWN_FIELD},
 	{"81aa" HEAD "046141" TAIL "0a81a3016142020f0380", EMPTY_SET},
-	{"81aa" HEAD "046141" TAIL "0a81a3016142020f0382616261" "61", NOT_DETERMINISTIC},
-	{"81aa" HEAD "046141" TAIL "0a81a3016142020f0382616161" "61", POLICY_CONFLICT},
+	{"81aa" HEAD "046141" TAIL "0a81a3016142020f0382616261"
+	 "61",
+		NOT_DETERMINISTIC},
+	{"81aa" HEAD "046141" TAIL "0a81a3016142020f0382616161"
+	 "61",
+		POLICY_CONFLICT},
 	{"81aa" HEAD "046141" TAIL "0a81a3016142020f03816120", BAD_NAME},
 	{"81aa" HEAD "046141" TAIL "0a81a3016142020f058141aa", BAD_VALUE}, /* a short core */
 	{"81aa" HEAD "046141" TAIL "0a82a2016142020fa2016142020f", POLICY_CONFLICT},
@@ -127,7 +171,8 @@ static void right_neighbours_load(void **state)
 	static const char *const right[] = {
 		"81aa" HEAD "046141" TAIL "0a81a2016142020f",
 		"81aa" HEAD "046141" TAIL "0a81a20161420205",
-		"81aa" HEAD "046141" TAIL "0a81a3016142020f0382616161" "62",
+		"81aa" HEAD "046141" TAIL "0a81a3016142020f0382616161"
+		"62",
 		"81aa" HEAD "046141" TAIL "0a82a2016142020fa2016143020f",
 		"81aa" HEAD "046141" TAIL "0b81a1016142",
 		"81aa" HEAD "046141" TAIL "0c8261426143",
@@ -140,15 +185,15 @@ static void right_neighbours_load(void **state)
 
 /* ---- Whole sets ----------------------------------------------------------------------------------------- */
 
-#define EVERYTHING                                                                                                     \
-	"- enclave_id: IRE-A\n  version: 7\n  max_dac_depth: 4\n  required_attestation_level: Level-1\n"               \
-	"  rot_ids: [aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n"                              \
-	"  allowed_communicators:\n"                                                                                   \
-	"  - {id: IRE-B, operations: [clean, aggregate], scopes: [rows], direction: send, rot_ids: same,\n"             \
-	"     cores: ['111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111',\n" \
-	"             '222222222222222222222222222222222222222222222222222222222222222222222222222222222222222222222222']}\n" \
-	"  - IRE-C\n  - gate\n  deny: [IRE-C, IRE-X]\n  allow_level0: [gate, IRE-X, IRE-Y]\n"                           \
-	"  max_evidence_age_s: 60\n  not_before: 2026-01-01T00:00:00Z\n"                                               \
+#define EVERYTHING                                                                                                                         \
+	"- enclave_id: IRE-A\n  version: 7\n  max_dac_depth: 4\n  required_attestation_level: Level-1\n"                                   \
+	"  rot_ids: [aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n"                                                  \
+	"  allowed_communicators:\n"                                                                                                       \
+	"  - {id: IRE-B, operations: [clean, aggregate], scopes: [rows], direction: send, rot_ids: same,\n"                                \
+	"     cores: ['111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111',\n"               \
+	"             '222222222222222222222222222222222222222222222222222222222222222222222222222222222222222222222222']}\n"              \
+	"  - IRE-C\n  - gate\n  deny: [IRE-C, IRE-X]\n  allow_level0: [gate, IRE-X, IRE-Y]\n"                                              \
+	"  max_evidence_age_s: 60\n  not_before: 2026-01-01T00:00:00Z\n"                                                                   \
 	"- {enclave_id: IRE-B, allowed_communicators: [IRE-A], max_dac_depth: 2, required_attestation_level: Level-1}\n"
 
 static struct bytes compile_everything(void)
