@@ -308,43 +308,41 @@ struct temporary {
 	int fd;
 };
 
-static struct temporary temporary_file(void)
+/* Gone after each test, also after one that failed. */
+static struct temporary file;
+
+static int file_setup(void **state)
 {
-	struct temporary file = {"/tmp/troth-policy-XXXXXX", -1};
+	file = (struct temporary){"/tmp/troth-policy-XXXXXX", -1};
 	file.fd = mkstemp(file.path);
-	assert_true(file.fd >= 0);
-	return file;
+	return file.fd < 0;
 }
 
-static void temporary_remove(struct temporary *file)
+static int file_teardown(void **state)
 {
-	close(file->fd);
-	unlink(file->path);
+	close(file.fd);
+	return unlink(file.path);
 }
 
 static void a_file_loads(void **state)
 {
-	struct temporary file = temporary_file();
 	struct policy_table *table = NULL;
 	assert_int_equal(write(file.fd, SEED, strlen(SEED)), strlen(SEED));
 	assert_ok(policy_load_file(file.path, &table));
 	assert_int_equal(policy_count(table), 1);
 	policy_table_free(table);
-	temporary_remove(&file);
 }
 
 /* A sparse file: its size alone must be enough to refuse it. */
 static void a_gigabyte_is_refused_unread(void **state)
 {
 	static const off_t sizes[] = {POLICY_MAX_FILE + 1, 100 * 1000 * 1000, 1 << 30};
-	struct temporary file = temporary_file();
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		struct policy_table *table = NULL;
 		assert_int_equal(ftruncate(file.fd, sizes[i]), 0);
 		assert_result(policy_load_file(file.path, &table), TOO_LARGE);
 		assert_null(table);
 	}
-	temporary_remove(&file);
 }
 
 static void a_missing_file_is_named(void **state)
@@ -418,8 +416,8 @@ int test_schema(void)
 		cmocka_unit_test(deep_nesting_is_refused),
 		cmocka_unit_test(too_many_rules_are_refused),
 		cmocka_unit_test(many_rules_load_and_decide),
-		cmocka_unit_test(a_file_loads),
-		cmocka_unit_test(a_gigabyte_is_refused_unread),
+		cmocka_unit_test_setup_teardown(a_file_loads, file_setup, file_teardown),
+		cmocka_unit_test_setup_teardown(a_gigabyte_is_refused_unread, file_setup, file_teardown),
 		cmocka_unit_test(a_missing_file_is_named),
 		cmocka_unit_test(one_node_compiles_alone),
 		cmocka_unit_test(the_manual_is_right),
