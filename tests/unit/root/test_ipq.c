@@ -6,8 +6,8 @@
 
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -67,6 +67,32 @@ static void table_is_consistent(void **state)
 	assert_null(ipq_message_row(255));
 	assert_string_equal(ipq_message_name(IPQ_ENDORSE_FINISH), "ENDORSE_FINISH");
 	assert_string_equal(ipq_message_name(250), "unknown");
+}
+
+/* The table of docs/PROTOCOL.ipq and that of the code are one. */
+static void the_page_names_every_message(void **state)
+{
+	FILE *page = fopen(PROTOCOL_IPQ, "r");
+	assert_non_null(page);
+	char line[256], name[32], sender[8], phase[12], expected[8], reply[32];
+	size_t rows = 0;
+	unsigned number;
+	while (fgets(line, sizeof line, page)) {
+		if (sscanf(line, "  %u %31[A-Z_] %7s %11s %7s %31s", &number, name, sender, phase, expected, reply) != 6)
+			continue;
+		const struct ipq_message_row *row = ipq_message_row(number);
+		assert_non_null(row);
+		assert_string_equal(name, row->name);
+		assert_string_equal(sender, row->sender == IPQ_HOST ? "HOST" : "AP");
+		assert_string_equal(phase, row->phase == IPQ_PHASE_HELLO  ? "hello"
+					   : row->phase == IPQ_PHASE_OPEN ? "open"
+									  : "reserved");
+		assert_string_equal(expected, row->expects_epoch ? "yes" : "-");
+		assert_string_equal(reply, row->reply == IPQ_NONE ? "-" : ipq_message_name(row->reply));
+		rows++;
+	}
+	fclose(page);
+	assert_int_equal(rows, ipq_message_table_len);
 }
 
 static void expected_head_round_trips(void **state)
@@ -468,6 +494,7 @@ int test_ipq(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(table_is_consistent),
+		cmocka_unit_test(the_page_names_every_message),
 		cmocka_unit_test(expected_head_round_trips),
 		cmocka_unit_test(malformed_errors_are_refused),
 		PAIR_TEST(every_request_has_its_reply),
