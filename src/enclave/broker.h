@@ -24,7 +24,7 @@ NODISCARD result broker_connect(struct launch *from, struct launch *to, const st
 struct broker_external {
 	const char *name;
 	const char *socket;
-	uint8_t spki[KEY_ID_SIZE];
+	uint8_t point[POINT_SIZE]; /* the pinned key, which signed its certificate */
 };
 NODISCARD result broker_connect_external(struct launch *launch, const struct broker_external *external, bool sends,
 	const struct broker_edge *edge);

@@ -105,7 +105,7 @@ struct launch_channel {
 	const char *port;      /* initiator: "stdout" or an output; responder: "stdin" or an input's name */
 	bool initiator;
 	bool external;
-	uint8_t spki[KEY_ID_SIZE]; /* external: pinned key */
+	uint8_t point[POINT_SIZE]; /* external: the pinned key, which signed its certificate */
 };
 NODISCARD result launch_give_channel(struct launch *launch, const struct launch_channel *channel, int fd);
 

@@ -3,7 +3,7 @@
  * too) and the program. They speak over one socket pair in messages of sock.h; the first byte says what it is:
  *
  *	reaper -> caller    READY, then STARTED or FAILED, then END, then FILE or FAILED for each FETCH
- *	caller -> reaper    START with descriptors, FETCH path
+ *	caller -> reaper    CREATE name, START with descriptors, FETCH path
  *
  * What is in force when, for the program: mounts, namespaces and cgroup from the reaper; then, in the child, descriptors,
  * rlimits, Landlock, call filter, exec. The order matters: each step needs calls that the next one takes away.
@@ -42,7 +42,7 @@ enum {
 	TARGETS = 64,	       /* descriptors a program can be given: 0..63 */
 };
 
-enum message { READY = 'R', STARTED = 'O', FAILED = 'F', END = 'E', FILE_FOLLOWS = 'D', START = 'S', FETCH = 'G' };
+enum message { READY = 'R', STARTED = 'O', FAILED = 'F', END = 'E', FILE_FOLLOWS = 'D', START = 'S', FETCH = 'G', CREATE = 'C' };
 
 enum sandbox_state { STATE_NONE, STATE_PREPARED, STATE_STARTED, STATE_ENDED, STATE_DEAD };
 static const struct {
@@ -367,13 +367,49 @@ static result start_program(struct setup *setup, const int *from, const int *to,
 	return fail(SANDBOX_FAILED, "%s of the program: %s", step, strerror(failure.error));
 }
 
+/* A file for an input, by a name that has no slash; without one a file that has no name at all. */
+static result create_below_scratch(int scratch, struct span name, struct fd *out)
+{
+	char path[3 + NAME_MAX_LEN + 1] = "in/";
+	if (name.len == 0)
+		return file_open_at(scratch, ".", O_TMPFILE | O_RDWR, 0600, out);
+	if (name.len > NAME_MAX_LEN)
+		return fail(TOO_LARGE, "the name of an input");
+	memcpy(path + 3, name.data, name.len);
+	path[3 + name.len] = '\0';
+	if (!name_is_valid(path + 3))
+		return fail(BAD_VALUE, "'%s' as the name of an input", path + 3);
+	if (mkdirat(scratch, "in", 0755) != 0 && errno != EEXIST)
+		return fail_errno("/tmp/in");
+	return file_open_at(scratch, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644, out);
+}
+
+static result serve_create(const struct setup *setup, struct reader *r)
+{
+	struct span name;
+	CLEANUP(fd_close) struct fd file = FD_NONE;
+	TRY(reader_lv(r, MAX_MESSAGE, &name));
+	TRY(reader_finish(r));
+	result created = create_below_scratch(setup->scratch.n, name, &file);
+	if (created != OK)
+		return send_failure(setup->control, created, failure_text());
+	return send_byte(setup->control, FILE_FOLLOWS, &file.n, 1);
+}
+
 static result handle_start(struct setup *setup, pid_t *out)
 {
 	CLEANUP(sock_message_free) struct sock_message message = SOCK_MESSAGE_EMPTY;
-	TRY(sock_receive(setup->control, MAX_MESSAGE, SANDBOX_MAX_FDS, -1, &message));
-	struct reader r = reader_of(bytes_span(&message.data));
-	uint8_t kind;
-	TRY(reader_u8(&r, &kind));
+	struct reader r;
+	uint8_t kind = 0;
+	for (;;) {
+		sock_message_free(&message);
+		TRY(sock_receive(setup->control, MAX_MESSAGE, SANDBOX_MAX_FDS, -1, &message));
+		r = reader_of(bytes_span(&message.data));
+		TRY(reader_u8(&r, &kind));
+		if (kind != CREATE)
+			break;
+		TRY(serve_create(setup, &r));
+	}
 	if (kind != START)
 		return fail(ILLEGAL_STATE, "message %u before START", kind);
 	int from[SANDBOX_MAX_FDS], to[SANDBOX_MAX_FDS];
@@ -683,6 +719,25 @@ result sandbox_read_end(struct sandbox *sandbox, struct sandbox_end *out)
 		received = parse_end(bytes_span(&message.data), out);
 	sandbox->state = received == OK ? STATE_ENDED : STATE_DEAD;
 	return received == OK ? OK : fail_within(received, "process 1 of the enclave ended");
+}
+
+result sandbox_create_input(struct sandbox *sandbox, const char *name, struct fd *out)
+{
+	if (sandbox->state != STATE_PREPARED)
+		return fail(ILLEGAL_STATE, "inputs are made before the program's start");
+	uint8_t buffer[8 + NAME_MAX_LEN];
+	struct writer w = writer_fixed(buffer, sizeof(buffer));
+	writer_u8(&w, CREATE);
+	writer_lv(&w, name ? span_str(name) : SPAN_EMPTY);
+	struct span message;
+	TRY(writer_finish(&w, &message));
+	CLEANUP(sock_message_free) struct sock_message reply = SOCK_MESSAGE_EMPTY;
+	TRY(sock_send(sandbox->control.n, message, NULL, 0, SETUP_TIMEOUT));
+	TRY(expect(sandbox->control.n, FILE_FOLLOWS, SETUP_TIMEOUT, &reply));
+	if (reply.fd_count != 1)
+		return fail(INTERNAL, "process 1 sent no file");
+	*out = fd_move(&reply.fds[0]);
+	return OK;
 }
 
 result sandbox_open_output(struct sandbox *sandbox, const char *path, struct fd *out)

@@ -85,6 +85,12 @@ struct sandbox {
 NODISCARD result sandbox_prepare(const struct sandbox_spec *spec, struct sandbox *out);
 
 /*
+ * Before the start: a new file for what the program finds as /tmp/in/<name>, open for writing. `name` NULL: a file without
+ * a name, open for reading and writing, that the program never sees. Both count against the scratch limit.
+ */
+NODISCARD result sandbox_create_input(struct sandbox *sandbox, const char *name, struct fd *out);
+
+/*
  * Starts the program with exactly these descriptors; returns after its exec succeeded, or with PROGRAM_FAILED_TO_START.
  * Once per sandbox.
  */

@@ -1,0 +1,217 @@
+/*
+ * The control protocol between trothd host and one troth-ire (docs/PROTOCOL.control): messages of base/sock on the
+ * socket pair that troth-ire inherits, each {type, body} in CBOR, the body one structure of this page, some with
+ * descriptors. What may be sent when is the business of the two ends (runtime.c, launch.c).
+ *
+ * Decoded structures borrow from the message; free it when done.
+ */
+#ifndef TROTH_ENCLAVE_CONTROL_H
+#define TROTH_ENCLAVE_CONTROL_H
+
+#include "base/sock.h"
+#include "enclave/limits.h"
+#include "object/receipt.h"
+#include "object/record.h"
+#include "object/report.h"
+
+enum control_type {
+	/* host -> troth-ire */
+	CONTROL_PREPARE = 1,   /* + the cgroup.procs descriptors of the limits group */
+	CONTROL_LAUNCHED = 2,
+	CONTROL_CHALLENGE = 3,
+	CONTROL_ENDORSED = 4,
+	CONTROL_UNSEALED = 5,
+	CONTROL_CHANNEL = 6,   /* + the connected socket */
+	CONTROL_INPUT = 7,     /* + a descriptor open for reading */
+	CONTROL_OUTPUT = 8,    /* + a descriptor open for writing */
+	CONTROL_EVIDENCE_REPLY = 9,
+	CONTROL_START = 10,
+	CONTROL_ABORT = 11,
+	/* troth-ire -> host */
+	CONTROL_PREPARED = 32,
+	CONTROL_ENDORSE = 33,
+	CONTROL_PROOF = 34,
+	CONTROL_UNSEAL = 35,
+	CONTROL_READY = 36,
+	CONTROL_EVIDENCE = 37,
+	CONTROL_STARTED = 38,
+	CONTROL_PROGRESS = 39,
+	CONTROL_LOG = 40,
+	CONTROL_FINISHED = 41,
+	CONTROL_FAILED = 42,
+};
+const char *control_type_name(enum control_type type);
+
+enum {
+	CONTROL_MAX = 64 * 1024 * 1024, /* of one message; a manifest of 100,000 files fits */
+	CONTROL_LOG_MAX = 4096,
+	CONTROL_TEXT_MAX = 8 * 1024,
+	CONTROL_MAX_EDGES = 60, /* inputs or outputs of one IRE: a DERIVE names at most 64 parents */
+};
+
+struct control_sealed {
+	const char *name;
+	struct span object;
+};
+
+struct control_prepare {
+	uint8_t v;
+	uint8_t launch_id[LAUNCH_ID_SIZE];
+	uint8_t run_id[RUN_ID_SIZE];
+	struct span manifest;
+	struct text_item *sources; /* one per file of the manifest; "": the same path. Empty list: all the same */
+	size_t source_count;
+	uint32_t uid;
+	uint8_t rot_id[OID_SIZE];
+	struct span epoch_record;
+	const char *trust_domain;
+	struct span policy;
+	struct control_sealed *sealed;
+	size_t sealed_count;
+	uint8_t limits_kind; /* enum limits_kind */
+	bool group_memory, group_processes;
+};
+extern const struct schema control_prepare_schema;
+
+struct control_prepared {
+	uint8_t measurement[SHA384_SIZE], core[SHA384_SIZE];
+	uint8_t sign_pk[POINT_SIZE], kem_pk[POINT_SIZE];
+	const char *tier, *isolation, *limits, *secret_memory, *interpreter;
+	bool instrumented;
+};
+extern const struct schema control_prepared_schema;
+
+struct control_launched {
+	uint8_t nonce[32]; /* n_ap */
+	uint8_t epoch_oid[OID_SIZE];
+};
+extern const struct schema control_launched_schema;
+
+struct control_endorse {
+	uint8_t signature[SIGNATURE_SIZE];
+};
+extern const struct schema control_endorse_schema;
+
+struct control_challenge {
+	struct span box;
+};
+extern const struct schema control_challenge_schema;
+
+struct control_proof {
+	uint8_t proof[SHA256_SIZE];
+};
+extern const struct schema control_proof_schema;
+
+struct control_endorsed {
+	struct span certificate, report;
+};
+extern const struct schema control_endorsed_schema;
+
+struct control_unseal {
+	const char *name;
+	struct span request; /* object */
+};
+extern const struct schema control_unseal_schema;
+
+struct control_unsealed {
+	const char *name;
+	struct span grant; /* object */
+	struct span box;
+};
+extern const struct schema control_unsealed_schema;
+
+struct control_channel {
+	const char *edge;
+	const char *peer;
+	const char *operation;
+	const char *port; /* initiator: "stdout" or an output; responder: "stdin" or an input */
+	bool initiator;
+	bool external;
+	uint8_t point[POINT_SIZE]; /* external: the pinned key; else zero */
+};
+extern const struct schema control_channel_schema;
+
+struct control_input {
+	const char *role;
+	const char *port;
+};
+extern const struct schema control_input_schema;
+
+struct control_output {
+	const char *name;
+	const char *port;
+	bool statement;
+	const char *media_type;
+};
+extern const struct schema control_output_schema;
+
+struct control_evidence {
+	uint8_t bind[64];
+};
+extern const struct schema control_evidence_schema;
+
+struct control_evidence_reply {
+	struct span report; /* object; purpose REPORT_CHANNEL */
+};
+extern const struct schema control_evidence_reply_schema;
+
+struct control_progress {
+	uint64_t in, out;
+};
+extern const struct schema control_progress_schema;
+
+struct control_log {
+	struct span text;
+};
+extern const struct schema control_log_schema;
+
+struct control_finished {
+	struct bytes_item *records; /* own, in the order of their seq */
+	size_t record_count;
+	struct bytes_item *statements;
+	size_t statement_count;
+	struct bytes_item *grants;
+	size_t grant_count;
+	struct salt_row *salts; /* sorted */
+	size_t salt_count;
+	uint8_t root[OID_SIZE];
+	uint64_t in, out; /* bytes */
+	uint64_t cpu_ms, max_rss;
+};
+extern const struct schema control_finished_schema;
+
+/* FAILED; ABORT uses it too. */
+struct control_failed {
+	uint32_t reason;
+	const char *text;
+	const char *cause; /* the peer that failed first; "" when it is the sender itself */
+};
+extern const struct schema control_failed_schema;
+
+/* START, READY and STARTED have no content. */
+struct control_empty {
+	bool nothing;
+};
+extern const struct schema control_empty_schema;
+
+/* `body` is a structure of `schema`. */
+NODISCARD result control_send(int fd, enum control_type type, const struct schema *schema, const void *body, const int *fds,
+	size_t fd_count, int timeout_ms);
+
+struct control_message {
+	struct sock_message raw;
+	enum control_type type;
+	struct span body;
+};
+#define CONTROL_MESSAGE_EMPTY ((struct control_message){.raw = {.fd_count = 0}})
+void control_message_free(struct control_message *message);
+
+NODISCARD result control_receive(int fd, int timeout_ms, struct control_message *out);
+/* The {type, body} of one message, for engines and fuzzing. */
+NODISCARD result control_parse(struct span bytes, enum control_type *out_type, struct span *out_body);
+/* The schema of a type's body; NULL for an unknown one. */
+const struct schema *control_schema(enum control_type type);
+/* Decodes the body by its type's schema. */
+NODISCARD result control_decode(const struct control_message *message, struct arena *arena, void *out);
+
+#endif
