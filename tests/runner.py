@@ -299,7 +299,8 @@ def fuzz(report, seconds):
     if not build(report, 'fuzz'):
         return
     folder = os.path.join(ROOT, 'build', 'fuzz')
-    targets = sorted(t for t in glob.glob(os.path.join(folder, 'fuzz', 'fuzz-*')) if os.path.isfile(t) and os.access(t, os.X_OK))
+    with open(os.path.join(folder, 'meson-info', 'intro-targets.json')) as f:
+        targets = sorted(t['filename'][0] for t in json.load(f) if t['name'].startswith('fuzz-') and t['type'] == 'executable')
     if not targets:
         return
     each = max(2, int(seconds * CORES / len(targets)))
@@ -378,7 +379,7 @@ def models_proverif(report):
     for path in paths:
         name = os.path.basename(path)
         if '.weak-' not in name:
-            variants = [p for p in paths if os.path.basename(p).startswith(name[:-3] + '.weak-')]
+            variants = [p for p in paths if os.path.basename(p).startswith(name.split('.')[0] + '.weak-')]
             report.add(f'model/{name}: has a weakened variant', 'passed' if variants else 'failed', detail='none found')
 
 
@@ -413,7 +414,7 @@ def models_spin(report):
         report.add(f'model/{name}', 'passed' if good else 'failed', time.monotonic() - began,
                    ('a weakened model in which nothing fails proves nothing\n' if weak else '') + output[-4000:])
         if not weak:
-            variants = [p for p in paths if os.path.basename(p).startswith(name[:-4] + '.weak-')]
+            variants = [p for p in paths if os.path.basename(p).startswith(name.split('.')[0] + '.weak-')]
             report.add(f'model/{name}: has a weakened variant', 'passed' if variants else 'failed', detail='none found')
 
 
