@@ -1,0 +1,104 @@
+#include "receipt/build.h"
+
+#include <stdlib.h>
+
+void receipt_sections_free(struct receipt_sections *sections)
+{
+	for (size_t i = 0; i < RECEIPT_SECTIONS; i++)
+		bytes_free(&sections->bytes[i]);
+}
+
+static int compare_items(const void *a, const void *b)
+{
+	const struct bytes_item *x = a, *y = b;
+	return span_compare(x->bytes, y->bytes);
+}
+
+/* A list of byte strings; sorted and without repeats when `as_set`. */
+static result put_list(const struct span *items, size_t count, bool as_set, struct bytes *out)
+{
+	struct bytes_item *rows = calloc(count ? count : 1, sizeof(*rows));
+	if (!rows)
+		return fail(NO_MEMORY, "receipt");
+	size_t kept = count;
+	for (size_t i = 0; i < count; i++)
+		rows[i].bytes = items[i];
+	if (as_set) {
+		qsort(rows, count, sizeof(*rows), compare_items);
+		kept = 0;
+		for (size_t i = 0; i < count; i++)
+			if (kept == 0 || !span_equal(rows[kept - 1].bytes, rows[i].bytes))
+				rows[kept++] = rows[i];
+	}
+	struct bytes_list list = {rows, kept};
+	result encoded = schema_encode(&bytes_list_schema, &list, out);
+	free(rows);
+	return encoded;
+}
+
+enum wanted { RECORDS, CERTIFICATES, REPORTS };
+
+static struct span pick(const struct dac *dac, size_t index, enum wanted what)
+{
+	const struct record *record = dac_record(dac, index);
+	switch (what) {
+	case CERTIFICATES: return dac_certificate(dac, record->certificate);
+	case REPORTS: return dac_report(dac, record->host_report);
+	case RECORDS: break;
+	}
+	return dac_bytes(dac, index);
+}
+
+static result put_chain(const struct dac *dac, const size_t *closure, size_t count, enum wanted what, struct bytes *out)
+{
+	struct span *items = calloc(count ? count : 1, sizeof(*items));
+	if (!items)
+		return fail(NO_MEMORY, "receipt");
+	for (size_t i = 0; i < count; i++)
+		items[i] = pick(dac, closure[i], what);
+	result put = put_list(items, count, what != RECORDS, out);
+	free(items);
+	return put;
+}
+
+static result put_salts(const struct receipt_parts *parts, struct bytes *out)
+{
+	struct salt_list list = {parts->salts, parts->salt_count};
+	TRY(schema_sort(&salt_row_schema, parts->salts, parts->salt_count));
+	return schema_encode(&salt_list_schema, &list, out);
+}
+
+static result fill(const struct receipt_parts *parts, const size_t *closure, size_t count, struct receipt_sections *s)
+{
+	TRY(put_list(parts->epochs, parts->epoch_count, false, &s->bytes[SECTION_EPOCHS - 1]));
+	TRY(put_chain(parts->dac, closure, count, CERTIFICATES, &s->bytes[SECTION_CERTIFICATES - 1]));
+	TRY(put_chain(parts->dac, closure, count, REPORTS, &s->bytes[SECTION_REPORTS - 1]));
+	TRY(put_chain(parts->dac, closure, count, RECORDS, &s->bytes[SECTION_RECORDS - 1]));
+	TRY(put_list(parts->manifests, parts->manifest_count, false, &s->bytes[SECTION_MANIFESTS - 1]));
+	TRY(put_list(parts->policies, parts->policy_count, true, &s->bytes[SECTION_POLICIES - 1]));
+	TRY(put_list(parts->grants, parts->grant_count, true, &s->bytes[SECTION_GRANTS - 1]));
+	TRY(put_list(parts->statements, parts->statement_count, true, &s->bytes[SECTION_STATEMENTS - 1]));
+	TRY(put_salts(parts, &s->bytes[SECTION_SALTS - 1]));
+	TRY(bytes_copy(parts->job, &s->bytes[SECTION_JOB - 1]));
+	for (size_t i = 0; i < RECEIPT_SECTIONS; i++) {
+		s->sections[i] = (struct receipt_section){(uint16_t)(i + 1), bytes_span(&s->bytes[i])};
+		s->rows[i] = (struct receipt_section_row){.id = (uint16_t)(i + 1), .critical = true};
+		sha256(bytes_span(&s->bytes[i]), s->rows[i].digest);
+	}
+	return OK;
+}
+
+result receipt_sections_make(const struct receipt_parts *parts, struct receipt_sections *out)
+{
+	struct receipt_sections sections = {0};
+	size_t *closure, count;
+	TRY(dac_closure(parts->dac, parts->roots, parts->root_count, &closure, &count));
+	result filled = fill(parts, closure, count, &sections);
+	free(closure);
+	if (filled != OK) {
+		receipt_sections_free(&sections);
+		return filled;
+	}
+	*out = sections;
+	return OK;
+}

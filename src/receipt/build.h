@@ -1,0 +1,41 @@
+/*
+ * Putting a receipt together: sections in canonical order from what a run left, then the head's list of them. The head is
+ * signed by the secure processor; receipt_encode (object/receipt.h) joins the two.
+ */
+#ifndef TROTH_RECEIPT_BUILD_H
+#define TROTH_RECEIPT_BUILD_H
+
+#include "enclave/dac.h"
+#include "object/receipt.h"
+
+struct receipt_parts {
+	const struct dac *dac;		/* verified; holds exactly the run's records, certificates and reports */
+	const struct digest32 *roots;	/* final DERIVE of every sink, sorted */
+	size_t root_count;
+	const struct span *epochs;	/* inception first */
+	size_t epoch_count;
+	const struct span *manifests;	/* in the order of the compiled job's enclaves */
+	size_t manifest_count;
+	const struct span *policies;	/* any order, repeats allowed */
+	size_t policy_count;
+	const struct span *grants;	/* unseal grants */
+	size_t grant_count;
+	const struct span *statements;
+	size_t statement_count;
+	struct salt_row *salts;		/* sorted in place */
+	size_t salt_count;
+	struct span job;		/* compiled */
+};
+
+enum { RECEIPT_SECTIONS = 10 };
+
+struct receipt_sections {
+	struct bytes bytes[RECEIPT_SECTIONS];
+	struct receipt_section sections[RECEIPT_SECTIONS]; /* borrow from bytes */
+	struct receipt_section_row rows[RECEIPT_SECTIONS];
+};
+
+void receipt_sections_free(struct receipt_sections *sections);
+NODISCARD result receipt_sections_make(const struct receipt_parts *parts, struct receipt_sections *out);
+
+#endif

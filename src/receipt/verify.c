@@ -1,0 +1,988 @@
+#include "receipt/verify.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "crypto/x509.h"
+#include "object/manifest.h"
+#include "object/seal.h"
+#include "policy/table.h"
+
+/*
+ * Theory of operation. One struct carries what has been read so far; each step is a function that adds named checks. Steps
+ * run in an order in which what a later one uses has been checked by an earlier one; when a step that others rest on fails,
+ * the rest is not run. The judge is the trust file: the receipt's own copies of anything are compared with it, not used.
+ */
+
+enum { VERIFY_MEMORY = 1 << 30, TEXT_MAX = 1024 };
+
+struct verifier {
+	const struct verify_options *options;
+	const struct trust *trust;
+	struct verify_report *report;
+	const struct trust_root *root; /* of the head */
+	struct dac_root dac_root;
+	struct bytes_list epochs, certificates, reports, records, manifest_list, policy_list, grant_list, statement_list;
+	struct salt_list salts;
+	struct span job_bytes;
+	struct manifest *manifests; /* by the job's order of enclaves */
+	uint8_t (*policy_digests)[SHA256_SIZE];
+	size_t policy_count;
+	bool unknown_critical;
+};
+
+const char *verify_verdict_name(enum verify_verdict verdict)
+{
+	static const char *const names[] = {"accepted", "refused", "cannot judge"};
+	return names[verdict];
+}
+
+enum exit_code verify_exit_code(enum verify_verdict verdict)
+{
+	static const enum exit_code codes[] = {EXIT_OK, EXIT_REFUSED, EXIT_CANNOT_JUDGE};
+	return codes[verdict];
+}
+
+void verify_report_free(struct verify_report *report)
+{
+	dac_free(report->dac);
+	policy_table_free(report->policies);
+	free(report->checks);
+	arena_free(&report->arena);
+	*report = (struct verify_report){0};
+}
+
+const struct verify_check *verify_first_failure(const struct verify_report *report)
+{
+	for (size_t i = 0; i < report->check_count; i++)
+		if (!report->checks[i].ok)
+			return &report->checks[i];
+	return NULL;
+}
+
+/* ---- Checks ---------------------------------------------------------------------------------------- */
+
+static result make_room(struct verify_report *report)
+{
+	if (report->check_count < report->check_cap)
+		return OK;
+	size_t cap = report->check_cap ? report->check_cap * 2 : 64;
+	struct verify_check *checks = realloc(report->checks, cap * sizeof(*checks));
+	if (!checks)
+		return fail(NO_MEMORY, "list of checks");
+	report->checks = checks;
+	report->check_cap = cap;
+	return OK;
+}
+
+/* Notes one check; yields whether it passed. When not even that can be noted the verdict is a refusal all the same. */
+static bool check(struct verifier *v, const char *name, const char *object, result outcome)
+{
+	struct verify_report *report = v->report;
+	struct verify_check row = {.name = name, .object = "", .ok = outcome == OK, .reason = outcome, .text = ""};
+	char text[TEXT_MAX];
+	snprintf(text, sizeof(text), "%s", outcome == OK ? "" : failure_text());
+	if (outcome != OK && report->verdict == VERDICT_ACCEPTED)
+		report->verdict = VERDICT_REFUSED;
+	if (make_room(report) != OK || arena_string(&report->arena, span_str(text), &row.text) != OK ||
+		arena_string(&report->arena, span_str(object), &row.object) != OK) {
+		report->verdict = VERDICT_REFUSED;
+		return false;
+	}
+	report->checks[report->check_count++] = row;
+	return outcome == OK;
+}
+
+static result require(bool holds, enum reason reason, const char *what)
+{
+	return holds ? OK : fail(reason, "%s", what);
+}
+
+/* ---- Form, head, sections ---------------------------------------------------------------------------- */
+
+static bool check_form(struct verifier *v)
+{
+	struct verify_report *report = v->report;
+	return check(v, "receipt.form", "", receipt_decode(v->options->receipt, &report->arena, &report->receipt));
+}
+
+static result find_trusted_root(struct verifier *v, const struct receipt_head *head)
+{
+	for (size_t i = 0; i < v->trust->root_count; i++)
+		if (memcmp(v->trust->roots[i].rot_id, head->rot_id, OID_SIZE) == 0) {
+			v->root = &v->trust->roots[i];
+			return OK;
+		}
+	char fingerprint[EPOCH_FINGERPRINT_SIZE];
+	rot_fingerprint(head->rot_id, fingerprint);
+	return fail(DAC_UNTRUSTED_ROOT, "the receipt is signed by root %s, which the trust file does not name", fingerprint);
+}
+
+static result check_epoch(struct verifier *v, const struct receipt_head *head)
+{
+	/* Only inception records exist in this version: the head's epoch is the root's first. */
+	if (memcmp(head->epoch_oid, v->root->rot_id, OID_SIZE) != 0)
+		return fail(DAC_UNTRUSTED_ROOT, "the receipt names a later epoch, which this version cannot follow");
+	const struct epoch *epoch = &v->root->epoch;
+	if (head->time < epoch->not_before || head->time > epoch->not_after)
+		return fail(EPOCH_EXPIRED, "the receipt's time lies outside the validity of its root's epoch");
+	return OK;
+}
+
+static result check_nonce(struct verifier *v, const struct receipt_head *head)
+{
+	struct span wanted = v->options->nonce;
+	if (wanted.len == 0)
+		return OK;
+	if (!head->has_nonce || !span_equal(wanted, SPAN_ARRAY(head->nonce)))
+		return fail(BAD_VALUE, "the receipt does not carry the nonce that was asked for");
+	return OK;
+}
+
+static result check_run_id(const struct receipt_head *head)
+{
+	uint8_t run_id[RUN_ID_SIZE];
+	run_id_compute(head->job_digest, head->has_nonce ? SPAN_ARRAY(head->nonce) : SPAN_EMPTY, head->rand, run_id);
+	return require(memcmp(run_id, head->run_id, RUN_ID_SIZE) == 0, BAD_VALUE,
+		"the run id is not that of the job, nonce and random value");
+}
+
+static bool check_head(struct verifier *v)
+{
+	struct verify_report *report = v->report;
+	struct receipt_head *head = &report->head;
+	if (!check(v, "head.form", "", object_peek(KIND_RECEIPT_HEAD, report->receipt.head, &report->arena, head, NULL)))
+		return false;
+	report->has_head = true;
+	if (!check(v, "head.root", "", find_trusted_root(v, head)))
+		return false;
+	if (!check(v, "head.epoch", "", check_epoch(v, head)))
+		return false;
+	if (!check(v, "head.signature", "", object_verify(KIND_RECEIPT_HEAD, report->receipt.head, &v->root->sign)))
+		return false;
+	check(v, "head.run_id", "", check_run_id(head));
+	check(v, "head.nonce", "", check_nonce(v, head));
+	v->dac_root = (struct dac_root){
+		.era = v->root->epoch.era,
+		.epoch = v->root->epoch.epoch,
+		.not_before = v->root->epoch.not_before,
+		.not_after = v->root->epoch.not_after,
+		.key = &v->root->sign,
+	};
+	memcpy(v->dac_root.rot_id, v->root->rot_id, OID_SIZE);
+	memcpy(v->dac_root.epoch_oid, head->epoch_oid, OID_SIZE);
+	return true;
+}
+
+static const char *section_name(uint16_t id)
+{
+	static const char *const names[] = {"?", "epochs", "certificates", "reports", "records", "manifests", "policies", "grants",
+		"statements", "salts", "job"};
+	return id < COUNT_OF(names) ? names[id] : "unknown";
+}
+
+static result check_section_table(const struct receipt *receipt, const struct receipt_head *head)
+{
+	if (receipt->section_count != head->section_count)
+		return fail(BAD_VALUE, "the head names %zu sections, the receipt has %zu", head->section_count,
+			receipt->section_count);
+	for (size_t i = 0; i < head->section_count; i++) {
+		if (receipt->sections[i].id != head->sections[i].id)
+			return fail(BAD_VALUE, "section %u stands where the head names %u", receipt->sections[i].id,
+				head->sections[i].id);
+		if (i && head->sections[i].id <= head->sections[i - 1].id)
+			return fail(DUPLICATE_KEY, "section %u stands twice or out of order", head->sections[i].id);
+	}
+	return OK;
+}
+
+static result check_section_digest(const struct receipt_section *section, const struct receipt_section_row *row)
+{
+	uint8_t digest[SHA256_SIZE];
+	sha256(section->bytes, digest);
+	return require(memcmp(digest, row->digest, SHA256_SIZE) == 0, DIGEST_MISMATCH,
+		"its bytes are not those that the head names");
+}
+
+static result read_list(struct verifier *v, struct span bytes, struct bytes_list *out)
+{
+	return schema_decode(&bytes_list_schema, bytes, &v->report->arena, out);
+}
+
+static result read_section(struct verifier *v, const struct receipt_section *section)
+{
+	switch (section->id) {
+	case SECTION_EPOCHS: return read_list(v, section->bytes, &v->epochs);
+	case SECTION_CERTIFICATES: return read_list(v, section->bytes, &v->certificates);
+	case SECTION_REPORTS: return read_list(v, section->bytes, &v->reports);
+	case SECTION_RECORDS: return read_list(v, section->bytes, &v->records);
+	case SECTION_MANIFESTS: return read_list(v, section->bytes, &v->manifest_list);
+	case SECTION_POLICIES: return read_list(v, section->bytes, &v->policy_list);
+	case SECTION_GRANTS: return read_list(v, section->bytes, &v->grant_list);
+	case SECTION_STATEMENTS: return read_list(v, section->bytes, &v->statement_list);
+	case SECTION_SALTS: return schema_decode(&salt_list_schema, section->bytes, &v->report->arena, &v->salts);
+	case SECTION_JOB: v->job_bytes = section->bytes; return OK;
+	default: return OK;
+	}
+}
+
+static bool is_known_section(uint16_t id)
+{
+	return id >= SECTION_EPOCHS && id <= SECTION_JOB;
+}
+
+static bool check_sections(struct verifier *v)
+{
+	const struct receipt *receipt = &v->report->receipt;
+	const struct receipt_head *head = &v->report->head;
+	bool good = check(v, "sections.table", "", check_section_table(receipt, head));
+	uint32_t seen = 0;
+	for (size_t i = 0; good && i < receipt->section_count; i++) {
+		const struct receipt_section *section = &receipt->sections[i];
+		char object[32];
+		snprintf(object, sizeof(object), "%u %s", section->id, section_name(section->id));
+		if (!check(v, "section.digest", object, check_section_digest(section, &head->sections[i])))
+			return false;
+		if (!is_known_section(section->id) && head->sections[i].critical) {
+			v->unknown_critical = true;
+			check(v, "section.known", object, fail(UNKNOWN_CRITICAL, "cannot judge section %u; use a newer Troth", section->id));
+			continue;
+		}
+		if (is_known_section(section->id))
+			seen |= 1u << section->id;
+		good &= check(v, "section.form", object, read_section(v, section));
+	}
+	for (uint16_t id = SECTION_EPOCHS; good && id <= SECTION_JOB; id++)
+		if (!(seen & 1u << id))
+			good &= check(v, "section.present", section_name(id), fail(MISSING_FIELD, "section %u is missing", id));
+	return good;
+}
+
+static bool check_epoch_chain(struct verifier *v)
+{
+	result chain = OK;
+	if (v->epochs.count != 1)
+		chain = fail(BAD_VALUE, "%zu epoch records; this version knows chains of one", v->epochs.count);
+	else if (!span_equal(v->epochs.items[0].bytes, v->root->inception))
+		chain = fail(DAC_UNTRUSTED_ROOT, "the inception record is not the one of the trust file");
+	return check(v, "epochs.chain", "", chain);
+}
+
+/* ---- Job, manifests, policies -------------------------------------------------------------------------- */
+
+static bool check_job(struct verifier *v)
+{
+	struct verify_report *report = v->report;
+	uint8_t digest[SHA256_SIZE];
+	job_digest(v->job_bytes, digest);
+	result expected = memcmp(v->trust->job_digest, report->head.job_digest, SHA256_SIZE) == 0 ? OK :
+		fail(DIGEST_MISMATCH, "the receipt is about another job than the trust file's '%s'", v->trust->job.name);
+	if (!check(v, "job.expected", v->trust->job.name, expected))
+		return false;
+	if (!check(v, "job.digest", v->trust->job.name, require(memcmp(digest, v->trust->job_digest, SHA256_SIZE) == 0,
+			DIGEST_MISMATCH, "the compiled job is not the one that the head names")))
+		return false;
+	report->has_job = check(v, "job.form", v->trust->job.name,
+		schema_decode(&job_schema, v->job_bytes, &report->arena, &report->job));
+	return report->has_job;
+}
+
+static bool is_revoked(const struct trust *trust, const uint8_t measurement[static SHA384_SIZE])
+{
+	for (size_t i = 0; i < trust->revoked_count; i++)
+		if (memcmp(trust->revoked[i].value, measurement, SHA384_SIZE) == 0)
+			return true;
+	return false;
+}
+
+static result check_manifest(struct verifier *v, size_t at)
+{
+	const struct job_enclave *enclave = &v->trust->job.enclaves[at];
+	struct span bytes = v->manifest_list.items[at].bytes;
+	struct manifest *manifest = &v->manifests[at];
+	uint8_t digest[SHA384_SIZE];
+	TRY(manifest_decode(bytes, &v->report->arena, manifest));
+	manifest_measurement(bytes, digest);
+	if (memcmp(digest, enclave->measurement, SHA384_SIZE) != 0)
+		return fail(MEASUREMENT_MISMATCH, "the manifest is not the expected one");
+	TRY(manifest_core(manifest, digest));
+	if (memcmp(digest, enclave->core, SHA384_SIZE) != 0)
+		return fail(MEASUREMENT_MISMATCH, "the manifest's core is not the expected one");
+	if (strcmp(manifest->name, enclave->name) != 0)
+		return fail(MEASUREMENT_MISMATCH, "the manifest is that of '%s'", manifest->name);
+	if (memcmp(manifest->policy_digest, enclave->policy_digest, SHA256_SIZE) != 0)
+		return fail(MEASUREMENT_MISMATCH, "the manifest names another policy");
+	if (is_revoked(v->trust, enclave->measurement) || is_revoked(v->trust, enclave->core))
+		return fail(MEASUREMENT_REVOKED, "the trust file revokes this measurement");
+	return OK;
+}
+
+static bool check_manifests(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	void *manifests;
+	if (v->manifest_list.count != job->enclave_count)
+		return check(v, "manifests.count", "", fail(BAD_VALUE, "%zu manifests for %zu enclaves", v->manifest_list.count,
+			job->enclave_count));
+	if (arena_alloc(&v->report->arena, job->enclave_count, sizeof(*v->manifests), &manifests) != OK)
+		return check(v, "manifests.count", "", NO_MEMORY);
+	v->manifests = manifests;
+	bool good = true;
+	for (size_t i = 0; i < job->enclave_count; i++)
+		good &= check(v, "enclave.measurement", job->enclaves[i].name, check_manifest(v, i));
+	return good;
+}
+
+static result load_policies(struct verifier *v)
+{
+	const struct bytes_list *list = &v->policy_list;
+	CLEANUP(bytes_free) struct bytes set = BYTES_EMPTY;
+	void *spans, *digests;
+	TRY(arena_alloc(&v->report->arena, list->count + 1, sizeof(struct span), &spans));
+	TRY(arena_alloc(&v->report->arena, list->count + 1, SHA256_SIZE, &digests));
+	v->policy_digests = digests;
+	v->policy_count = list->count;
+	for (size_t i = 0; i < list->count; i++) {
+		((struct span *)spans)[i] = list->items[i].bytes;
+		TRY(policy_digest(list->items[i].bytes, v->policy_digests[i]));
+		if (i && span_compare(list->items[i - 1].bytes, list->items[i].bytes) >= 0)
+			return fail(NOT_DETERMINISTIC, "policies are not in ascending order");
+	}
+	TRY(policy_set_join(spans, list->count, &set));
+	return policy_table_load(bytes_span(&set), &v->report->policies);
+}
+
+/* Exactly the policies that the enclaves' manifests name. */
+static result check_policy_set(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	TRY(load_policies(v));
+	for (size_t p = 0; p < v->policy_count; p++) {
+		bool named = false;
+		for (size_t e = 0; e < job->enclave_count; e++)
+			named |= memcmp(job->enclaves[e].policy_digest, v->policy_digests[p], SHA256_SIZE) == 0;
+		if (!named)
+			return fail(DAC_EXTRA_NODE, "a policy that no enclave has");
+	}
+	for (size_t e = 0; e < job->enclave_count; e++) {
+		bool found = false;
+		for (size_t p = 0; p < v->policy_count; p++)
+			found |= memcmp(job->enclaves[e].policy_digest, v->policy_digests[p], SHA256_SIZE) == 0;
+		if (!found)
+			return fail(NO_POLICY, "the policy of '%s' is missing", job->enclaves[e].name);
+	}
+	return OK;
+}
+
+/* For the chain's rule 6: the one table, but only for a digest that is in the receipt. */
+static const struct policy_table *policy_of(void *ctx, const uint8_t digest[static SHA256_SIZE])
+{
+	const struct verifier *v = ctx;
+	for (size_t p = 0; p < v->policy_count; p++)
+		if (memcmp(v->policy_digests[p], digest, SHA256_SIZE) == 0)
+			return v->report->policies;
+	return NULL;
+}
+
+/* ---- Chain ---------------------------------------------------------------------------------------------- */
+
+static result read_chain(struct verifier *v)
+{
+	const struct receipt_head *head = &v->report->head;
+	struct dac_config config = {
+		.roots = &v->dac_root,
+		.root_count = 1,
+		.skew_ms = v->trust->skew_ms,
+		.earliest_ms = head->time > v->trust->max_run_ms ? head->time - v->trust->max_run_ms : 0,
+		.latest_ms = head->time + v->trust->skew_ms,
+		.run_id = head->run_id,
+		.threads = v->options->threads,
+		.policy = policy_of,
+		.policy_ctx = v,
+	};
+	TRY(dac_new(&config, &v->report->dac));
+	for (size_t i = 0; i < v->certificates.count; i++)
+		TRY(dac_add_certificate(v->report->dac, v->certificates.items[i].bytes, NULL));
+	for (size_t i = 0; i < v->reports.count; i++)
+		TRY(dac_add_report(v->report->dac, v->reports.items[i].bytes, NULL));
+	for (size_t i = 0; i < v->records.count; i++)
+		TRY(dac_add_record(v->report->dac, v->records.items[i].bytes, NULL));
+	if (dac_count(v->report->dac) != v->records.count)
+		return fail(DAC_DUPLICATE, "a record stands twice");
+	return OK;
+}
+
+static result require_ascending(const struct bytes_list *list, const char *what)
+{
+	for (size_t i = 1; i < list->count; i++)
+		if (span_compare(list->items[i - 1].bytes, list->items[i].bytes) >= 0)
+			return fail(NOT_DETERMINISTIC, "%s are not in ascending order", what);
+	return OK;
+}
+
+/* One receipt has one form: records stand in the order that dac_closure gives. */
+static result check_order(struct verifier *v)
+{
+	const struct receipt_head *head = &v->report->head;
+	size_t *closure, count;
+	TRY(require_ascending(&v->certificates, "certificates"));
+	TRY(require_ascending(&v->reports, "reports"));
+	TRY(dac_require_closed(v->report->dac, head->roots, head->root_count));
+	TRY(dac_closure(v->report->dac, head->roots, head->root_count, &closure, &count));
+	bool ordered = count == v->records.count;
+	for (size_t i = 0; ordered && i < count; i++)
+		ordered = span_equal(dac_bytes(v->report->dac, closure[i]), v->records.items[i].bytes);
+	free(closure);
+	return require(ordered, NOT_DETERMINISTIC, "records are not in topological order");
+}
+
+static bool check_records(struct verifier *v)
+{
+	struct dac_summary summary;
+	struct dac *dac = v->report->dac;
+	if (!check(v, "chain.verified", "", dac_verify(dac, &summary)))
+		return false;
+	for (size_t i = 0; i < dac_count(dac); i++) {
+		char object[64 + URI_MAX_LEN];
+		const struct record *record = dac_record(dac, i);
+		const char *slash = strrchr(record->enclave, '/');
+		snprintf(object, sizeof(object), "%s %llu of %s", record_kind_name(record->kind), (unsigned long long)record->seq,
+			slash ? slash + 1 : record->enclave);
+		check(v, "record", object, dac_require(dac, dac_oid(dac, i)));
+	}
+	return summary.refused == 0;
+}
+
+static bool check_chain(struct verifier *v)
+{
+	return check(v, "chain.form", "", read_chain(v)) && check(v, "chain.closed", "", check_order(v)) && check_records(v);
+}
+
+/* ---- Launch reports --------------------------------------------------------------------------------------- */
+
+static const struct report *report_of_enclave(const struct verifier *v, const char *name, size_t *out_count)
+{
+	const struct report *found = NULL;
+	*out_count = 0;
+	for (size_t i = 0; i < v->reports.count; i++) {
+		uint8_t oid[OID_SIZE];
+		struct cose_sign1 object;
+		if (cose_strict_sign1_parse(v->reports.items[i].bytes, &object) != OK)
+			continue;
+		object_oid(KIND_REPORT, object.payload, oid);
+		const struct report *report = dac_report_of(v->report->dac, oid);
+		if (report && report->has_launch && strcmp(report->launch.name, name) == 0) {
+			found = report;
+			(*out_count)++;
+		}
+	}
+	return found;
+}
+
+static result check_registers(const struct trust *trust, const struct report *report)
+{
+	for (size_t i = 0; i < trust->tcb_count; i++)
+		if (memcmp(report->registers[REGISTER_AP].value, trust->tcbs[i].register0, SHA384_SIZE) == 0 &&
+			memcmp(report->registers[REGISTER_HOST].value, trust->tcbs[i].register1, SHA384_SIZE) == 0)
+			return OK;
+	return fail(MEASUREMENT_MISMATCH, "the host's measured programs (registers 0 and 1) are not those of the trust file");
+}
+
+static result check_launch(struct verifier *v, const struct job_enclave *enclave, const struct report **out)
+{
+	size_t count;
+	const struct report *report = report_of_enclave(v, enclave->name, &count);
+	const struct receipt_head *head = &v->report->head;
+	if (count != 1)
+		return fail(count ? DAC_EXTRA_NODE : MISSING_FIELD, "%zu launch reports of '%s'", count, enclave->name);
+	if (memcmp(report->launch.measurement, enclave->measurement, SHA384_SIZE) != 0 ||
+		memcmp(report->launch.core, enclave->core, SHA384_SIZE) != 0 ||
+		memcmp(report->launch.policy_digest, enclave->policy_digest, SHA256_SIZE) != 0)
+		return fail(MEASUREMENT_MISMATCH, "what was launched as '%s' is not what the trust file expects", enclave->name);
+	if (memcmp(report->launch.run_id, head->run_id, RUN_ID_SIZE) != 0)
+		return fail(DAC_FOREIGN_RUN, "the launch of '%s'", enclave->name);
+	if (report->boot_gen != head->boot_gen)
+		return fail(DAC_REPORT_MISMATCH, "the launch is of another start of the host");
+	if (strcmp(report->launch.tier, "N") != 0)
+		return fail(CONFINEMENT_TOO_LOW, "'%s' was confined in tier %s", enclave->name, report->launch.tier);
+	if (report->instrumented)
+		return fail(LEVEL_TOO_LOW, "an instrumented build counts as Level-0");
+	*out = report;
+	return check_registers(v->trust, report);
+}
+
+static bool check_launches(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	bool good = true;
+	v->report->level = 1;
+	v->report->weakest_isolation = "uid";
+	for (size_t i = 0; i < job->enclave_count; i++) {
+		const struct report *report = NULL;
+		good &= check(v, "enclave.launch", job->enclaves[i].name, check_launch(v, &job->enclaves[i], &report));
+		if (report && strcmp(report->launch.isolation, "uid") != 0)
+			v->report->weakest_isolation = report->launch.isolation;
+	}
+	return good;
+}
+
+/* ---- The flow: what the records say is exactly what the job says -------------------------------------------- */
+
+/* The name of the enclave that signed a record; its URI was checked with its certificate. */
+static const char *signer(const struct record *record)
+{
+	const char *slash = strrchr(record->enclave, '/');
+	return slash ? slash + 1 : record->enclave;
+}
+
+static const char *target_name(const struct record *record)
+{
+	const char *slash = strrchr(record->target, '/');
+	return slash ? slash + 1 : record->target;
+}
+
+/* The one record of a kind by an enclave; `data` picks one whose in or out carries that name. */
+struct wanted_record {
+	enum record_kind kind;
+	const char *enclave;
+	const char *target; /* NULL: any */
+	const char *data;   /* name among `in` (REQUEST) or `out` (ORIGIN); NULL: any */
+};
+
+static bool has_name(const struct record_data *list, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(list[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static bool matches(const struct record *record, const struct wanted_record *wanted)
+{
+	if (record->kind != wanted->kind || strcmp(signer(record), wanted->enclave) != 0)
+		return false;
+	if (wanted->target && (!record->has_target || strcmp(target_name(record), wanted->target) != 0))
+		return false;
+	if (!wanted->data)
+		return true;
+	return record->kind == RECORD_REQUEST ? has_name(record->in, record->in_count, wanted->data) :
+						has_name(record->out, record->out_count, wanted->data);
+}
+
+static result find_record(const struct verifier *v, const struct wanted_record *wanted, size_t *out)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < dac_count(v->report->dac); i++)
+		if (matches(dac_record(v->report->dac, i), wanted)) {
+			*out = i;
+			count++;
+		}
+	if (count == 1)
+		return OK;
+	return fail(count ? DAC_EXTRA_NODE : DAC_MISSING_PARENT, "%zu records %s of '%s'%s%s", count,
+		record_kind_name(wanted->kind), wanted->enclave, wanted->data ? " about " : "", wanted->data ? wanted->data : "");
+}
+
+static bool is_job_enclave(const struct job *job, const char *name)
+{
+	for (size_t i = 0; i < job->enclave_count; i++)
+		if (strcmp(job->enclaves[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static const struct record_data *data_of(const struct record_data *list, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(list[i].name, name) == 0)
+			return &list[i];
+	return NULL;
+}
+
+/* DERIVE of the sender put the data out, a REQUEST carried it, DERIVE of the receiver took it in. */
+static result check_edge(struct verifier *v, const struct job_edge *edge)
+{
+	const struct dac *dac = v->report->dac;
+	size_t derive, request, taken;
+	const struct record_data *out = NULL, *carried = NULL, *in = NULL;
+	if (is_job_enclave(&v->trust->job, edge->from)) {
+		TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, edge->from, NULL, NULL}, &derive));
+		TRY(find_record(v, &(struct wanted_record){RECORD_REQUEST, edge->from, edge->to, edge->name}, &request));
+		const struct record *sent = dac_record(dac, request);
+		out = data_of(dac_record(dac, derive)->out, dac_record(dac, derive)->out_count, edge->name);
+		carried = data_of(sent->in, sent->in_count, edge->name);
+		if (strcmp(sent->operation, edge->operation) != 0)
+			return fail(OPERATION_NOT_ALLOWED, "the data was sent for '%s', the job says '%s'", sent->operation,
+				edge->operation);
+		if (!out || memcmp(out->commit, carried->commit, SHA256_SIZE) != 0)
+			return fail(DAC_COMMITMENT, "what was sent is not what '%s' put out", edge->from);
+	}
+	if (!is_job_enclave(&v->trust->job, edge->to))
+		return OK;
+	TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, edge->to, NULL, NULL}, &taken));
+	in = data_of(dac_record(dac, taken)->in, dac_record(dac, taken)->in_count, edge->name);
+	if (!in || (carried && memcmp(in->commit, carried->commit, SHA256_SIZE) != 0))
+		return fail(DAC_COMMITMENT, "'%s' did not take in what was sent", edge->to);
+	return OK;
+}
+
+static result check_input(struct verifier *v, const struct job_input *input)
+{
+	size_t origin, derive;
+	const struct dac *dac = v->report->dac;
+	TRY(find_record(v, &(struct wanted_record){RECORD_ORIGIN, input->enclave, NULL, input->role}, &origin));
+	TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, input->enclave, NULL, NULL}, &derive));
+	const struct record *from = dac_record(dac, origin), *to = dac_record(dac, derive);
+	const struct record_data *out = data_of(from->out, from->out_count, input->role);
+	const struct record_data *in = data_of(to->in, to->in_count, input->role);
+	if (!in || memcmp(in->commit, out->commit, SHA256_SIZE) != 0)
+		return fail(DAC_COMMITMENT, "'%s' did not take in its input", input->enclave);
+	if (input->secret != from->has_ledger_ref)
+		return fail(DAC_KIND_RULE, input->secret ? "the secret was not released by a grant" : "a plain input names a grant");
+	return OK;
+}
+
+static result check_output(struct verifier *v, const struct job_output *output, const struct record_data **out_data)
+{
+	size_t derive;
+	TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, output->enclave, NULL, NULL}, &derive));
+	const struct record *record = dac_record(v->report->dac, derive);
+	const struct record_data *data = data_of(record->out, record->out_count, output->name);
+	if (!data)
+		return fail(DAC_COMMITMENT, "'%s' did not put it out", output->enclave);
+	if (out_data)
+		*out_data = data;
+	return OK;
+}
+
+/* No record that the job does not account for. */
+static result check_no_more(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	size_t expected = job->enclave_count + job->input_count;
+	for (size_t i = 0; i < job->edge_count; i++) {
+		expected += is_job_enclave(job, job->edges[i].from);
+		/* What comes from an external peer enters as an ORIGIN of its receiver. */
+		expected += !is_job_enclave(job, job->edges[i].from);
+	}
+	/* A REQUEST to an external peer is the parent of nothing and so not part of the closure. */
+	for (size_t i = 0; i < job->edge_count; i++)
+		expected -= !is_job_enclave(job, job->edges[i].to);
+	size_t have = dac_count(v->report->dac);
+	return have == expected ? OK : fail(DAC_EXTRA_NODE, "%zu records where the job has %zu", have, expected);
+}
+
+/* Roots are the final DERIVE of every enclave with an output or without an edge onwards. */
+static result check_roots(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	const struct receipt_head *head = &v->report->head;
+	size_t expected = 0;
+	for (size_t e = 0; e < job->enclave_count; e++) {
+		bool is_sink = true, has_output = false;
+		for (size_t i = 0; i < job->edge_count; i++)
+			if (strcmp(job->edges[i].from, job->enclaves[e].name) == 0 && is_job_enclave(job, job->edges[i].to))
+				is_sink = false;
+		for (size_t i = 0; i < job->output_count; i++)
+			has_output |= strcmp(job->outputs[i].enclave, job->enclaves[e].name) == 0;
+		if (!is_sink && !has_output)
+			continue;
+		size_t derive;
+		bool found = false;
+		expected++;
+		TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, job->enclaves[e].name, NULL, NULL}, &derive));
+		for (size_t i = 0; i < head->root_count; i++)
+			found |= memcmp(head->roots[i].bytes, dac_oid(v->report->dac, derive), OID_SIZE) == 0;
+		if (!found)
+			return fail(DAC_MISSING_PARENT, "the result of '%s' is not among the receipt's results", job->enclaves[e].name);
+	}
+	return head->root_count == expected ? OK : fail(DAC_EXTRA_NODE, "%zu results where the job has %zu", head->root_count,
+						  expected);
+}
+
+static bool check_flow(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	bool good = check(v, "flow.roots", "", check_roots(v));
+	for (size_t i = 0; i < job->edge_count; i++)
+		good &= check(v, "flow.edge", job->edges[i].name, check_edge(v, &job->edges[i]));
+	for (size_t i = 0; i < job->input_count; i++)
+		good &= check(v, "flow.input", job->inputs[i].role, check_input(v, &job->inputs[i]));
+	for (size_t i = 0; i < job->output_count; i++)
+		good &= check(v, "flow.output", job->outputs[i].name, check_output(v, &job->outputs[i], NULL));
+	good &= check(v, "flow.complete", "", check_no_more(v));
+	return good;
+}
+
+/* ---- Grants, statements, salts, files ------------------------------------------------------------------------ */
+
+static result check_grant(struct verifier *v, struct span bytes)
+{
+	struct unseal_grant grant;
+	uint8_t oid[OID_SIZE];
+	TRY(object_open(KIND_UNSEAL_GRANT, bytes, &v->root->sign, &v->report->arena, &grant, oid));
+	if (memcmp(grant.epoch_oid, v->report->head.epoch_oid, OID_SIZE) != 0)
+		return fail(DAC_UNTRUSTED_ROOT, "the grant names another epoch");
+	for (size_t i = 0; i < dac_count(v->report->dac); i++) {
+		const struct record *record = dac_record(v->report->dac, i);
+		if (!record->has_ledger_ref || memcmp(record->ledger_ref, oid, OID_SIZE) != 0)
+			continue;
+		const struct report *report = dac_report_of(v->report->dac, record->host_report);
+		return require(report && memcmp(report->launch.launch_id, grant.launch_id, LAUNCH_ID_SIZE) == 0,
+			DAC_REPORT_MISMATCH, "the grant was for another launch");
+	}
+	return fail(DAC_EXTRA_NODE, "no record names this grant");
+}
+
+static bool check_grants(struct verifier *v)
+{
+	size_t secrets = 0;
+	bool good = true;
+	for (size_t i = 0; i < v->trust->job.input_count; i++)
+		secrets += v->trust->job.inputs[i].secret;
+	good &= check(v, "grants.count", "", secrets == v->grant_list.count ? require_ascending(&v->grant_list, "grants") :
+		fail(DAC_EXTRA_NODE, "%zu grants for %zu secrets", v->grant_list.count, secrets));
+	for (size_t i = 0; i < v->grant_list.count; i++) {
+		char object[24];
+		snprintf(object, sizeof(object), "grant %zu", i + 1);
+		good &= check(v, "grant", object, check_grant(v, v->grant_list.items[i].bytes));
+	}
+	return good;
+}
+
+static const struct verify_file *file_of(const struct verifier *v, const char *name, bool is_input)
+{
+	for (size_t i = 0; i < v->options->file_count; i++)
+		if (v->options->files[i].is_input == is_input && strcmp(v->options->files[i].name, name) == 0)
+			return &v->options->files[i];
+	return NULL;
+}
+
+struct file_digest {
+	uint8_t commit[SHA256_SIZE]; /* HMAC under the salt */
+	uint8_t digest[SHA256_SIZE];
+	uint64_t length;
+};
+
+static result digest_file(int fd, const uint8_t salt[static 32], struct file_digest *out)
+{
+	CLEANUP(hmac_free) struct hmac hmac = {0};
+	CLEANUP(hash_free) struct hash hash = {0};
+	uint8_t buffer[64 * 1024];
+	TRY(hmac_start(&hmac, span_of(salt, 32)));
+	TRY(hash_start(&hash, HASH_SHA256));
+	out->length = 0;
+	for (;;) {
+		ssize_t got = pread(fd, buffer, sizeof(buffer), (off_t)out->length);
+		if (got < 0)
+			return fail_errno("reading the file");
+		if (got == 0)
+			break;
+		hmac_add(&hmac, span_of(buffer, (size_t)got));
+		hash_add(&hash, span_of(buffer, (size_t)got));
+		out->length += (uint64_t)got;
+	}
+	hmac_finish(&hmac, out->commit);
+	hash_finish(&hash, out->digest);
+	return OK;
+}
+
+static result find_salt(const struct verifier *v, const uint8_t commit[static SHA256_SIZE], const uint8_t **out)
+{
+	for (size_t i = 0; i < v->salts.count; i++)
+		if (memcmp(v->salts.rows[i].commit, commit, SHA256_SIZE) == 0) {
+			*out = v->salts.rows[i].salt;
+			return OK;
+		}
+	return fail(MISSING_FIELD, "the salt of its commitment is missing");
+}
+
+static result find_statement(struct verifier *v, const struct job_output *output, struct statement *out)
+{
+	size_t derive, found = 0;
+	TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, output->enclave, NULL, NULL}, &derive));
+	const struct record *record = dac_record(v->report->dac, derive);
+	CLEANUP(certificate_free) struct certificate certificate = {0};
+	TRY(certificate_parse(dac_certificate(v->report->dac, record->certificate), &v->report->arena, &certificate));
+	for (size_t i = 0; i < v->statement_list.count; i++) {
+		struct statement statement;
+		TRY(object_peek(KIND_STATEMENT, v->statement_list.items[i].bytes, &v->report->arena, &statement, NULL));
+		if (strcmp(statement.name, output->name) != 0 || strcmp(statement.enclave, record->enclave) != 0)
+			continue;
+		TRY(object_verify(KIND_STATEMENT, v->statement_list.items[i].bytes, &certificate.key));
+		if (memcmp(statement.certificate, record->certificate, SHA256_SIZE) != 0 ||
+			memcmp(statement.run_id, v->report->head.run_id, RUN_ID_SIZE) != 0)
+			return fail(DAC_FOREIGN_RUN, "the statement is of another run or key");
+		if (strcmp(statement.media_type, output->media_type) != 0)
+			return fail(BAD_VALUE, "the statement is about %s", statement.media_type);
+		*out = statement;
+		found++;
+	}
+	return found == 1 ? OK : fail(found ? DAC_EXTRA_NODE : MISSING_FIELD, "%zu statements about '%s'", found, output->name);
+}
+
+static result check_output_file(struct verifier *v, const struct job_output *output, const struct verify_file *file)
+{
+	const struct record_data *data;
+	const uint8_t *salt;
+	struct file_digest digest;
+	struct statement statement;
+	TRY(check_output(v, output, &data));
+	TRY(find_salt(v, data->commit, &salt));
+	TRY(digest_file(file->fd, salt, &digest));
+	if (memcmp(digest.commit, data->commit, SHA256_SIZE) != 0)
+		return fail(DIGEST_MISMATCH, "the file is not the output of this run");
+	if (!output->statement)
+		return OK;
+	TRY(find_statement(v, output, &statement));
+	return require(memcmp(digest.digest, statement.digest, SHA256_SIZE) == 0 && digest.length == statement.length,
+		DIGEST_MISMATCH, "the file is not what the enclave signed");
+}
+
+static result check_input_file(struct verifier *v, const struct job_input *input, const struct verify_file *file)
+{
+	size_t origin;
+	const uint8_t *salt;
+	struct file_digest digest;
+	if (input->secret)
+		return fail(BAD_VALUE, "a secret's commitment is never opened; it cannot be compared with a file");
+	TRY(find_record(v, &(struct wanted_record){RECORD_ORIGIN, input->enclave, NULL, input->role}, &origin));
+	const struct record *record = dac_record(v->report->dac, origin);
+	const struct record_data *data = data_of(record->out, record->out_count, input->role);
+	TRY(find_salt(v, data->commit, &salt));
+	TRY(digest_file(file->fd, salt, &digest));
+	return require(memcmp(digest.commit, data->commit, SHA256_SIZE) == 0, DIGEST_MISMATCH,
+		"the file is not the input of this run");
+}
+
+static bool check_files(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	bool good = true;
+	for (size_t i = 0; i < job->output_count; i++) {
+		const struct job_output *output = &job->outputs[i];
+		const struct verify_file *file = file_of(v, output->name, false);
+		struct statement statement;
+		if (output->statement)
+			good &= check(v, "output.statement", output->name, find_statement(v, output, &statement));
+		if (file)
+			good &= check(v, "output.file", output->name, check_output_file(v, output, file));
+	}
+	for (size_t i = 0; i < job->input_count; i++) {
+		const struct verify_file *file = file_of(v, job->inputs[i].role, true);
+		if (file)
+			good &= check(v, "input.file", job->inputs[i].role, check_input_file(v, &job->inputs[i], file));
+	}
+	return good;
+}
+
+/* Every file that was given is about something of the job; a misspelt name must not pass unnoticed. */
+static bool check_file_names(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	bool good = true;
+	for (size_t f = 0; f < v->options->file_count; f++) {
+		const struct verify_file *file = &v->options->files[f];
+		bool known = false;
+		for (size_t i = 0; !file->is_input && i < job->output_count; i++)
+			known |= strcmp(job->outputs[i].name, file->name) == 0;
+		for (size_t i = 0; file->is_input && i < job->input_count; i++)
+			known |= strcmp(job->inputs[i].role, file->name) == 0;
+		if (!known)
+			good &= check(v, file->is_input ? "input.file" : "output.file", file->name,
+				fail(BAD_VALUE, "the job has no %s '%s'", file->is_input ? "input" : "output", file->name));
+	}
+	return good;
+}
+
+static bool commit_is_declared(const struct verifier *v, const uint8_t commit[static SHA256_SIZE])
+{
+	const struct job *job = &v->trust->job;
+	for (size_t i = 0; i < dac_count(v->report->dac); i++) {
+		const struct record *record = dac_record(v->report->dac, i);
+		for (size_t o = 0; o < record->out_count; o++) {
+			if (memcmp(record->out[o].commit, commit, SHA256_SIZE) != 0)
+				continue;
+			for (size_t j = 0; record->kind == RECORD_DERIVE && j < job->output_count; j++)
+				if (strcmp(job->outputs[j].name, record->out[o].name) == 0 &&
+					strcmp(job->outputs[j].enclave, signer(record)) == 0)
+					return true;
+			for (size_t j = 0; record->kind == RECORD_ORIGIN && j < job->input_count; j++)
+				if (!job->inputs[j].secret && strcmp(job->inputs[j].role, record->out[o].name) == 0)
+					return true;
+		}
+	}
+	return false;
+}
+
+/* Salts of exactly the declared inputs (but secrets) and outputs: an edge's would open its data to guessing. */
+static result check_salts(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	size_t expected = job->output_count;
+	for (size_t i = 0; i < job->input_count; i++)
+		expected += !job->inputs[i].secret;
+	if (v->salts.count != expected)
+		return fail(DAC_EXTRA_NODE, "%zu salts for %zu declared inputs and outputs", v->salts.count, expected);
+	for (size_t i = 0; i < v->salts.count; i++)
+		if (!commit_is_declared(v, v->salts.rows[i].commit))
+			return fail(DAC_EXTRA_NODE, "a salt of something that is neither a declared input nor output");
+	return OK;
+}
+
+static result check_statement_count(struct verifier *v)
+{
+	size_t expected = 0;
+	for (size_t i = 0; i < v->trust->job.output_count; i++)
+		expected += v->trust->job.outputs[i].statement;
+	if (v->statement_list.count != expected)
+		return fail(DAC_EXTRA_NODE, "%zu statements for %zu outputs that need one", v->statement_list.count, expected);
+	return require_ascending(&v->statement_list, "statements");
+}
+
+static result check_expiry(const struct verifier *v)
+{
+	if (v->trust->has_expires && v->options->at_ms > v->trust->expires_ms)
+		return fail(TRUST_EXPIRED, "the trust file has expired");
+	return OK;
+}
+
+/* ---- All of it ------------------------------------------------------------------------------------------------ */
+
+static void run(struct verifier *v)
+{
+	check(v, "trust.valid", "", check_expiry(v));
+	if (!check_form(v) || !check_head(v) || !check_sections(v) || !check_epoch_chain(v) || !check_job(v))
+		return;
+	if (!check_manifests(v) || !check(v, "policies", "", check_policy_set(v)) || !check_chain(v))
+		return;
+	check_launches(v);
+	check_flow(v);
+	check_grants(v);
+	check(v, "statements.count", "", check_statement_count(v));
+	check(v, "salts", "", check_salts(v));
+	check_file_names(v);
+	check_files(v);
+}
+
+result receipt_verify(const struct verify_options *options, struct verify_report *out)
+{
+	struct verify_report report = {.verdict = VERDICT_ACCEPTED, .arena = arena_of(VERIFY_MEMORY)};
+	struct verifier verifier = {.options = options, .trust = options->trust, .report = &report};
+	run(&verifier);
+	if (report.check_count == 0) {
+		verify_report_free(&report);
+		return fail(NO_MEMORY, "verification");
+	}
+	/* Unknown critical parts: only if nothing else speaks against the receipt is "cannot judge" the honest answer. */
+	if (verifier.unknown_critical && report.verdict == VERDICT_REFUSED) {
+		bool other = false;
+		for (size_t i = 0; i < report.check_count; i++)
+			other |= !report.checks[i].ok && report.checks[i].reason != UNKNOWN_CRITICAL;
+		if (!other)
+			report.verdict = VERDICT_CANNOT_JUDGE;
+	}
+	*out = report;
+	return OK;
+}
