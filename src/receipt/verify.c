@@ -240,7 +240,7 @@ static bool check_sections(struct verifier *v)
 	uint32_t seen = 0;
 	for (size_t i = 0; good && i < receipt->section_count; i++) {
 		const struct receipt_section *section = &receipt->sections[i];
-		char object[32];
+		char object[48];
 		snprintf(object, sizeof(object), "%u %s", section->id, section_name(section->id));
 		if (!check(v, "section.digest", object, check_section_digest(section, &head->sections[i])))
 			return false;
@@ -744,7 +744,7 @@ static bool check_grants(struct verifier *v)
 	good &= check(v, "grants.count", "", secrets == v->grant_list.count ? require_ascending(&v->grant_list, "grants") :
 		fail(DAC_EXTRA_NODE, "%zu grants for %zu secrets", v->grant_list.count, secrets));
 	for (size_t i = 0; i < v->grant_list.count; i++) {
-		char object[24];
+		char object[48];
 		snprintf(object, sizeof(object), "grant %zu", i + 1);
 		good &= check(v, "grant", object, check_grant(v, v->grant_list.items[i].bytes));
 	}
