@@ -245,7 +245,8 @@ void seccomp_list_text(enum seccomp_profile profile, struct writer *out)
 	}
 	unsigned lists = lists_of(profile, SECCOMP_JIT | SECCOMP_SYSVIPC) & ~(unsigned)(J | V);
 	char line[160];
-	snprintf(line, sizeof(line), "troth calls 1 %s%s\n", profile_names[profile], seccomp_instrumented() ? " instrumented" : "");
+	const char *instrumented = lists & X ? " instrumented" : "";
+	snprintf(line, sizeof(line), "troth calls 1 %s%s\n", profile_names[profile], instrumented);
 	writer_str(out, line);
 	for (size_t i = 0; i < COUNT_OF(rules); i++) {
 		/* What permissions add belongs to the program's list, each under its letter. */
