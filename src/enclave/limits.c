@@ -152,10 +152,9 @@ static bool try_v2(struct limits_group *group, const char *parent, const char *n
 		(void)!write_value(parent, "cgroup.subtree_control", "+memory +pids");
 	group->memory = write_number(folder, "memory.max", limits->memory);
 	group->processes = write_number(folder, "pids.max", (uint64_t)limits->processes + 1);
-	if (group->memory) {
+	/* Not memory.oom.group: process 1 should live to tell how the program ended. */
+	if (group->memory)
 		(void)!write_value(folder, "memory.swap.max", "0");
-		(void)!write_value(folder, "memory.oom.group", "1");
-	}
 	if ((group->memory || group->processes) && adopt(group, folder)) {
 		group->kind = LIMITS_CGROUP2;
 		return true;
