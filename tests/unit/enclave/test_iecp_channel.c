@@ -91,7 +91,7 @@ static struct iecp_channel *bare(enum iecp_role role, uint64_t lifetime_ms)
 	return channel;
 }
 
-static void flips_of_every_byte(void **state)
+static void flips_of_every_byte_of_a_record(void **state)
 {
 	uint8_t good[64 + IECP_RECORD_OVERHEAD], record[sizeof good], plain[64], out[64];
 	struct iecp_record got;
@@ -167,7 +167,7 @@ static void a_renumbered_record_does_not_open(void **state) /* IE-02, IE-03 */
 	assert_int_equal(open_at(&pair->r, record, len, &got), BAD_TAG);
 }
 
-static void reflections(void **state) /* IE-06 */
+static void reflected_records(void **state) /* IE-06 */
 {
 	struct pair *pair = *state;
 	struct iecp_record got;
@@ -439,12 +439,12 @@ int group_iecp_channel(void)
 	const struct CMUnitTest tests[] = {
 		WITH(data_both_ways),
 		WITH(sizes_and_in_place),
-		cmocka_unit_test(flips_of_every_byte),
+		cmocka_unit_test(flips_of_every_byte_of_a_record),
 		WITH(repeats),
 		WITH(reorders),
 		WITH(drops),
 		WITH(a_renumbered_record_does_not_open),
-		WITH(reflections),
+		WITH(reflected_records),
 		WITH(splices_from_another_session),
 		WITH(truncation_without_close),
 		cmocka_unit_test(cut_records),
