@@ -1,0 +1,6 @@
+int test_plan(void);
+
+int main(void)
+{
+	return test_plan() == 0 ? 0 : 1;
+}
