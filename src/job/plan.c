@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/seccomp.h"
 #include "policy/schema.h"
 #include "wire/document.h"
 
@@ -38,6 +39,13 @@ static result alloc(struct job_plan *plan, size_t count, size_t size, void *out)
 static result keep_text(struct job_plan *plan, const char *text, const char **out)
 {
 	return arena_string(&plan->arena, span_str(text), out);
+}
+
+static result within(struct draft *draft, const struct node *node, result failed)
+{
+	if (failed == OK)
+		return OK;
+	return fail_within(failed, "%s:%u:%u", draft->document->name, node->line, node->column);
 }
 
 static result read_text(struct draft *draft, const struct node *node, const char **out)
@@ -214,8 +222,11 @@ static result read_permissions(struct draft *draft, const struct node *map, stru
 	struct text_item *items;
 	TRY(read_list(draft, map, "permissions", &list));
 	TRY(alloc(draft->plan, list->count, sizeof(*items), &items));
-	for (size_t i = 0; i < list->count; i++)
+	for (size_t i = 0; i < list->count; i++) {
+		unsigned bit;
 		TRY(read_name(draft, &list->children[i], &items[i].text));
+		TRY(within(draft, &list->children[i], seccomp_permission_find(items[i].text, &bit)));
+	}
 	manifest->permissions = items;
 	manifest->permission_count = list->count;
 	return schema_sort(&text_item_schema, items, list->count);
@@ -314,13 +325,6 @@ static result new_stage(struct draft *draft, struct job_stage *stage)
 	stage->manifest = (struct manifest){.v = 1, .name = stage->name, .backend = "process"};
 	TRY(closure_new("", &stage->closure));
 	return closure_map(&stage->closure, JOB_FOLDER, draft->folder);
-}
-
-static result within(struct draft *draft, const struct node *node, result failed)
-{
-	if (failed == OK)
-		return OK;
-	return fail_within(failed, "%s:%u:%u", draft->document->name, node->line, node->column);
 }
 
 static result read_stage(struct draft *draft, const struct node *map, size_t at)
