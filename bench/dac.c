@@ -1,0 +1,182 @@
+/*
+ * Verification of an attestation chain, every rule on, and what one more record costs on a chain that was verified.
+ * Floor: the signatures of the same records, verified by as many threads with the same key. Peer: OpenSSL verifying as
+ * many certificates' signatures, the work of an X.509 chain of that length, on one thread times the threads.
+ */
+#include "bench.h"
+
+#include "base/clock.h"
+#include "crypto/random.h"
+#include "crypto/x509.h"
+#include "enclave/dac.h"
+#include "object/manifest.h"
+
+#include <openssl/x509.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { RECORDS = 20000, QUICK_RECORDS = 2000, ADDED = 100 };
+static const uint64_t NOW = 1800000000000ULL;
+
+struct chain {
+	struct key root, sign, kem;
+	struct dac_root trusted;
+	struct bytes certificate, report;
+	uint8_t report_oid[OID_SIZE], certificate_digest[SHA256_SIZE];
+	char uri[URI_MAX_LEN + 1];
+	struct bytes *records;
+	uint8_t (*oids)[OID_SIZE];
+	size_t count;
+};
+
+static double seconds_since(uint64_t start)
+{
+	return (double)(clock_monotonic_ns() - start) / 1e9;
+}
+
+static void make_certificate(struct chain *c)
+{
+	char label[ROT_LABEL_SIZE];
+	rot_label(c->trusted.rot_id, label);
+	struct certificate_fields fields = {.uri = c->uri, .not_before = NOW - 3600000, .not_after = NOW + 86400000};
+	fields.serial[0] = 1;
+	memcpy(fields.sign_point, c->sign.point, POINT_SIZE);
+	memcpy(fields.kem_point, c->kem.point, POINT_SIZE);
+	BENCH_REQUIRE(certificate_issue(&fields, &c->root, label, &c->certificate) == OK);
+	sha256(bytes_span(&c->certificate), c->certificate_digest);
+}
+
+static void make_report(struct chain *c)
+{
+	static struct register_value registers[REGISTER_COUNT];
+	struct report report = {.v = 1, .purpose = REPORT_LAUNCH, .epoch = 1, .boot_gen = 1, .seq = 1, .time = NOW,
+		.registers = registers, .register_count = REGISTER_COUNT, .has_launch = true, .has_certificate = true};
+	report.launch = (struct launch){.v = 1, .name = "A", .tier = "N", .isolation = "uid", .limits = "rlimit",
+		.secret_memory = "locked", .interpreter = "closed"};
+	memcpy(report.rot_id, c->trusted.rot_id, OID_SIZE);
+	memcpy(report.epoch_oid, c->trusted.epoch_oid, OID_SIZE);
+	memcpy(report.certificate, c->certificate_digest, SHA256_SIZE);
+	launch_keys_hash(c->sign.point, c->kem.point, report.launch.keys_hash);
+	BENCH_REQUIRE(object_sign(KIND_REPORT, &report, &c->root, &c->report, c->report_oid) == OK);
+}
+
+static void make_record(struct chain *c, size_t at)
+{
+	struct record_data data = {.name = "x"};
+	struct record_parent parent = {.enclave = c->uri};
+	struct record record = {.v = 1, .kind = at ? RECORD_DERIVE : RECORD_ORIGIN, .enclave = c->uri, .epoch = 1,
+		.seq = at + 1, .time = NOW, .operation = "run", .out = &data, .out_count = 1, .in = &data,
+		.in_count = at ? 1 : 0, .parents = &parent, .parent_count = at ? 1 : 0};
+	memcpy(record.certificate, c->certificate_digest, SHA256_SIZE);
+	memcpy(record.host_report, c->report_oid, OID_SIZE);
+	memcpy(record.rot_id, c->trusted.rot_id, OID_SIZE);
+	if (at)
+		memcpy(parent.oid, c->oids[at - 1], OID_SIZE);
+	BENCH_REQUIRE(object_sign(KIND_RECORD, &record, &c->sign, &c->records[at], c->oids[at]) == OK);
+}
+
+static void make_chain(struct chain *c, size_t count)
+{
+	BENCH_REQUIRE(key_generate(&c->root) == OK && key_generate(&c->sign) == OK && key_generate(&c->kem) == OK);
+	random_bytes(c->trusted.rot_id, OID_SIZE);
+	memcpy(c->trusted.epoch_oid, c->trusted.rot_id, OID_SIZE);
+	c->trusted.epoch = 1;
+	c->trusted.not_after = UINT64_MAX;
+	c->trusted.key = &c->root;
+	BENCH_REQUIRE(ire_uri(c->trusted.rot_id, "troth.internal", "A", c->uri) == OK);
+	make_certificate(c);
+	make_report(c);
+	c->count = count;
+	c->records = calloc(count, sizeof(*c->records));
+	c->oids = calloc(count, sizeof(*c->oids));
+	BENCH_REQUIRE(c->records && c->oids);
+	for (size_t i = 0; i < count; i++)
+		make_record(c, i);
+}
+
+static struct dac *load(const struct chain *c, size_t count)
+{
+	struct dac *dac;
+	struct dac_config config = {.roots = &c->trusted, .root_count = 1};
+	BENCH_REQUIRE(dac_new(&config, &dac) == OK);
+	BENCH_REQUIRE(dac_add_certificate(dac, bytes_span(&c->certificate), NULL) == OK);
+	BENCH_REQUIRE(dac_add_report(dac, bytes_span(&c->report), NULL) == OK);
+	for (size_t i = 0; i < count; i++)
+		BENCH_REQUIRE(dac_add_record(dac, bytes_span(&c->records[i]), NULL) == OK);
+	return dac;
+}
+
+static void verify(struct dac *dac, size_t count)
+{
+	struct dac_summary summary;
+	BENCH_REQUIRE(dac_verify(dac, &summary) == OK && summary.accepted == count);
+}
+
+struct floor_work {
+	const struct chain *chain;
+	size_t from, to;
+};
+
+static void *verify_signatures(void *argument)
+{
+	const struct floor_work *work = argument;
+	for (size_t i = work->from; i < work->to; i++) {
+		struct cose_sign1 object;
+		BENCH_REQUIRE(cose_strict_sign1_parse(bytes_span(&work->chain->records[i]), &object) == OK);
+		BENCH_REQUIRE(cose_strict_sign1_verify(&object, kind_label(KIND_RECORD), &work->chain->sign) == OK);
+	}
+	return NULL;
+}
+
+static double floor_rate(const struct chain *c, unsigned threads)
+{
+	pthread_t helpers[64];
+	struct floor_work work[64];
+	uint64_t start = clock_monotonic_ns();
+	for (unsigned t = 0; t < threads; t++) {
+		work[t] = (struct floor_work){c, c->count * t / threads, c->count * (t + 1) / threads};
+		BENCH_REQUIRE(pthread_create(&helpers[t], NULL, verify_signatures, &work[t]) == 0);
+	}
+	for (unsigned t = 0; t < threads; t++)
+		pthread_join(helpers[t], NULL);
+	return (double)c->count / seconds_since(start);
+}
+
+static double peer_rate(const struct chain *c, unsigned threads)
+{
+	enum { TIMES = 2000 };
+	const uint8_t *at = c->certificate.data;
+	X509 *certificate = d2i_X509(NULL, &at, (long)c->certificate.len);
+	BENCH_REQUIRE(certificate);
+	uint64_t start = clock_monotonic_ns();
+	for (size_t i = 0; i < TIMES; i++)
+		BENCH_REQUIRE(X509_verify(certificate, c->root.pkey) == 1);
+	double rate = TIMES / seconds_since(start);
+	X509_free(certificate);
+	return rate * threads;
+}
+
+int main(int argc, char **argv)
+{
+	bench_open(argc, argv, "dac");
+	static struct chain chain;
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned threads = processors > 64 ? 64 : (unsigned)processors;
+	make_chain(&chain, (bench_quick() ? QUICK_RECORDS : RECORDS) + ADDED);
+	size_t whole = chain.count - ADDED;
+	double floor = floor_rate(&chain, threads), peer = peer_rate(&chain, threads);
+	struct dac *dac = load(&chain, whole);
+	uint64_t start = clock_monotonic_ns();
+	verify(dac, whole);
+	bench_row(&(struct bench_row){"dac.verify", (double)whole / seconds_since(start), "records/s", floor, peer,
+		"OpenSSL X509_verify x threads"});
+	for (size_t i = whole; i < chain.count; i++)
+		BENCH_REQUIRE(dac_add_record(dac, bytes_span(&chain.records[i]), NULL) == OK);
+	start = clock_monotonic_ns();
+	verify(dac, chain.count);
+	bench_row(&(struct bench_row){"dac.verify_added", (double)ADDED / seconds_since(start), "records/s", floor, 0, NULL});
+	dac_free(dac);
+	bench_close();
+	return 0;
+}
