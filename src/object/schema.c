@@ -92,7 +92,7 @@ static void put_field(const struct field *field, const void *object, struct writ
 	switch (field->type) {
 	case FIELD_UINT: {
 		uint64_t value = load_uint(at, field->size);
-		if (value > uint_limit(field))
+		if (value > uint_limit(field) || ((field->flags & FIELD_VERSION) && value != field->max))
 			writer_fail(w, BAD_VALUE);
 		cbor_put_uint(w, value);
 		return;

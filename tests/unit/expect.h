@@ -16,6 +16,14 @@
 /* cmocka has a macro of this name; in Troth it records a failure. */
 #undef fail
 #define fail(reason, ...) failure_is_not_ok_(failure_note(reason, __VA_ARGS__))
+/* cmocka's own is built upon that macro. */
+#undef fail_msg
+#define fail_msg(...)                                                                                                  \
+	do {                                                                                                           \
+		print_error(__VA_ARGS__);                                                                              \
+		print_error("\n");                                                                                     \
+		_fail(__FILE__, __LINE__);                                                                             \
+	} while (0)
 
 static inline void expect_result_(result got, result wanted, const char *expression, const char *file, int line)
 {

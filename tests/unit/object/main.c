@@ -1,0 +1,7 @@
+#include "groups.h"
+
+int main(void)
+{
+	return group_schema() + group_kind() + group_names() + group_epoch() + group_manifest() + group_receipt() +
+		group_vectors() + group_cddl();
+}

@@ -1,0 +1,64 @@
+/* docs/PROTOCOL.objects carries the CDDL that the tables print; the two may not drift apart. */
+#include "../expect.h"
+
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "groups.h"
+#include "object/cddl.h"
+#include "object/kind.h"
+#include "object/receipt.h"
+#include "object/seal.h"
+
+static char *print(void)
+{
+	const struct schema *schemas[64];
+	size_t count = 0, len;
+	char *text;
+	for (size_t i = 0; i < kind_table_len; i++)
+		if (kind_schema(kind_table[i].kind))
+			schemas[count++] = kind_schema(kind_table[i].kind);
+	schemas[count++] = &seal_policy_schema;
+	schemas[count++] = &bytes_list_schema;
+	schemas[count++] = &salt_list_schema;
+	FILE *out = open_memstream(&text, &len);
+	assert_non_null(out);
+	cddl_print(schemas, count, out);
+	fclose(out);
+	return text;
+}
+
+static void the_page_carries_the_cddl(void **unused)
+{
+	CLEANUP(bytes_free) struct bytes page = BYTES_EMPTY;
+	char *expected = print();
+	expect_ok(file_read(OBJECT_PAGES "/PROTOCOL.objects", 1 << 20, &page));
+	const char *found = memmem(page.data, page.len, expected, strlen(expected));
+	if (!found) {
+		fprintf(stderr, "docs/PROTOCOL.objects lacks this block:\n%s[end]\n", expected);
+		free(expected);
+		_fail(__FILE__, __LINE__);
+	}
+	free(expected);
+}
+
+static void the_page_names_every_kind(void **unused)
+{
+	CLEANUP(bytes_free) struct bytes page = BYTES_EMPTY;
+	expect_ok(file_read(OBJECT_PAGES "/PROTOCOL.objects", 1 << 20, &page));
+	for (size_t i = 0; i < kind_table_len; i++) {
+		char row[128];
+		snprintf(row, sizeof(row), "| %d | %s |", kind_table[i].kind, kind_table[i].label);
+		if (!memmem(page.data, page.len, row, strlen(row)))
+			fail_msg("docs/PROTOCOL.objects lacks the row \"%s\"", row);
+	}
+}
+
+int group_cddl(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_page_carries_the_cddl),
+		cmocka_unit_test(the_page_names_every_kind),
+	};
+	return cmocka_run_group_tests_name("cddl", tests, NULL, NULL);
+}
