@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -21,12 +23,13 @@
 #include "root/tcb.h"
 #include "store/slots.h"
 
-enum { START_MS = 15 * 1000, CALL_MS = 30 * 1000, STOP_MS = 3000 };
+enum { START_MS = 15 * 1000, CALL_MS = 30 * 1000, SLICE_MS = 100, STOP_MS = 3000 };
 
 struct root_host {
 	char state_dir[PATH_SIZE], program_dir[PATH_SIZE];
 	struct process process;
 	struct ipq *queue;
+	pthread_mutex_t lock; /* of queue and message */
 	struct ipq_message message;
 	uint64_t boot_gen;
 	struct tcb tcb;
@@ -43,6 +46,44 @@ static uint64_t deadline(int ms)
 	return clock_monotonic_ns() + (uint64_t)ms * 1000000;
 }
 
+static bool has_ended(const struct root_host *host)
+{
+	struct pollfd poller = {.fd = host->process.pidfd.n, .events = POLLIN};
+	return poll(&poller, 1, 0) > 0;
+}
+
+/* Waits in slices: shared memory does not tell that the other side is gone. */
+static result await_reply(struct root_host *host, uint64_t id)
+{
+	uint64_t until = deadline(CALL_MS);
+	for (;;) {
+		result got = ipq_receive(host->queue, &host->message, deadline(SLICE_MS));
+		if (got == TIMED_OUT && !has_ended(host) && clock_monotonic_ns() < until)
+			continue;
+		TRY(got);
+		if (host->message.type != IPQ_EVENT && host->message.id == id)
+			return host->message.type == IPQ_ERROR ? ipq_error_of(&host->message) : OK;
+	}
+}
+
+/* One request and its reply, copied out; one thread at a time. */
+static result exchange(struct root_host *host, enum ipq_type type, struct span body, struct arena *arena, struct span *out)
+{
+	uint64_t id;
+	pthread_mutex_lock(&host->lock);
+	result called = has_ended(host) ? PEER_CLOSED : ipq_request(host->queue, type, body, deadline(CALL_MS), &id);
+	if (called == OK)
+		called = await_reply(host, id);
+	if (called == PEER_CLOSED || called == TIMED_OUT)
+		called = fail(AP_STOPPED, "while asked for %s", ipq_message_name(type));
+	if (called == OK) {
+		called = arena_copy(arena, ipq_payload(&host->message), out);
+		wipe(host->message.data, host->message.len);
+	}
+	pthread_mutex_unlock(&host->lock);
+	return called;
+}
+
 result root_host_call(struct root_host *host, enum ipq_type type, const struct schema *schema, const void *request,
 	const struct schema *reply_schema, struct arena *arena, void *reply)
 {
@@ -54,12 +95,7 @@ result root_host_call(struct root_host *host, enum ipq_type type, const struct s
 	if (schema)
 		schema_put(schema, request, &w);
 	TRY(writer_finish(&w, &body));
-	result called = ipq_call(host->queue, type, body, deadline(CALL_MS), NULL, NULL, &host->message);
-	if (called == PEER_CLOSED || called == TIMED_OUT)
-		return fail(AP_STOPPED, "while asked for %s", ipq_message_name(type));
-	TRY(called);
-	TRY(arena_copy(arena, ipq_payload(&host->message), &kept));
-	wipe(host->message.data, host->message.len);
+	TRY(exchange(host, type, body, arena, &kept));
 	return schema_decode(reply_schema, kept, arena, reply);
 }
 
@@ -438,6 +474,7 @@ static void host_free(struct root_host *host)
 	tcb_free(&host->tcb);
 	key_free(&host->identity.sign);
 	arena_free(&host->arena);
+	pthread_mutex_destroy(&host->lock);
 	free(host);
 }
 
@@ -447,6 +484,7 @@ result root_host_start(const struct root_host_config *config, struct root_host *
 	if (!host)
 		return fail(NO_MEMORY, "host");
 	host->process = PROCESS_NONE;
+	pthread_mutex_init(&host->lock, NULL);
 	host->arena = arena_of(256 * 1024);
 	snprintf(host->state_dir, sizeof(host->state_dir), "%s", config->state_dir);
 	snprintf(host->program_dir, sizeof(host->program_dir), "%s", config->program_dir);

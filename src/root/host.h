@@ -1,6 +1,7 @@
 /*
  * The host's side of the secure processor: starts it, measures it, makes sure that it is confined and that it holds the
- * pinned root, and asks it things through the queue. Owned by `trothd host`, used by one thread.
+ * pinned root, and asks it things through the queue. Owned by `trothd host`. root_host_call and root_host_sign may be
+ * used by several threads at once; starting, init and stop belong to one.
  *
  * root_host_start leaves the secure processor measured (phases 0 and 1) and, when there is a root, checked against the pin
  * store: AP_CHANGED, AP_NOT_CONFINED, AP_UNTRUSTED, STALE_STATE, PIN_DAMAGED, MEASUREMENT_WRONG. Before a root exists it

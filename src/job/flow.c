@@ -1,0 +1,725 @@
+#include "job/flow.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "crypto/random.h"
+#include "enclave/broker.h"
+#include "job/output_folder.h"
+#include "job/plan.h"
+#include "job/secret_source.h"
+#include "receipt/build.h"
+
+enum { RUN_MEMORY = 64 << 20, SKEW_MS = 60 * 1000, PROGRESS_EVERY_MS = 200 };
+
+/* One stage of this run. */
+struct stage_run {
+	struct run *run;
+	const struct job_stage *stage;
+	struct launch *launch;
+	struct launch_events events;
+	uid_t uid;
+	bool has_uid;
+	uint64_t progress_at; /* monotonic ns of the last one that was told */
+	char log[FLOW_LOG_TAIL + 1];
+	size_t log_len;
+};
+
+struct run {
+	const struct flow_host *host;
+	const struct flow_request *request;
+	const struct flow_listener *listener;
+	const int *fds; /* that came with the request; borrowed */
+	size_t fd_count;
+	struct arena arena;
+	uint64_t began; /* monotonic ns */
+
+	struct job_plan plan;
+	struct fd *inputs; /* by index of the job's inputs */
+	struct output_folder folder;
+	uint8_t rand[32], run_id[RUN_ID_SIZE];
+	bool authorised;
+	struct stage_run *stages; /* by index of the plan's stages */
+	struct launch **launches;
+
+	struct policy_table *policies;
+	struct dac *dac;
+	struct digest32 *roots;
+	size_t root_count;
+	struct bytes receipt;
+	struct span head;
+	uint8_t head_oid[OID_SIZE];
+};
+
+static result alloc(struct run *run, size_t count, size_t size, void *out)
+{
+	void *at;
+	TRY(arena_alloc(&run->arena, count ? count : 1, size, &at));
+	memcpy(out, &at, sizeof(at));
+	return OK;
+}
+
+static struct stage_run *stage_run_of(struct run *run, const char *name)
+{
+	for (size_t i = 0; i < run->plan.stage_count; i++)
+		if (strcmp(run->stages[i].stage->name, name) == 0)
+			return &run->stages[i];
+	return NULL; /* an external peer */
+}
+
+/* ---- The plan ------------------------------------------------------------------------------------ */
+
+static result load_command(struct run *run)
+{
+	const struct flow_request *request = run->request;
+	const char **argv, **files;
+	TRY(alloc(run, request->argc + 1, sizeof(*argv), &argv));
+	TRY(alloc(run, request->file_count + 1, sizeof(*files), &files));
+	for (size_t i = 0; i < request->argc; i++)
+		argv[i] = request->argv[i].text;
+	for (size_t i = 0; i < request->file_count; i++)
+		files[i] = request->files[i].text;
+	if (request->argc == 0)
+		return fail(USAGE, "there is neither a job nor a command");
+	struct job_command command = {
+		.argv = argv,
+		.folder = request->folder,
+		.files = files,
+		.with_stdin = request->input_count > 0,
+	};
+	return job_plan_command(&command, &run->plan);
+}
+
+static result load_plan(struct run *run)
+{
+	TRY(run->request->job[0] ? job_plan_load(run->request->job, &run->plan) : load_command(run));
+	TRY(alloc(run, run->plan.stage_count, sizeof(*run->stages), &run->stages));
+	for (size_t i = 0; i < run->plan.stage_count; i++)
+		run->stages[i] = (struct stage_run){.run = run, .stage = &run->plan.stages[i]};
+	return OK;
+}
+
+/* ---- Roles: every input is given once, and nothing else is ---------------------------------------- */
+
+static const struct flow_file *find_file(const struct flow_file *files, size_t count, const char *role)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(files[i].role, role) == 0)
+			return &files[i];
+	return NULL;
+}
+
+static result check_given(const struct run *run, const struct flow_file *files, size_t count, bool secret)
+{
+	const struct job *job = &run->plan.job;
+	const char *option = secret ? "--sealed" : "--input";
+	for (size_t f = 0; f < count; f++) {
+		const struct job_input *input = NULL;
+		for (size_t i = 0; i < job->input_count; i++)
+			if (strcmp(job->inputs[i].role, files[f].role) == 0)
+				input = &job->inputs[i];
+		if (!input)
+			return fail(UNKNOWN_ROLE, "%s %s: job '%s' has no such input", option, files[f].role, job->name);
+		if (input->secret != secret)
+			return fail(UNKNOWN_ROLE, "%s %s: this input is given with %s", option, files[f].role,
+				secret ? "--input" : "--sealed");
+		if (find_file(files, f, files[f].role))
+			return fail(USAGE, "%s %s is given twice", option, files[f].role);
+	}
+	return OK;
+}
+
+static result open_file(const struct run *run, const struct flow_file *file, struct fd *out)
+{
+	struct stat at;
+	CLEANUP(fd_close) struct fd fd = FD_NONE;
+	if (file->has_fd && file->fd >= run->fd_count)
+		return fail(BAD_VALUE, "'%s' names a descriptor that did not come", file->role);
+	if (file->has_fd)
+		return fd_duplicate(run->fds[file->fd], out);
+	/* Not blocking: a FIFO in the path must not hold the host up. */
+	TRY(file_open(file->path, O_RDONLY | O_NONBLOCK, 0, &fd));
+	if (fstat(fd.n, &at) != 0)
+		return fail_errno("'%s'", file->path);
+	if (!S_ISREG(at.st_mode))
+		return fail(BAD_TYPE, "'%s' is not a regular file", file->path);
+	*out = fd_move(&fd);
+	return OK;
+}
+
+static result check_roles(struct run *run)
+{
+	const struct flow_request *request = run->request;
+	const struct job *job = &run->plan.job;
+	TRY(check_given(run, request->inputs, request->input_count, false));
+	TRY(check_given(run, request->sealed, request->sealed_count, true));
+	TRY(alloc(run, job->input_count, sizeof(*run->inputs), &run->inputs));
+	for (size_t i = 0; i < job->input_count; i++)
+		run->inputs[i] = FD_NONE;
+	for (size_t i = 0; i < job->input_count; i++) {
+		const struct job_input *input = &job->inputs[i];
+		const struct flow_file *file = input->secret ? find_file(request->sealed, request->sealed_count, input->role) :
+							       find_file(request->inputs, request->input_count, input->role);
+		if (!file)
+			return fail(MISSING_INPUT, "'%s' of enclave '%s': add %s %s=FILE", input->role, input->enclave,
+				input->secret ? "--sealed" : "--input", input->role);
+		result opened = open_file(run, file, &run->inputs[i]);
+		if (opened != OK)
+			return fail_within(opened, "input '%s'", input->role);
+	}
+	return OK;
+}
+
+/* ---- A place, a name and a permission -------------------------------------------------------------- */
+
+static result open_folder(struct run *run)
+{
+	char own[PATH_SIZE], name[32];
+	uint8_t unique[8];
+	if (run->request->out[0])
+		return output_folder_begin(run->request->out, run->request->replace, &run->folder);
+	random_bytes(unique, sizeof(unique));
+	snprintf(name, sizeof(name), "run-%02x%02x%02x%02x%02x%02x%02x%02x", unique[0], unique[1], unique[2], unique[3], unique[4],
+		unique[5], unique[6], unique[7]);
+	TRY(path_join(own, run->host->scratch, name));
+	return output_folder_begin(own, false, &run->folder);
+}
+
+static void name_run(struct run *run)
+{
+	const struct flow_request *request = run->request;
+	random_bytes(run->rand, sizeof(run->rand));
+	run_id_compute(run->plan.digest, request->has_nonce ? SPAN_ARRAY(request->nonce) : SPAN_EMPTY, run->rand, run->run_id);
+}
+
+static result authorise(struct run *run)
+{
+	struct recorder_operation operation = {.v = 1, .job = run->plan.job.name, .time = clock_wall_ms()};
+	memcpy(operation.run_id, run->run_id, RUN_ID_SIZE);
+	memcpy(operation.job_digest, run->plan.digest, SHA256_SIZE);
+	TRY(recorder_authorise(run->host->recorder, &operation));
+	run->authorised = true;
+	return OK;
+}
+
+/* ---- Launch: prepare, measure, extend, endorse, unseal; every stage at once ------------------------- */
+
+static void on_state(void *ctx, struct launch *launch, enum launch_state state)
+{
+	const struct stage_run *stage = ctx;
+	const struct flow_listener *listener = stage->run->listener;
+	(void)launch;
+	if (listener->state)
+		listener->state(listener->ctx, stage->stage->name, launch_state_name(state));
+}
+
+static void on_progress(void *ctx, struct launch *launch, uint64_t bytes_in, uint64_t bytes_out)
+{
+	struct stage_run *stage = ctx;
+	const struct flow_listener *listener = stage->run->listener;
+	uint64_t now = clock_monotonic_ns();
+	(void)launch;
+	if (!listener->progress || now - stage->progress_at < PROGRESS_EVERY_MS * 1000000ULL)
+		return;
+	stage->progress_at = now;
+	listener->progress(listener->ctx, stage->stage->name, bytes_in, bytes_out);
+}
+
+/* Keeps the end of what the program says, for the message when it fails. */
+static void on_log(void *ctx, struct launch *launch, struct span text)
+{
+	struct stage_run *stage = ctx;
+	const struct flow_listener *listener = stage->run->listener;
+	(void)launch;
+	if (listener->log)
+		listener->log(listener->ctx, stage->stage->name, text);
+	if (text.len > FLOW_LOG_TAIL)
+		text = span_of(text.data + text.len - FLOW_LOG_TAIL, FLOW_LOG_TAIL);
+	size_t keep = FLOW_LOG_TAIL - text.len;
+	if (stage->log_len > keep) {
+		memmove(stage->log, stage->log + stage->log_len - keep, keep);
+		stage->log_len = keep;
+	}
+	if (text.len > 0)
+		memcpy(stage->log + stage->log_len, text.data, text.len);
+	stage->log_len += text.len;
+}
+
+static result find_secrets(struct run *run, const struct job_stage *stage, struct launch_sealed **out, size_t *out_count)
+{
+	const struct job *job = &run->plan.job;
+	struct sealed_file *files;
+	size_t count = 0;
+	TRY(alloc(run, job->input_count, sizeof(*files), &files));
+	TRY(alloc(run, job->input_count, sizeof(**out), out));
+	for (size_t i = 0; i < job->input_count; i++)
+		files[i] = (struct sealed_file){job->inputs[i].role, run->inputs[i].n};
+	const struct sealed_source source = sealed_source_new(root_host_identity(run->host->root), files, job->input_count);
+	for (size_t i = 0; i < job->input_count; i++) {
+		const struct job_input *input = &job->inputs[i];
+		if (!input->secret || strcmp(input->enclave, stage->name) != 0)
+			continue;
+		struct launch_sealed *sealed = &(*out)[count++];
+		sealed->name = input->input;
+		TRY(secret_source_sealed(&source.source, stage, input, &run->arena, &sealed->object));
+	}
+	*out_count = count;
+	return OK;
+}
+
+static result launch_stage(struct run *run, struct stage_run *stage)
+{
+	struct launch_sealed *sealed;
+	struct launch_spec spec = {
+		.manifest = bytes_span(&stage->stage->encoding),
+		.sources = stage->stage->sources,
+		.source_count = stage->stage->manifest.file_count,
+		.policy = stage->stage->policy,
+	};
+	TRY(find_secrets(run, stage->stage, &sealed, &spec.sealed_count));
+	TRY(uid_pool_take(run->host->uids, &stage->uid));
+	stage->has_uid = true;
+	spec.sealed = sealed;
+	spec.uid = stage->uid;
+	memcpy(spec.run_id, run->run_id, RUN_ID_SIZE);
+	stage->events = (struct launch_events){stage, on_state, on_progress, on_log};
+	return launch_start(run->host->root, &spec, &stage->events, &stage->launch);
+}
+
+static result wait_for(struct run *run, enum launch_state until)
+{
+	return launch_wait(run->launches, run->plan.stage_count, until, run->listener->cancel_fd, -1);
+}
+
+static result launch_stages(struct run *run)
+{
+	TRY(alloc(run, run->plan.stage_count, sizeof(*run->launches), &run->launches));
+	for (size_t i = 0; i < run->plan.stage_count; i++) {
+		TRY(launch_stage(run, &run->stages[i]));
+		run->launches[i] = run->stages[i].launch;
+	}
+	return wait_for(run, LAUNCH_READY);
+}
+
+/* ---- Channels, inputs, outputs ---------------------------------------------------------------------- */
+
+static const struct job_peer *external_of(const struct run *run, const char *name)
+{
+	for (size_t i = 0; i < run->plan.external_count; i++)
+		if (strcmp(run->plan.externals[i].name, name) == 0)
+			return &run->plan.externals[i];
+	return NULL;
+}
+
+static result connect_edge(struct run *run, const struct job_edge *edge)
+{
+	struct stage_run *from = stage_run_of(run, edge->from), *to = stage_run_of(run, edge->to);
+	struct broker_edge between = {edge->name, edge->operation, edge->output, edge->input};
+	if (from && to)
+		return broker_connect(from->launch, to->launch, &between);
+	const struct job_peer *peer = external_of(run, from ? edge->to : edge->from);
+	if (!peer)
+		return fail(UNKNOWN_ENCLAVE, "edge '%s'", edge->name);
+	struct broker_external external = {.name = peer->name, .socket = peer->socket};
+	memcpy(external.point, peer->key.point, POINT_SIZE);
+	return broker_connect_external(from ? from->launch : to->launch, &external, from != NULL, &between);
+}
+
+static result connect_edges(struct run *run)
+{
+	const struct job *job = &run->plan.job;
+	for (size_t i = 0; i < job->edge_count; i++) {
+		result connected = connect_edge(run, &job->edges[i]);
+		if (connected != OK)
+			return fail_within(connected, "edge '%s'", job->edges[i].name);
+	}
+	return OK;
+}
+
+static result give_inputs(struct run *run)
+{
+	const struct job *job = &run->plan.job;
+	for (size_t i = 0; i < job->input_count; i++) {
+		const struct job_input *input = &job->inputs[i];
+		if (input->secret)
+			continue; /* is inside already */
+		TRY(launch_give_input(stage_run_of(run, input->enclave)->launch, input->role, input->input, run->inputs[i].n));
+		fd_close(&run->inputs[i]);
+	}
+	return OK;
+}
+
+static result give_outputs(struct run *run)
+{
+	const struct job *job = &run->plan.job;
+	for (size_t i = 0; i < job->output_count; i++) {
+		const struct job_output *output = &job->outputs[i];
+		CLEANUP(fd_close) struct fd fd = FD_NONE;
+		TRY(output_folder_file(&run->folder, output->file, &fd));
+		TRY(launch_give_output(stage_run_of(run, output->enclave)->launch, output->name, output->output, output->statement,
+			output->media_type, fd.n));
+	}
+	return OK;
+}
+
+static result start_programs(struct run *run)
+{
+	for (size_t i = 0; i < run->plan.stage_count; i++)
+		TRY(launch_begin(run->launches[i]));
+	return OK;
+}
+
+/* ---- What the run left: a chain of records that must verify before anybody sees it ------------------ */
+
+static const struct policy_table *policy_of(void *ctx, const uint8_t digest[static SHA256_SIZE])
+{
+	const struct run *run = ctx;
+	for (size_t i = 0; i < run->plan.stage_count; i++)
+		if (memcmp(run->plan.stages[i].policy_digest, digest, SHA256_SIZE) == 0)
+			return run->policies;
+	return NULL;
+}
+
+static result join_policies(struct run *run)
+{
+	CLEANUP(bytes_free) struct bytes set = BYTES_EMPTY;
+	struct span *policies;
+	TRY(alloc(run, run->plan.stage_count, sizeof(*policies), &policies));
+	for (size_t i = 0; i < run->plan.stage_count; i++)
+		policies[i] = run->plan.stages[i].policy;
+	TRY(policy_set_join(policies, run->plan.stage_count, &set));
+	return policy_table_load(bytes_span(&set), &run->policies);
+}
+
+/* The results that a receipt stands for: of each enclave that gives an output or hands nothing on. */
+static bool is_result(const struct job *job, const char *enclave)
+{
+	bool gives = false, sink = true;
+	for (size_t i = 0; i < job->output_count; i++)
+		gives |= strcmp(job->outputs[i].enclave, enclave) == 0;
+	for (size_t i = 0; i < job->edge_count; i++)
+		for (size_t e = 0; strcmp(job->edges[i].from, enclave) == 0 && e < job->enclave_count; e++)
+			sink &= strcmp(job->enclaves[e].name, job->edges[i].to) != 0;
+	return gives || sink;
+}
+
+static result collect_roots(struct run *run)
+{
+	TRY(alloc(run, run->plan.stage_count, sizeof(*run->roots), &run->roots));
+	for (size_t i = 0; i < run->plan.stage_count; i++)
+		if (is_result(&run->plan.job, run->stages[i].stage->name))
+			memcpy(run->roots[run->root_count++].bytes, launch_result(run->launches[i])->root, OID_SIZE);
+	return schema_sort(&digest32_schema, run->roots, run->root_count);
+}
+
+static result collect_stage(struct run *run, const struct launch_result *left)
+{
+	TRY(dac_add_certificate(run->dac, left->certificate, NULL));
+	TRY(dac_add_report(run->dac, left->report, NULL));
+	for (size_t i = 0; i < left->record_count; i++)
+		TRY(dac_add_record(run->dac, left->records[i].bytes, NULL));
+	return OK;
+}
+
+static result verify_chain(struct run *run)
+{
+	const struct root_identity *identity = root_host_identity(run->host->root);
+	struct dac_root root = {
+		.era = identity->epoch.era,
+		.epoch = identity->epoch.epoch,
+		.not_before = identity->epoch.not_before,
+		.not_after = identity->epoch.not_after,
+		.key = &identity->sign,
+	};
+	struct dac_config config = {
+		.roots = &root,
+		.root_count = 1,
+		.skew_ms = SKEW_MS,
+		.run_id = run->run_id,
+		.policy = policy_of,
+		.policy_ctx = run,
+	};
+	struct dac_summary summary;
+	memcpy(root.rot_id, identity->rot_id, OID_SIZE);
+	memcpy(root.epoch_oid, identity->epoch_oid, OID_SIZE);
+	TRY(join_policies(run));
+	TRY(dac_new(&config, &run->dac));
+	for (size_t i = 0; i < run->plan.stage_count; i++)
+		TRY(collect_stage(run, launch_result(run->launches[i])));
+	TRY(dac_verify(run->dac, &summary));
+	for (size_t i = 0; i < dac_count(run->dac); i++)
+		TRY(dac_require(run->dac, dac_oid(run->dac, i)));
+	TRY(collect_roots(run));
+	return dac_require_closed(run->dac, run->roots, run->root_count);
+}
+
+/* ---- The receipt ------------------------------------------------------------------------------------ */
+
+/* All grants, statements and salts of the run's stages. */
+static result gather(struct run *run, struct receipt_parts *parts)
+{
+	size_t grants = 0, statements = 0, salts = 0;
+	struct span *grant, *statement;
+	for (size_t i = 0; i < run->plan.stage_count; i++) {
+		const struct launch_result *left = launch_result(run->launches[i]);
+		grants += left->grant_count;
+		statements += left->statement_count;
+		salts += left->salt_count;
+	}
+	TRY(alloc(run, grants, sizeof(*grant), &grant));
+	TRY(alloc(run, statements, sizeof(*statement), &statement));
+	TRY(alloc(run, salts, sizeof(*parts->salts), &parts->salts));
+	parts->grants = grant;
+	parts->statements = statement;
+	for (size_t i = 0; i < run->plan.stage_count; i++) {
+		const struct launch_result *left = launch_result(run->launches[i]);
+		for (size_t g = 0; g < left->grant_count; g++)
+			grant[parts->grant_count++] = left->grants[g].bytes;
+		for (size_t s = 0; s < left->statement_count; s++)
+			statement[parts->statement_count++] = left->statements[s].bytes;
+		for (size_t s = 0; s < left->salt_count; s++)
+			parts->salts[parts->salt_count++] = left->salts[s];
+	}
+	return OK;
+}
+
+static result make_sections(struct run *run, struct receipt_sections *out)
+{
+	const struct job *job = &run->plan.job;
+	const struct root_identity *identity = root_host_identity(run->host->root);
+	struct span *manifests, *policies;
+	TRY(alloc(run, job->enclave_count, sizeof(*manifests), &manifests));
+	TRY(alloc(run, job->enclave_count, sizeof(*policies), &policies));
+	for (size_t i = 0; i < job->enclave_count; i++) {
+		const struct job_stage *stage = job_plan_stage(&run->plan, job->enclaves[i].name);
+		manifests[i] = bytes_span(&stage->encoding);
+		policies[i] = stage->policy;
+	}
+	struct receipt_parts parts = {
+		.dac = run->dac,
+		.roots = run->roots,
+		.root_count = run->root_count,
+		.epochs = &identity->epoch_record,
+		.epoch_count = 1,
+		.manifests = manifests,
+		.manifest_count = job->enclave_count,
+		.policies = policies,
+		.policy_count = job->enclave_count,
+		.job = bytes_span(&run->plan.encoding),
+	};
+	TRY(gather(run, &parts));
+	return receipt_sections_make(&parts, out);
+}
+
+/* The secure processor says when, which epoch, and after which head; the host only what the run is. */
+static result sign_head(struct run *run, const struct receipt_sections *sections)
+{
+	struct ap_sign_head request = {
+		.recorder = run->host->recorder->backend->name,
+		.roots = run->roots,
+		.root_count = run->root_count,
+		.sections = (struct receipt_section_row *)sections->rows,
+		.section_count = RECEIPT_SECTIONS,
+		.has_nonce = run->request->has_nonce,
+	};
+	struct receipt_head head;
+	memcpy(request.run_id, run->run_id, RUN_ID_SIZE);
+	memcpy(request.rand, run->rand, sizeof(request.rand));
+	memcpy(request.job_digest, run->plan.digest, SHA256_SIZE);
+	if (run->request->has_nonce)
+		memcpy(request.nonce, run->request->nonce, sizeof(request.nonce));
+	TRY(root_host_sign(run->host->root, KIND_RECEIPT_HEAD, &ap_sign_head_schema, &request, &run->arena, &run->head));
+	return object_open(KIND_RECEIPT_HEAD, run->head, &root_host_identity(run->host->root)->sign, &run->arena, &head, run->head_oid);
+}
+
+static result make_receipt(struct run *run)
+{
+	CLEANUP(receipt_sections_free) struct receipt_sections sections = {0};
+	TRY(make_sections(run, &sections));
+	TRY(sign_head(run, &sections));
+	return receipt_encode(run->head, sections.sections, RECEIPT_SECTIONS, &run->receipt);
+}
+
+static result record(struct run *run)
+{
+	struct recorder_entry entry = {.v = 1, .head = run->head, .time = clock_wall_ms()};
+	memcpy(entry.run_id, run->run_id, RUN_ID_SIZE);
+	memcpy(entry.head_oid, run->head_oid, OID_SIZE);
+	sha256(bytes_span(&run->receipt), entry.receipt_digest);
+	return recorder_record(run->host->recorder, &entry);
+}
+
+static result publish(struct run *run)
+{
+	CLEANUP(fd_close) struct fd fd = FD_NONE;
+	TRY(output_folder_file(&run->folder, "receipt.troth", &fd));
+	TRY(write_all(fd.n, bytes_span(&run->receipt)));
+	return output_folder_publish(&run->folder);
+}
+
+/* ---- The run ---------------------------------------------------------------------------------------- */
+
+static result run_job(struct run *run)
+{
+	TRY(load_plan(run));
+	TRY(check_roles(run));
+	TRY(open_folder(run));
+	name_run(run);
+	TRY(authorise(run));
+	TRY(launch_stages(run));
+	TRY(connect_edges(run));
+	TRY(give_inputs(run));
+	TRY(give_outputs(run));
+	TRY(start_programs(run));
+	TRY(wait_for(run, LAUNCH_FINISHED));
+	TRY(verify_chain(run));
+	TRY(make_receipt(run));
+	TRY(record(run));
+	return publish(run);
+}
+
+/* ---- The end ---------------------------------------------------------------------------------------- */
+
+static bool is_cancelled(const struct run *run)
+{
+	struct pollfd poller = {.fd = run->listener->cancel_fd, .events = POLLIN | POLLRDHUP};
+	return poller.fd >= 0 && poll(&poller, 1, 0) > 0;
+}
+
+/* The stage that a launch's failure names first in its text. */
+static struct stage_run *stage_named_in(struct run *run, const char *text)
+{
+	for (size_t i = 0; run->stages && i < run->plan.stage_count; i++) {
+		const char *name = run->stages[i].stage->name;
+		size_t len = strlen(name);
+		if (strncmp(text, name, len) == 0 && (text[len] == ':' || text[len] == ' '))
+			return &run->stages[i];
+	}
+	return NULL;
+}
+
+static bool a_launch_failed(const struct run *run)
+{
+	for (size_t i = 0; run->launches && i < run->plan.stage_count; i++)
+		if (run->launches[i] && launch_state(run->launches[i]) == LAUNCH_FAILED)
+			return true;
+	return false;
+}
+
+static result explain_failure(struct run *run, result failed, struct flow_failure *out)
+{
+	char text[FLOW_TEXT_MAX];
+	if (is_cancelled(run))
+		return fail(RUN_ABORTED, "whoever asked for the run went away");
+	snprintf(text, sizeof(text), "%s", failure_text());
+	struct stage_run *stage = a_launch_failed(run) ? stage_named_in(run, text) : NULL;
+	if (!stage)
+		return failed;
+	snprintf(out->stage, sizeof(out->stage), "%s", stage->stage->name);
+	out->cause = failed;
+	memcpy(out->log, stage->log, stage->log_len);
+	out->log[stage->log_len] = '\0';
+	return fail(STAGE_FAILED, "stage %s: %s: %s", stage->stage->name, reason_name(failed), text + strlen(stage->stage->name) + 1 +
+		strspn(text + strlen(stage->stage->name) + 1, " "));
+}
+
+static void record_refusal(struct run *run, result failed, const char *text)
+{
+	struct recorder_refusal refusal = {.v = 1, .reason = failed, .text = text, .time = clock_wall_ms()};
+	memcpy(refusal.run_id, run->run_id, RUN_ID_SIZE);
+	result refused = recorder_refuse(run->host->recorder, &refusal);
+	if (refused != OK)
+		log_failure(LOG_LEVEL_WARNING, "a refusal was not recorded", refused);
+}
+
+static result tell_outcome(struct run *run, struct arena *arena, struct flow_outcome *out)
+{
+	const struct job *job = &run->plan.job;
+	void *at;
+	memcpy(out->run_id, run->run_id, RUN_ID_SIZE);
+	memcpy(out->head_oid, run->head_oid, OID_SIZE);
+	TRY(arena_string(arena, span_str(job->name), &out->job));
+	TRY(arena_string(arena, span_str(run->folder.target), &out->out));
+	TRY(arena_alloc(arena, run->plan.stage_count, sizeof(*out->stages), &at));
+	out->stages = at;
+	TRY(arena_alloc(arena, job->output_count, sizeof(*out->outputs), &at));
+	out->outputs = at;
+	for (size_t i = 0; i < run->plan.stage_count; i++) {
+		const struct launch_result *left = launch_result(run->launches[i]);
+		struct flow_stage_use *use = &out->stages[out->stage_count++];
+		TRY(arena_string(arena, span_str(run->stages[i].stage->name), &use->name));
+		use->bytes_in = left->bytes_in;
+		use->bytes_out = left->bytes_out;
+		use->cpu_ms = left->cpu_ms;
+		use->max_rss = left->max_rss;
+		out->records += left->record_count;
+	}
+	for (size_t i = 0; i < job->output_count; i++) {
+		struct flow_output *output = &out->outputs[out->output_count++];
+		struct stat file;
+		char path[PATH_SIZE];
+		TRY(arena_string(arena, span_str(job->outputs[i].name), &output->name));
+		TRY(arena_string(arena, span_str(job->outputs[i].file), &output->file));
+		TRY(path_join(path, run->folder.target, output->file));
+		if (lstat(path, &file) == 0)
+			output->bytes = (uint64_t)file.st_size;
+	}
+	return OK;
+}
+
+static void run_end(struct run *run)
+{
+	for (size_t i = 0; run->stages && i < run->plan.stage_count; i++) {
+		launch_free(run->stages[i].launch);
+		if (run->stages[i].has_uid)
+			uid_pool_give_back(run->host->uids, run->stages[i].uid);
+	}
+	for (size_t i = 0; run->inputs && i < run->plan.job.input_count; i++)
+		fd_close(&run->inputs[i]);
+	output_folder_discard(&run->folder);
+	dac_free(run->dac);
+	policy_table_free(run->policies);
+	bytes_free(&run->receipt);
+	job_plan_free(&run->plan);
+	arena_free(&run->arena);
+}
+
+result flow_run(const struct flow_host *host, const struct flow_request *request, const int *fds, size_t fd_count,
+	const struct flow_listener *listener, struct arena *arena, struct flow_outcome *out, struct flow_failure *out_failure)
+{
+	struct flow_outcome outcome = {0};
+	struct run run = {
+		.host = host,
+		.request = request,
+		.listener = listener,
+		.fds = fds,
+		.fd_count = fd_count,
+		.arena = arena_of(RUN_MEMORY),
+		.began = clock_monotonic_ns(),
+		.folder = OUTPUT_FOLDER_NONE,
+	};
+	char text[FLOW_TEXT_MAX];
+	*out_failure = (struct flow_failure){.cause = OK};
+	if (!root_host_identity(host->root))
+		return fail(NO_ROOT, "the state folder of this host");
+	result ran = run_job(&run);
+	if (ran == OK)
+		ran = tell_outcome(&run, arena, &outcome);
+	else
+		ran = explain_failure(&run, ran, out_failure);
+	/* Tidying up may fail in its own ways; what is told is why the run failed. */
+	snprintf(text, sizeof(text), "%s", ran == OK ? "" : failure_text());
+	if (ran != OK && run.authorised)
+		record_refusal(&run, ran, text);
+	outcome.elapsed_ms = (clock_monotonic_ns() - run.began) / 1000000;
+	run_end(&run);
+	if (ran != OK)
+		return fail(ran, "%s", text);
+	*out = outcome;
+	return OK;
+}

@@ -1,0 +1,564 @@
+#include "job/server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "job/service.h"
+#include "job/state.h"
+#include "root/tcb.h"
+#include "wire/text.h"
+
+/*
+ * Theory of operation. The main thread accepts, reaps and decides when to leave; a client's thread reads one request, does
+ * it, replies. To end a client the main thread shuts down the reading half of its socket: a waiting read ends, a run sees
+ * its cancel descriptor at its end, and the reply that says why can still be written. All signals are blocked in every
+ * thread and arrive at the main thread's signalfd.
+ */
+
+enum {
+	MAX_CLIENTS = 64,
+	SEND_MS = 5000,	      /* a client that does not read for that long is dead */
+	REQUEST_MS = 5000,    /* for the rest of a request that has begun */
+	FIRST_CLIENT_MS = 15 * 1000, /* a private host that nobody comes to leaves */
+	REQUEST_MEMORY = 8 << 20,
+	GRACE_S = 3600,
+};
+
+struct server;
+
+struct client {
+	struct server *server;
+	struct fd fd;
+	pthread_t thread;
+	atomic_bool ended; /* the thread is about to return */
+	bool used;
+	bool leaving;
+};
+
+struct server {
+	const struct server_config *config;
+	struct state_folder state;
+	char program_dir[PATH_SIZE];
+	struct root_host *root;
+	pthread_mutex_t init_lock; /* whether there is a root */
+	struct recorder *recorder;
+	struct uid_pool uids;
+	uid_t ap_uid;
+	struct fd listener, wake, signals;
+	struct client clients[MAX_CLIENTS];
+	size_t client_count;
+	atomic_size_t staying; /* clients that have not said BYE */
+	bool had_client;
+	bool stopping;
+	atomic_int stop_reason; /* why runs are given up: RUN_ABORTED or AP_STOPPED */
+	atomic_bool shutdown_asked;
+};
+
+/* ---- Replies ------------------------------------------------------------------------------------- */
+
+static result send_error(int fd, result reason, const char *message, const struct flow_failure *failure)
+{
+	char text[FLOW_TEXT_MAX];
+	snprintf(text, sizeof(text), "%s", message);
+	text_make_plain(text);
+	struct service_error error = {.reason = reason, .text = text, .stage = ""};
+	if (failure && failure->stage[0]) {
+		error.stage = failure->stage;
+		error.cause = failure->cause;
+		error.log = span_str(failure->log);
+	}
+	return service_send(fd, SERVICE_ERROR, &error, NULL, 0, SEND_MS);
+}
+
+static result send_failure(int fd, result reason)
+{
+	char text[FLOW_TEXT_MAX];
+	snprintf(text, sizeof(text), "%s", failure_text());
+	return send_error(fd, reason, text, NULL);
+}
+
+/* ---- Requests. Each sends its reply, or fails and the failure is sent. ----------------------------- */
+
+struct request {
+	struct client *client;
+	struct server *server;
+	const struct service_message *message;
+	const void *body;
+	struct arena arena;
+	struct flow_failure failure;
+	bool replied;
+};
+
+static result reply(struct request *request, enum service_type type, const void *body)
+{
+	request->replied = true;
+	return service_send(request->client->fd.n, type, body, NULL, 0, SEND_MS);
+}
+
+static result handle_status(struct request *request)
+{
+	struct server *server = request->server;
+	struct service_status status = {
+		.pid = (uint32_t)getpid(),
+		.private_host = server->config->private_host,
+		.clients = atomic_load(&server->staying),
+		.state_dir = server->state.path,
+		.program_dir = server->program_dir,
+	};
+	memcpy(status.ap_digest, root_host_ap_digest(server->root), SHA384_SIZE);
+	TRY(root_host_call(server->root, IPQ_HEALTH, NULL, NULL, &ap_health_schema, &request->arena, &status.health));
+	return reply(request, SERVICE_STATUS_IS, &status);
+}
+
+static result handle_init(struct request *request)
+{
+	const struct service_init *body = request->body;
+	struct root_host_init init = {
+		.recovery = body->recovery,
+		.has_recovery = body->has_recovery,
+		.valid_ms = body->valid_ms,
+		.grace_s = GRACE_S,
+		.trust_domain = body->trust_domain,
+	};
+	pthread_mutex_lock(&request->server->init_lock);
+	result made = root_host_init(request->server->root, &init);
+	pthread_mutex_unlock(&request->server->init_lock);
+	TRY(made);
+	log_info("a root of trust was made");
+	return reply(request, SERVICE_DONE, NULL);
+}
+
+static result handle_attest(struct request *request)
+{
+	const struct service_attest *body = request->body;
+	struct ap_attest ask = {.purpose = "status"};
+	struct ap_rot_available answer;
+	memcpy(ask.challenge, body->challenge, sizeof(ask.challenge));
+	TRY(root_host_call(request->server->root, IPQ_ATTEST, &ap_attest_schema, &ask, &ap_rot_available_schema, &request->arena,
+		&answer));
+	struct service_attested attested = {answer.epoch_record, answer.challenge};
+	return reply(request, SERVICE_ATTESTED, &attested);
+}
+
+static result handle_seal(struct request *request)
+{
+	const struct service_seal *body = request->body;
+	struct ap_seal ask = {body->policy, body->box};
+	struct ap_signed answer;
+	TRY(root_host_call(request->server->root, IPQ_SEAL, &ap_seal_schema, &ask, &ap_signed_schema, &request->arena, &answer));
+	struct service_sealed sealed = {answer.object};
+	return reply(request, SERVICE_SEALED, &sealed);
+}
+
+static result handle_events(struct request *request)
+{
+	const struct service_events *body = request->body;
+	struct ap_read_measurements ask = {body->from};
+	struct ap_measurements answer;
+	TRY(root_host_call(request->server->root, IPQ_READ_MEASUREMENTS, &ap_read_measurements_schema, &ask, &ap_measurements_schema,
+		&request->arena, &answer));
+	return reply(request, SERVICE_EVENTS_ARE, &answer);
+}
+
+static result handle_shutdown(struct request *request)
+{
+	atomic_store(&request->server->shutdown_asked, true);
+	return reply(request, SERVICE_DONE, NULL);
+}
+
+static result handle_bye(struct request *request)
+{
+	struct service_farewell farewell = {true};
+	if (!request->client->leaving)
+		farewell.stays = atomic_fetch_sub(&request->server->staying, 1) > 1 || !request->server->config->private_host;
+	request->client->leaving = true;
+	return reply(request, SERVICE_FAREWELL, &farewell);
+}
+
+/* ---- RUN ------------------------------------------------------------------------------------------- */
+
+/* What is told on the way is never worth waiting for: a client that does not read misses it. */
+static void tell(const struct client *client, enum service_type type, const void *body)
+{
+	struct pollfd poller = {.fd = client->fd.n, .events = POLLOUT};
+	if (poll(&poller, 1, 0) == 1 && (poller.revents & POLLOUT) &&
+		service_send(client->fd.n, type, body, NULL, 0, SEND_MS) != OK)
+		(void)shutdown(client->fd.n, SHUT_RDWR); /* out of step: the run is given up */
+}
+
+static void tell_state(void *ctx, const char *stage, const char *state)
+{
+	struct service_progress progress = {.stage = stage, .state = state};
+	tell(ctx, SERVICE_PROGRESS, &progress);
+}
+
+static void tell_progress(void *ctx, const char *stage, uint64_t bytes_in, uint64_t bytes_out)
+{
+	struct service_progress progress = {.stage = stage, .state = "", .bytes_in = bytes_in, .bytes_out = bytes_out};
+	tell(ctx, SERVICE_PROGRESS, &progress);
+}
+
+static void tell_log(void *ctx, const char *stage, struct span text)
+{
+	struct service_log log = {.stage = stage, .text = text};
+	tell(ctx, SERVICE_LOG, &log);
+}
+
+static result handle_run(struct request *request)
+{
+	struct server *server = request->server;
+	const struct sock_message *raw = &request->message->raw;
+	struct flow_host host = {server->root, server->recorder, &server->uids, server->state.scratch};
+	struct flow_listener listener = {request->client, tell_state, tell_progress, tell_log, request->client->fd.n};
+	struct flow_outcome outcome;
+	int fds[SOCK_MAX_FDS];
+	for (size_t i = 0; i < raw->fd_count; i++)
+		fds[i] = raw->fds[i].n;
+	result ran = flow_run(&host, request->body, fds, raw->fd_count, &listener, &request->arena, &outcome, &request->failure);
+	enum reason stop = (enum reason)atomic_load(&server->stop_reason);
+	if (ran == RUN_ABORTED && stop == AP_STOPPED)
+		return fail(AP_STOPPED, "while the job ran");
+	if (ran == RUN_ABORTED && stop == RUN_ABORTED)
+		return fail(RUN_ABORTED, "the host was told to stop");
+	TRY(ran);
+	return reply(request, SERVICE_RAN, &outcome);
+}
+
+/* ---- One client -------------------------------------------------------------------------------------- */
+
+static const struct {
+	enum service_type type;
+	bool needs_root;
+	result (*handle)(struct request *request);
+} handlers[] = {
+	{SERVICE_STATUS, false, handle_status},
+	{SERVICE_INIT, false, handle_init},
+	{SERVICE_ATTEST, true, handle_attest},
+	{SERVICE_SEAL, true, handle_seal},
+	{SERVICE_RUN, true, handle_run},
+	{SERVICE_EVENTS, false, handle_events},
+	{SERVICE_SHUTDOWN, false, handle_shutdown},
+	{SERVICE_BYE, false, handle_bye},
+};
+
+static result check_root(struct server *server)
+{
+	pthread_mutex_lock(&server->init_lock);
+	bool has_root = root_host_identity(server->root) != NULL;
+	pthread_mutex_unlock(&server->init_lock);
+	return has_root ? OK : fail(NO_ROOT, "'%s'", server->state.path);
+}
+
+static result dispatch(struct request *request)
+{
+	union {
+		struct service_init init;
+		struct service_attest attest;
+		struct service_seal seal;
+		struct service_events events;
+		struct service_empty empty;
+		struct flow_request run;
+	} body;
+	for (size_t i = 0; i < COUNT_OF(handlers); i++) {
+		if (handlers[i].type != request->message->type)
+			continue;
+		TRY(service_decode(request->message, &request->arena, &body));
+		request->body = &body;
+		if (handlers[i].needs_root)
+			TRY(check_root(request->server));
+		return handlers[i].handle(request);
+	}
+	return fail(WRONG_KIND, "%s is no request", service_type_name(request->message->type));
+}
+
+/* One request and its reply. A failure ends the connection. */
+static result serve_request(struct client *client)
+{
+	CLEANUP(service_message_free) struct service_message message = SERVICE_MESSAGE_EMPTY;
+	CLEANUP(arena_free) struct arena arena = arena_of(REQUEST_MEMORY);
+	TRY(sock_wait_readable(client->fd.n, -1));
+	TRY(service_receive(client->fd.n, REQUEST_MS, &message));
+	struct request request = {
+		.client = client,
+		.server = client->server,
+		.message = &message,
+		.arena = arena,
+	};
+	result handled = dispatch(&request);
+	arena = request.arena; /* grown there, freed here */
+	if (handled == OK || request.replied)
+		return handled;
+	char text[FLOW_TEXT_MAX];
+	snprintf(text, sizeof(text), "%s", failure_text());
+	return send_error(client->fd.n, handled, text, &request.failure);
+}
+
+static void *client_main(void *arg)
+{
+	struct client *client = arg;
+	result served = service_send(client->fd.n, SERVICE_DONE, NULL, NULL, 0, SEND_MS);
+	while (served == OK)
+		served = serve_request(client);
+	if (served != PEER_CLOSED)
+		log_failure(LOG_LEVEL_DEBUG, "a client was let go", served);
+	(void)shutdown(client->fd.n, SHUT_RDWR);
+	atomic_store(&client->ended, true);
+	uint64_t one = 1;
+	if (write(client->server->wake.n, &one, sizeof(one)) != (ssize_t)sizeof(one))
+		log_warning("the main thread could not be woken");
+	return NULL;
+}
+
+/* ---- The main thread ---------------------------------------------------------------------------------- */
+
+static result check_peer(int fd)
+{
+	struct sock_peer peer;
+	TRY(sock_peer(fd, &peer));
+	return peer.uid == geteuid() ? OK : fail(NO_PERMISSION, "uid %u", peer.uid);
+}
+
+static struct client *free_slot(struct server *server)
+{
+	for (size_t i = 0; i < MAX_CLIENTS; i++)
+		if (!server->clients[i].used)
+			return &server->clients[i];
+	return NULL;
+}
+
+static result admit(struct server *server, struct fd *fd)
+{
+	struct client *client = free_slot(server);
+	if (!client)
+		return fail(BUSY, "%d clients are served already", MAX_CLIENTS);
+	*client = (struct client){.server = server, .fd = fd_move(fd), .used = true};
+	atomic_fetch_add(&server->staying, 1);
+	if (pthread_create(&client->thread, NULL, client_main, client) != 0) {
+		*fd = fd_move(&client->fd);
+		client->used = false;
+		atomic_fetch_sub(&server->staying, 1);
+		return fail(NO_MEMORY, "a thread for a client");
+	}
+	server->client_count++;
+	server->had_client = true;
+	return OK;
+}
+
+static void accept_client(struct server *server)
+{
+	CLEANUP(fd_close) struct fd fd = FD_NONE;
+	result accepted = sock_accept(server->listener.n, 0, &fd);
+	if (accepted == TIMED_OUT)
+		return;
+	if (accepted == OK)
+		accepted = check_peer(fd.n);
+	if (accepted == OK)
+		accepted = admit(server, &fd);
+	if (accepted == OK)
+		return;
+	log_failure(LOG_LEVEL_WARNING, "a client was turned away", accepted);
+	if (fd.n >= 0 && send_failure(fd.n, accepted) != OK)
+		log_debug("and was not told");
+}
+
+static void reap_clients(struct server *server)
+{
+	uint64_t count;
+	if (read(server->wake.n, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		log_warning("eventfd");
+	for (size_t i = 0; i < MAX_CLIENTS; i++) {
+		struct client *client = &server->clients[i];
+		if (!client->used || !atomic_load(&client->ended))
+			continue;
+		pthread_join(client->thread, NULL);
+		if (!client->leaving)
+			atomic_fetch_sub(&server->staying, 1);
+		fd_close(&client->fd);
+		client->used = false;
+		server->client_count--;
+	}
+}
+
+static void stop(struct server *server, enum reason why)
+{
+	if (server->stopping)
+		return;
+	server->stopping = true;
+	atomic_store(&server->stop_reason, (int)why);
+	(void)unlink(server->state.socket);
+	for (size_t i = 0; i < MAX_CLIENTS; i++)
+		if (server->clients[i].used)
+			(void)shutdown(server->clients[i].fd.n, SHUT_RD);
+}
+
+static void handle_signal(struct server *server)
+{
+	struct signalfd_siginfo info;
+	if (read(server->signals.n, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
+	log_info("told to stop", LOG_NUMBER("signal", info.ssi_signo));
+	stop(server, RUN_ABORTED);
+}
+
+/* A private host whose last client has gone serves whoever connected meanwhile, and nobody after that. */
+static bool may_leave(struct server *server)
+{
+	if (server->client_count > 0)
+		return false;
+	if (server->stopping)
+		return true;
+	if (!server->config->private_host || !server->had_client)
+		return false;
+	stop(server, OK);
+	accept_client(server);
+	return server->client_count == 0;
+}
+
+static result serve(struct server *server)
+{
+	enum { LISTENER, WAKE, SIGNALS, AP, FDS };
+	while (!may_leave(server)) {
+		struct pollfd fds[FDS] = {
+			[LISTENER] = {.fd = server->stopping ? -1 : server->listener.n, .events = POLLIN},
+			[WAKE] = {.fd = server->wake.n, .events = POLLIN},
+			[SIGNALS] = {.fd = server->signals.n, .events = POLLIN},
+			[AP] = {.fd = atomic_load(&server->stop_reason) == AP_STOPPED ? -1 : root_host_fd(server->root), .events = POLLIN},
+		};
+		bool alone = server->config->private_host && !server->had_client;
+		int ready = poll(fds, FDS, alone ? FIRST_CLIENT_MS : -1);
+		if (ready < 0 && errno != EINTR)
+			return fail_errno("poll");
+		if (ready == 0)
+			stop(server, OK);
+		if (ready <= 0)
+			continue;
+		if (fds[SIGNALS].revents)
+			handle_signal(server);
+		if (fds[AP].revents) {
+			atomic_store(&server->stop_reason, AP_STOPPED);
+			log_error("the secure processor has ended");
+			stop(server, AP_STOPPED);
+		}
+		if (fds[WAKE].revents)
+			reap_clients(server);
+		if (atomic_load(&server->shutdown_asked))
+			stop(server, RUN_ABORTED);
+		if (fds[LISTENER].revents && !server->stopping)
+			accept_client(server);
+	}
+	if (atomic_load(&server->stop_reason) == AP_STOPPED)
+		return fail(AP_STOPPED, "'%s'", server->state.path);
+	return OK;
+}
+
+/* ---- Start and end ------------------------------------------------------------------------------------ */
+
+static result watch_signals(struct server *server)
+{
+	sigset_t set;
+	sigfillset(&set);
+	/* What a bug raises in a thread must end it there. */
+	static const int kept[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+	for (size_t i = 0; i < COUNT_OF(kept); i++)
+		sigdelset(&set, kept[i]);
+	pthread_sigmask(SIG_SETMASK, &set, NULL);
+	sigset_t wanted;
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGTERM);
+	sigaddset(&wanted, SIGINT);
+	sigaddset(&wanted, SIGHUP);
+	server->signals = fd_of(signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
+	return server->signals.n < 0 ? fail_errno("signalfd") : OK;
+}
+
+static result start_root(struct server *server)
+{
+	struct root_host_config config = {
+		.state_dir = server->state.path,
+		.program_dir = server->program_dir,
+		.ap_uid = server->ap_uid,
+		.wrap = server->config->wrap,
+		.accept_digest = server->config->accept_digest,
+	};
+	return root_host_start(&config, &server->root);
+}
+
+/* The first uid of the range is the secure processor's, the others are for IREs. */
+static result divide_uids(struct server *server)
+{
+	uid_t first = server->config->first_uid;
+	TRY(uid_pool_init(&server->uids, first + 1));
+	server->ap_uid = server->uids.first ? first : 0;
+	return OK;
+}
+
+static result start(struct server *server)
+{
+	TRY(program_folder(server->program_dir, sizeof(server->program_dir)));
+	TRY(watch_signals(server));
+	TRY(divide_uids(server));
+	TRY(state_folder_open(server->config->state_dir, server->config->create, &server->state));
+	TRY(start_root(server));
+	TRY(recorder_journal_open(server->state.journal, &server->recorder));
+	server->wake = fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (server->wake.n < 0)
+		return fail_errno("eventfd");
+	return sock_listen(server->state.socket, &server->listener);
+}
+
+static void server_end(struct server *server)
+{
+	if (server->listener.n >= 0 && !server->stopping)
+		(void)unlink(server->state.socket);
+	fd_close(&server->listener);
+	recorder_close(server->recorder);
+	root_host_stop(server->root);
+	fd_close(&server->wake);
+	fd_close(&server->signals);
+	pthread_mutex_destroy(&server->init_lock);
+	state_folder_close(&server->state); /* last: whoever waits for the lock finds everything gone */
+}
+
+static void tell_ready(const struct server_config *config, result started)
+{
+	if (config->ready_fd < 0)
+		return;
+	result told = started == OK ? service_send(config->ready_fd, SERVICE_DONE, NULL, NULL, 0, SEND_MS) :
+				      send_failure(config->ready_fd, started);
+	if (told != OK)
+		log_debug("whoever started this host has gone");
+	close(config->ready_fd);
+}
+
+result server_run(const struct server_config *config)
+{
+	static struct server server;
+	server = (struct server){
+		.config = config,
+		.state = STATE_FOLDER_NONE,
+		.init_lock = PTHREAD_MUTEX_INITIALIZER,
+		.listener = {-1},
+		.wake = {-1},
+		.signals = {-1},
+	};
+	result served = start(&server);
+	tell_ready(config, served);
+	if (served == OK) {
+		log_debug("serving", LOG_TEXT("state", server.state.path));
+		served = serve(&server);
+	}
+	char text[FLOW_TEXT_MAX];
+	snprintf(text, sizeof(text), "%s", served == OK ? "" : failure_text());
+	server_end(&server);
+	return served == OK ? OK : fail(served, "%s", text);
+}

@@ -1,0 +1,25 @@
+/*
+ * `trothd host`: owns a state folder, its secure processor and everything that runs on it, and serves the socket in the
+ * folder (service.h). Each client has a thread of its own, so a slow, stuck or dead one holds nobody up; a run is given up
+ * when its client goes away.
+ */
+#ifndef TROTH_JOB_SERVER_H
+#define TROTH_JOB_SERVER_H
+
+#include "job/flow.h"
+#include "root/wrap.h"
+
+struct server_config {
+	const char *state_dir; /* absolute */
+	bool create;	       /* make the folder, and allow one without a root: for `troth host init` */
+	bool private_host;     /* leave with the last client */
+	struct wrap_source wrap;
+	const uint8_t *accept_digest; /* as in root_host_config */
+	uid_t first_uid;	      /* of UID_POOL_SIZE + 1, as root */
+	int ready_fd;		      /* is told DONE or ERROR (service.h) once; -1: nobody waits */
+};
+
+/* Serves until SIGTERM, SIGINT, a SHUTDOWN or the end of the secure processor (AP_STOPPED). Call from main, single-threaded. */
+NODISCARD result server_run(const struct server_config *config);
+
+#endif

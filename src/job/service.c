@@ -1,0 +1,220 @@
+#include "job/service.h"
+
+enum { TEXT_MAX = 4096, MOST_ARGUMENTS = 4096 };
+
+static const struct field error_fields[] = {
+	F_UINT(struct service_error, 1, reason, 0),
+	F_TEXT(struct service_error, 2, text, 0, TEXT_MAX),
+	F_TEXT(struct service_error, 3, stage, 0, NAME_MAX_LEN),
+	F_UINT(struct service_error, 4, cause, 0),
+	F_BYTES(struct service_error, 5, log, 0, FLOW_LOG_TAIL),
+};
+const struct schema service_error_schema = SCHEMA(struct service_error, "error", SHAPE_MAP, error_fields);
+
+static const struct field status_fields[] = {
+	F_UINT(struct service_status, 1, pid, 0),
+	F_BOOL(struct service_status, 2, private_host),
+	F_UINT(struct service_status, 3, clients, 0),
+	F_TEXT(struct service_status, 4, state_dir, 1, TEXT_MAX),
+	F_TEXT(struct service_status, 5, program_dir, 1, TEXT_MAX),
+	F_FIXED(struct service_status, 6, ap_digest),
+	F_STRUCT(struct service_status, 7, health, &ap_health_schema),
+};
+const struct schema service_status_schema = SCHEMA(struct service_status, "status", SHAPE_MAP, status_fields);
+
+static const struct field init_fields[] = {
+	F_STRUCT_OR_NULL(struct service_init, 1, recovery, has_recovery, &epoch_recovery_schema),
+	F_UINT(struct service_init, 2, valid_ms, 0),
+	F_TEXT(struct service_init, 3, trust_domain, 1, 120),
+};
+const struct schema service_init_schema = SCHEMA(struct service_init, "init", SHAPE_MAP, init_fields);
+
+static const struct field attest_fields[] = {F_FIXED(struct service_attest, 1, challenge)};
+const struct schema service_attest_schema = SCHEMA(struct service_attest, "attest", SHAPE_MAP, attest_fields);
+
+static const struct field attested_fields[] = {
+	F_BYTES(struct service_attested, 1, epoch_record, 1, 64 * 1024),
+	F_BYTES(struct service_attested, 2, challenge, 1, 64 * 1024),
+};
+const struct schema service_attested_schema = SCHEMA(struct service_attested, "attested", SHAPE_MAP, attested_fields);
+
+static const struct field seal_fields[] = {
+	F_BYTES(struct service_seal, 1, policy, 1, 512),
+	F_BYTES(struct service_seal, 2, box, 1, 8 * 1024),
+};
+const struct schema service_seal_schema = SCHEMA(struct service_seal, "seal", SHAPE_MAP, seal_fields);
+
+static const struct field sealed_fields[] = {F_BYTES(struct service_sealed, 1, object, 1, 64 * 1024)};
+const struct schema service_sealed_schema = SCHEMA(struct service_sealed, "sealed", SHAPE_MAP, sealed_fields);
+
+/* ---- RUN ------------------------------------------------------------------------------------------ */
+
+static const struct field file_fields[] = {
+	F_TEXT(struct flow_file, 1, role, 1, NAME_MAX_LEN),
+	F_TEXT(struct flow_file, 2, path, 0, TEXT_MAX),
+	F_UINT(struct flow_file, 3, fd, SOCK_MAX_FDS - 1),
+	F_BOOL(struct flow_file, 4, has_fd),
+};
+static const struct schema file_schema = SCHEMA(struct flow_file, "file", SHAPE_MAP, file_fields);
+
+static const struct field run_fields[] = {
+	F_TEXT(struct flow_request, 1, job, 0, TEXT_MAX),
+	F_LIST(struct flow_request, 2, argv, argc, &text_item_schema, 0, 0, MOST_ARGUMENTS),
+	F_LIST(struct flow_request, 3, files, file_count, &text_item_schema, 0, 0, MOST_ARGUMENTS),
+	F_TEXT(struct flow_request, 4, folder, 0, TEXT_MAX),
+	F_LIST(struct flow_request, 5, inputs, input_count, &file_schema, 0, 0, SERVICE_MAX_FILES),
+	F_LIST(struct flow_request, 6, sealed, sealed_count, &file_schema, 0, 0, SERVICE_MAX_FILES),
+	F_TEXT(struct flow_request, 7, out, 0, TEXT_MAX),
+	F_BOOL(struct flow_request, 8, replace),
+	F_FIXED_OR_NULL(struct flow_request, 9, nonce, has_nonce),
+};
+const struct schema service_run_schema = SCHEMA(struct flow_request, "run", SHAPE_MAP, run_fields);
+
+static const struct field use_fields[] = {
+	F_TEXT(struct flow_stage_use, 1, name, 1, NAME_MAX_LEN),
+	F_UINT(struct flow_stage_use, 2, bytes_in, 0),
+	F_UINT(struct flow_stage_use, 3, bytes_out, 0),
+	F_UINT(struct flow_stage_use, 4, cpu_ms, 0),
+	F_UINT(struct flow_stage_use, 5, max_rss, 0),
+};
+static const struct schema use_schema = SCHEMA(struct flow_stage_use, "stage", SHAPE_MAP, use_fields);
+
+static const struct field output_fields[] = {
+	F_TEXT(struct flow_output, 1, name, 1, NAME_MAX_LEN),
+	F_TEXT(struct flow_output, 2, file, 1, 255),
+	F_UINT(struct flow_output, 3, bytes, 0),
+};
+static const struct schema output_schema = SCHEMA(struct flow_output, "output", SHAPE_MAP, output_fields);
+
+static const struct field ran_fields[] = {
+	F_FIXED(struct flow_outcome, 1, run_id),
+	F_FIXED(struct flow_outcome, 2, head_oid),
+	F_TEXT(struct flow_outcome, 3, job, 1, NAME_MAX_LEN),
+	F_TEXT(struct flow_outcome, 4, out, 1, TEXT_MAX),
+	F_UINT(struct flow_outcome, 5, records, 0),
+	F_UINT(struct flow_outcome, 6, elapsed_ms, 0),
+	F_LIST(struct flow_outcome, 7, stages, stage_count, &use_schema, 0, 0, 256),
+	F_LIST(struct flow_outcome, 8, outputs, output_count, &output_schema, 0, 0, 1024),
+};
+const struct schema service_ran_schema = SCHEMA(struct flow_outcome, "ran", SHAPE_MAP, ran_fields);
+
+/* ---- the rest ------------------------------------------------------------------------------------- */
+
+static const struct field events_fields[] = {F_UINT(struct service_events, 1, from, 0)};
+const struct schema service_events_schema = SCHEMA(struct service_events, "events", SHAPE_MAP, events_fields);
+
+static const struct field progress_fields[] = {
+	F_TEXT(struct service_progress, 1, stage, 1, NAME_MAX_LEN),
+	F_TEXT(struct service_progress, 2, state, 0, 32),
+	F_UINT(struct service_progress, 3, bytes_in, 0),
+	F_UINT(struct service_progress, 4, bytes_out, 0),
+};
+const struct schema service_progress_schema = SCHEMA(struct service_progress, "progress", SHAPE_MAP, progress_fields);
+
+static const struct field log_fields[] = {
+	F_TEXT(struct service_log, 1, stage, 1, NAME_MAX_LEN),
+	F_BYTES(struct service_log, 2, text, 0, 64 * 1024),
+};
+const struct schema service_log_schema = SCHEMA(struct service_log, "log", SHAPE_MAP, log_fields);
+
+static const struct field farewell_fields[] = {F_BOOL(struct service_farewell, 1, stays)};
+const struct schema service_farewell_schema = SCHEMA(struct service_farewell, "farewell", SHAPE_MAP, farewell_fields);
+
+static const struct field empty_fields[] = {F_BOOL(struct service_empty, 1, nothing)};
+const struct schema service_empty_schema = SCHEMA(struct service_empty, "empty", SHAPE_MAP, empty_fields);
+
+static const struct {
+	enum service_type type;
+	const char *name;
+	const struct schema *schema;
+} types[] = {
+	{SERVICE_STATUS, "STATUS", &service_empty_schema},
+	{SERVICE_INIT, "INIT", &service_init_schema},
+	{SERVICE_ATTEST, "ATTEST", &service_attest_schema},
+	{SERVICE_SEAL, "SEAL", &service_seal_schema},
+	{SERVICE_RUN, "RUN", &service_run_schema},
+	{SERVICE_EVENTS, "EVENTS", &service_events_schema},
+	{SERVICE_SHUTDOWN, "SHUTDOWN", &service_empty_schema},
+	{SERVICE_BYE, "BYE", &service_empty_schema},
+	{SERVICE_ERROR, "ERROR", &service_error_schema},
+	{SERVICE_DONE, "DONE", &service_empty_schema},
+	{SERVICE_STATUS_IS, "STATUS_IS", &service_status_schema},
+	{SERVICE_ATTESTED, "ATTESTED", &service_attested_schema},
+	{SERVICE_SEALED, "SEALED", &service_sealed_schema},
+	{SERVICE_RAN, "RAN", &service_ran_schema},
+	{SERVICE_EVENTS_ARE, "EVENTS_ARE", &ap_measurements_schema},
+	{SERVICE_FAREWELL, "FAREWELL", &service_farewell_schema},
+	{SERVICE_PROGRESS, "PROGRESS", &service_progress_schema},
+	{SERVICE_LOG, "LOG", &service_log_schema},
+};
+
+const struct schema *service_schema(enum service_type type)
+{
+	for (size_t i = 0; i < COUNT_OF(types); i++)
+		if (types[i].type == type)
+			return types[i].schema;
+	return NULL;
+}
+
+const char *service_type_name(enum service_type type)
+{
+	for (size_t i = 0; i < COUNT_OF(types); i++)
+		if (types[i].type == type)
+			return types[i].name;
+	return "unknown";
+}
+
+/* {type, body} around every message. */
+struct envelope {
+	uint8_t type;
+	struct span body;
+};
+static const struct field envelope_fields[] = {
+	F_UINT(struct envelope, 1, type, 255),
+	F_BYTES(struct envelope, 2, body, 1, SERVICE_MESSAGE_MAX),
+};
+static const struct schema envelope_schema = SCHEMA(struct envelope, "message", SHAPE_MAP, envelope_fields);
+
+result service_send(int fd, enum service_type type, const void *body, const int *fds, size_t fd_count, int timeout_ms)
+{
+	static const struct service_empty nothing = {false};
+	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
+	CLEANUP(bytes_free) struct bytes message = BYTES_EMPTY;
+	TRY(schema_encode(service_schema(type), body ? body : &nothing, &encoding));
+	struct envelope envelope = {(uint8_t)type, bytes_span(&encoding)};
+	TRY(schema_encode(&envelope_schema, &envelope, &message));
+	return sock_send(fd, bytes_span(&message), fds, fd_count, timeout_ms);
+}
+
+result service_parse(struct span bytes, enum service_type *out_type, struct span *out_body)
+{
+	struct envelope envelope;
+	CLEANUP(arena_free) struct arena none = arena_of(64);
+	TRY(schema_decode(&envelope_schema, bytes, &none, &envelope));
+	if (!service_schema((enum service_type)envelope.type))
+		return fail(WRONG_KIND, "message %u", envelope.type);
+	*out_type = (enum service_type)envelope.type;
+	*out_body = envelope.body;
+	return OK;
+}
+
+void service_message_free(struct service_message *message)
+{
+	if (message)
+		sock_message_free(&message->raw);
+}
+
+result service_receive(int fd, int timeout_ms, struct service_message *out)
+{
+	CLEANUP(service_message_free) struct service_message message = SERVICE_MESSAGE_EMPTY;
+	TRY(sock_receive(fd, SERVICE_MESSAGE_MAX, SOCK_MAX_FDS, timeout_ms, &message.raw));
+	TRY(service_parse(bytes_span(&message.raw.data), &message.type, &message.body));
+	*out = message;
+	message = SERVICE_MESSAGE_EMPTY; /* transferred */
+	return OK;
+}
+
+result service_decode(const struct service_message *message, struct arena *arena, void *out)
+{
+	return schema_decode(service_schema(message->type), message->body, arena, out);
+}

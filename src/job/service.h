@@ -1,0 +1,132 @@
+/*
+ * The protocol on the socket of `trothd host`: messages of base/sock, each {type, body} in CBOR, the body one structure of
+ * this page; a request may bring descriptors (docs/PROTOCOL.host). A client sends one request at a time and gets, after any
+ * number of PROGRESS and LOG messages, exactly one reply: the request's own kind or ERROR. Only the uid that runs the host
+ * may connect. Hanging up ends whatever the client asked for.
+ *
+ * Decoded structures borrow from the message; free it when done.
+ */
+#ifndef TROTH_JOB_SERVICE_H
+#define TROTH_JOB_SERVICE_H
+
+#include "base/sock.h"
+#include "job/flow.h"
+#include "root/ap_message.h"
+
+enum service_type {
+	/* requests */
+	SERVICE_STATUS = 1,
+	SERVICE_INIT = 2,
+	SERVICE_ATTEST = 3,
+	SERVICE_SEAL = 4,
+	SERVICE_RUN = 5, /* + a descriptor for each input that names one */
+	SERVICE_EVENTS = 6,
+	SERVICE_SHUTDOWN = 7,
+	SERVICE_BYE = 8, /* the client leaves; the reply says whether the host stays */
+	/* replies */
+	SERVICE_ERROR = 32,
+	SERVICE_DONE = 33,
+	SERVICE_STATUS_IS = 34,
+	SERVICE_ATTESTED = 35,
+	SERVICE_SEALED = 36,
+	SERVICE_RAN = 37,
+	SERVICE_EVENTS_ARE = 38,
+	SERVICE_FAREWELL = 39,
+	/* on the way to a reply */
+	SERVICE_PROGRESS = 48,
+	SERVICE_LOG = 49,
+};
+
+enum { SERVICE_MESSAGE_MAX = 1 << 20, SERVICE_MAX_FILES = 1024 };
+
+struct service_error {
+	uint32_t reason;
+	const char *text;
+	const char *stage; /* STAGE_FAILED: its name; else "" */
+	uint32_t cause;	   /* STAGE_FAILED: what was wrong there */
+	struct span log;   /* and the end of its stderr */
+};
+
+struct service_status {
+	uint32_t pid;
+	bool private_host;
+	uint64_t clients;
+	const char *state_dir;
+	const char *program_dir;
+	uint8_t ap_digest[SHA384_SIZE];
+	struct ap_health health;
+};
+
+struct service_init {
+	struct epoch_recovery recovery;
+	bool has_recovery;
+	uint64_t valid_ms;
+	const char *trust_domain;
+};
+
+struct service_attest {
+	uint8_t challenge[32];
+};
+
+struct service_attested {
+	struct span epoch_record;
+	struct span challenge; /* rot challenge object */
+};
+
+struct service_seal {
+	struct span policy; /* encoding of a seal_policy */
+	struct span box;
+};
+
+struct service_sealed {
+	struct span object;
+};
+
+struct service_events {
+	uint64_t from;
+};
+
+struct service_progress {
+	const char *stage;
+	const char *state; /* "" when only the amounts have changed */
+	uint64_t bytes_in, bytes_out;
+};
+
+struct service_log {
+	const char *stage;
+	struct span text;
+};
+
+struct service_farewell {
+	bool stays;
+};
+
+struct service_empty {
+	bool nothing;
+};
+
+extern const struct schema service_error_schema, service_status_schema, service_init_schema, service_attest_schema,
+	service_attested_schema, service_seal_schema, service_sealed_schema, service_run_schema, service_ran_schema,
+	service_events_schema, service_progress_schema, service_log_schema, service_farewell_schema, service_empty_schema;
+
+/* Of the body of a type; NULL for an unknown one. */
+const struct schema *service_schema(enum service_type type);
+const char *service_type_name(enum service_type type);
+
+/* `body` is a structure of the type's schema; NULL for one without content. */
+NODISCARD result service_send(int fd, enum service_type type, const void *body, const int *fds, size_t fd_count, int timeout_ms);
+
+struct service_message {
+	struct sock_message raw;
+	enum service_type type;
+	struct span body;
+};
+#define SERVICE_MESSAGE_EMPTY ((struct service_message){.raw = {.fd_count = 0}})
+void service_message_free(struct service_message *message);
+
+NODISCARD result service_receive(int fd, int timeout_ms, struct service_message *out);
+/* The {type, body} of one message, for engines and fuzzing. */
+NODISCARD result service_parse(struct span bytes, enum service_type *out_type, struct span *out_body);
+NODISCARD result service_decode(const struct service_message *message, struct arena *arena, void *out);
+
+#endif
