@@ -29,7 +29,17 @@ struct verifier {
 	struct manifest *manifests; /* by the job's order of enclaves */
 	uint8_t (*policy_digests)[SHA256_SIZE];
 	size_t policy_count;
+	struct place *places; /* where each record of the run must stand; sorted */
+	size_t place_count;
 	bool unknown_critical;
+};
+
+/* One record that the job's run must have: its kind, its signer and the data it is about. */
+struct place {
+	enum record_kind kind;
+	const char *enclave;
+	const char *data;   /* ORIGIN: role or edge, REQUEST: edge, DERIVE: "" */
+	size_t record;	    /* SIZE_MAX: not found */
 };
 
 const char *verify_verdict_name(enum verify_verdict verdict)
@@ -148,20 +158,30 @@ static result check_run_id(const struct receipt_head *head)
 		"the run id is not that of the job, nonce and random value");
 }
 
+/* Another recorder bounds time and order by rules that this version does not know. */
+static result check_recorder(struct verifier *v, const struct receipt_head *head)
+{
+	if (strcmp(head->recorder, "journal") == 0)
+		return OK;
+	v->unknown_critical = true;
+	return fail(UNKNOWN_CRITICAL, "the run was recorded by '%s', which this version does not know", head->recorder);
+}
+
 static bool check_head(struct verifier *v)
 {
 	struct verify_report *report = v->report;
 	struct receipt_head *head = &report->head;
 	if (!check(v, "head.form", "", object_peek(KIND_RECEIPT_HEAD, report->receipt.head, &report->arena, head, NULL)))
 		return false;
-	report->has_head = true;
 	if (!check(v, "head.root", "", find_trusted_root(v, head)))
 		return false;
 	if (!check(v, "head.epoch", "", check_epoch(v, head)))
 		return false;
 	if (!check(v, "head.signature", "", object_verify(KIND_RECEIPT_HEAD, report->receipt.head, &v->root->sign)))
 		return false;
+	report->has_head = true;
 	check(v, "head.run_id", "", check_run_id(head));
+	check(v, "head.recorder", "", check_recorder(v, head));
 	check(v, "head.nonce", "", check_nonce(v, head));
 	v->dac_root = (struct dac_root){
 		.era = v->root->epoch.era,
@@ -387,6 +407,19 @@ static const struct policy_table *policy_of(void *ctx, const uint8_t digest[stat
 
 /* ---- Chain ---------------------------------------------------------------------------------------------- */
 
+/* Before anything is verified: a receipt costs no more than its job can account for. */
+static result check_chain_size(const struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	size_t most = job->enclave_count + job->input_count + job->edge_count;
+	if (v->records.count > most)
+		return fail(DAC_EXTRA_NODE, "%zu records where the job has %zu", v->records.count, most);
+	if (v->certificates.count > job->enclave_count || v->reports.count > job->enclave_count)
+		return fail(DAC_EXTRA_NODE, "%zu certificates and %zu launch reports of %zu enclaves", v->certificates.count,
+			v->reports.count, job->enclave_count);
+	return OK;
+}
+
 static result read_chain(struct verifier *v)
 {
 	const struct receipt_head *head = &v->report->head;
@@ -456,132 +489,21 @@ static bool check_records(struct verifier *v)
 
 static bool check_chain(struct verifier *v)
 {
-	return check(v, "chain.form", "", read_chain(v)) && check(v, "chain.closed", "", check_order(v)) && check_records(v);
+	return check(v, "chain.size", "", check_chain_size(v)) && check(v, "chain.form", "", read_chain(v)) && check(v, "chain.closed", "", check_order(v)) && check_records(v);
 }
 
-/* ---- Launch reports --------------------------------------------------------------------------------------- */
+/* ---- Places: which record is which ---------------------------------------------------------------------------- */
 
-static const struct report *report_of_enclave(const struct verifier *v, const char *name, size_t *out_count)
+static const char *last_part(const char *uri)
 {
-	const struct report *found = NULL;
-	*out_count = 0;
-	for (size_t i = 0; i < v->reports.count; i++) {
-		uint8_t oid[OID_SIZE];
-		struct cose_sign1 object;
-		if (cose_strict_sign1_parse(v->reports.items[i].bytes, &object) != OK)
-			continue;
-		object_oid(KIND_REPORT, object.payload, oid);
-		const struct report *report = dac_report_of(v->report->dac, oid);
-		if (report && report->has_launch && strcmp(report->launch.name, name) == 0) {
-			found = report;
-			(*out_count)++;
-		}
-	}
-	return found;
+	const char *slash = strrchr(uri, '/');
+	return slash ? slash + 1 : uri;
 }
-
-static result check_registers(const struct trust *trust, const struct report *report)
-{
-	for (size_t i = 0; i < trust->tcb_count; i++)
-		if (memcmp(report->registers[REGISTER_AP].value, trust->tcbs[i].register0, SHA384_SIZE) == 0 &&
-			memcmp(report->registers[REGISTER_HOST].value, trust->tcbs[i].register1, SHA384_SIZE) == 0)
-			return OK;
-	return fail(MEASUREMENT_MISMATCH, "the host's measured programs (registers 0 and 1) are not those of the trust file");
-}
-
-static result check_launch(struct verifier *v, const struct job_enclave *enclave, const struct report **out)
-{
-	size_t count;
-	const struct report *report = report_of_enclave(v, enclave->name, &count);
-	const struct receipt_head *head = &v->report->head;
-	if (count != 1)
-		return fail(count ? DAC_EXTRA_NODE : MISSING_FIELD, "%zu launch reports of '%s'", count, enclave->name);
-	if (memcmp(report->launch.measurement, enclave->measurement, SHA384_SIZE) != 0 ||
-		memcmp(report->launch.core, enclave->core, SHA384_SIZE) != 0 ||
-		memcmp(report->launch.policy_digest, enclave->policy_digest, SHA256_SIZE) != 0)
-		return fail(MEASUREMENT_MISMATCH, "what was launched as '%s' is not what the trust file expects", enclave->name);
-	if (memcmp(report->launch.run_id, head->run_id, RUN_ID_SIZE) != 0)
-		return fail(DAC_FOREIGN_RUN, "the launch of '%s'", enclave->name);
-	if (report->boot_gen != head->boot_gen)
-		return fail(DAC_REPORT_MISMATCH, "the launch is of another start of the host");
-	if (strcmp(report->launch.tier, "N") != 0)
-		return fail(CONFINEMENT_TOO_LOW, "'%s' was confined in tier %s", enclave->name, report->launch.tier);
-	if (report->instrumented)
-		return fail(LEVEL_TOO_LOW, "an instrumented build counts as Level-0");
-	*out = report;
-	return check_registers(v->trust, report);
-}
-
-static bool check_launches(struct verifier *v)
-{
-	const struct job *job = &v->trust->job;
-	bool good = true;
-	v->report->level = 1;
-	v->report->weakest_isolation = "uid";
-	for (size_t i = 0; i < job->enclave_count; i++) {
-		const struct report *report = NULL;
-		good &= check(v, "enclave.launch", job->enclaves[i].name, check_launch(v, &job->enclaves[i], &report));
-		if (report && strcmp(report->launch.isolation, "uid") != 0)
-			v->report->weakest_isolation = report->launch.isolation;
-	}
-	return good;
-}
-
-/* ---- The flow: what the records say is exactly what the job says -------------------------------------------- */
 
 /* The name of the enclave that signed a record; its URI was checked with its certificate. */
 static const char *signer(const struct record *record)
 {
-	const char *slash = strrchr(record->enclave, '/');
-	return slash ? slash + 1 : record->enclave;
-}
-
-static const char *target_name(const struct record *record)
-{
-	const char *slash = strrchr(record->target, '/');
-	return slash ? slash + 1 : record->target;
-}
-
-/* The one record of a kind by an enclave; `data` picks one whose in or out carries that name. */
-struct wanted_record {
-	enum record_kind kind;
-	const char *enclave;
-	const char *target; /* NULL: any */
-	const char *data;   /* name among `in` (REQUEST) or `out` (ORIGIN); NULL: any */
-};
-
-static bool has_name(const struct record_data *list, size_t count, const char *name)
-{
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(list[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-static bool matches(const struct record *record, const struct wanted_record *wanted)
-{
-	if (record->kind != wanted->kind || strcmp(signer(record), wanted->enclave) != 0)
-		return false;
-	if (wanted->target && (!record->has_target || strcmp(target_name(record), wanted->target) != 0))
-		return false;
-	if (!wanted->data)
-		return true;
-	return record->kind == RECORD_REQUEST ? has_name(record->in, record->in_count, wanted->data) :
-						has_name(record->out, record->out_count, wanted->data);
-}
-
-static result find_record(const struct verifier *v, const struct wanted_record *wanted, size_t *out)
-{
-	size_t count = 0;
-	for (size_t i = 0; i < dac_count(v->report->dac); i++)
-		if (matches(dac_record(v->report->dac, i), wanted)) {
-			*out = i;
-			count++;
-		}
-	if (count == 1)
-		return OK;
-	return fail(count ? DAC_EXTRA_NODE : DAC_MISSING_PARENT, "%zu records %s of '%s'%s%s", count,
-		record_kind_name(wanted->kind), wanted->enclave, wanted->data ? " about " : "", wanted->data ? wanted->data : "");
+	return last_part(record->enclave);
 }
 
 static bool is_job_enclave(const struct job *job, const char *name)
@@ -592,6 +514,181 @@ static bool is_job_enclave(const struct job *job, const char *name)
 	return false;
 }
 
+static int compare_places(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	int order = strcmp(x->enclave, y->enclave);
+	return order ? order : strcmp(x->data, y->data);
+}
+
+static struct place *find_place(const struct verifier *v, enum record_kind kind, const char *enclave, const char *data)
+{
+	const struct place key = {.kind = kind, .enclave = enclave, .data = data};
+	return bsearch(&key, v->places, v->place_count, sizeof(key), compare_places);
+}
+
+static result list_places(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	size_t most = job->enclave_count + job->input_count + job->edge_count, count = 0;
+	void *memory;
+	TRY(arena_alloc(&v->report->arena, most, sizeof(*v->places), &memory));
+	struct place *places = memory;
+	for (size_t i = 0; i < job->enclave_count; i++)
+		places[count++] = (struct place){RECORD_DERIVE, job->enclaves[i].name, "", SIZE_MAX};
+	for (size_t i = 0; i < job->input_count; i++)
+		places[count++] = (struct place){RECORD_ORIGIN, job->inputs[i].enclave, job->inputs[i].role, SIZE_MAX};
+	for (size_t i = 0; i < job->edge_count; i++) {
+		const struct job_edge *edge = &job->edges[i];
+		/* What an external peer sends enters as an ORIGIN of its receiver. */
+		places[count++] = is_job_enclave(job, edge->from) ?
+			(struct place){RECORD_REQUEST, edge->from, edge->name, SIZE_MAX} :
+			(struct place){RECORD_ORIGIN, edge->to, edge->name, SIZE_MAX};
+	}
+	qsort(places, count, sizeof(*places), compare_places);
+	for (size_t i = 1; i < count; i++)
+		if (compare_places(&places[i - 1], &places[i]) == 0)
+			return fail(BAD_VALUE, "the job uses the name '%s' twice at '%s'", places[i].data, places[i].enclave);
+	v->places = places;
+	v->place_count = count;
+	return OK;
+}
+
+/* What a record is about; NULL when it is about more than one thing. */
+static const char *subject_of(const struct record *record)
+{
+	switch ((enum record_kind)record->kind) {
+	case RECORD_ORIGIN: return record->out_count == 1 ? record->out[0].name : NULL;
+	case RECORD_REQUEST: return record->in_count == 1 ? record->in[0].name : NULL;
+	case RECORD_DERIVE: return "";
+	case RECORD_RESPONSE: break;
+	}
+	return NULL;
+}
+
+/* Every record has its place, and every place its record: no more and no less than the job's run. */
+static result fill_places(struct verifier *v)
+{
+	const struct dac *dac = v->report->dac;
+	result outcome = OK;
+	TRY(list_places(v));
+	for (size_t i = 0; i < dac_count(dac); i++) {
+		const struct record *record = dac_record(dac, i);
+		const char *subject = subject_of(record);
+		struct place *place = subject ? find_place(v, (enum record_kind)record->kind, signer(record), subject) : NULL;
+		if (place && place->record == SIZE_MAX)
+			place->record = i;
+		else
+			outcome = fail(DAC_EXTRA_NODE, "a %s of '%s' about '%s' that the job does not have",
+				record_kind_name((enum record_kind)record->kind), signer(record), subject ? subject : "several things");
+	}
+	for (size_t i = 0; i < v->place_count && outcome == OK; i++)
+		if (v->places[i].record == SIZE_MAX)
+			outcome = fail(DAC_MISSING_PARENT, "the %s of '%s'%s%s is missing: a stage did not run or was left out",
+				record_kind_name(v->places[i].kind), v->places[i].enclave, *v->places[i].data ? " about " : "",
+				v->places[i].data);
+	return outcome;
+}
+
+static result find_record(const struct verifier *v, enum record_kind kind, const char *enclave, const char *data,
+	const struct record **out)
+{
+	const struct place *place = find_place(v, kind, enclave, data);
+	if (!place || place->record == SIZE_MAX)
+		return fail(DAC_MISSING_PARENT, "no %s of '%s'%s%s", record_kind_name(kind), enclave, *data ? " about " : "", data);
+	*out = dac_record(v->report->dac, place->record);
+	return OK;
+}
+
+/* ---- Launch reports --------------------------------------------------------------------------------------- */
+
+static result check_registers(const struct trust *trust, const struct report *report)
+{
+	for (size_t i = 0; i < trust->tcb_count; i++)
+		if (memcmp(report->registers[REGISTER_AP].value, trust->tcbs[i].register0, SHA384_SIZE) == 0 &&
+			memcmp(report->registers[REGISTER_HOST].value, trust->tcbs[i].register1, SHA384_SIZE) == 0)
+			return OK;
+	return fail(MEASUREMENT_MISMATCH, "the host's measured programs (registers 0 and 1) are not those of the trust file");
+}
+
+/* Within the run: not before it can have begun, not after the head was signed. */
+static result require_in_run(const struct verifier *v, uint64_t time, const char *what)
+{
+	uint64_t head = v->report->head.time;
+	if (time > head + v->trust->skew_ms || (head > v->trust->max_run_ms && time < head - v->trust->max_run_ms))
+		return fail(DAC_TIME, "%s is dated outside the run", what);
+	return OK;
+}
+
+/* A receipt is judged at the time of its head: the certificate must be valid then. */
+static result check_certificate_time(struct verifier *v, const struct record *record)
+{
+	CLEANUP(certificate_free) struct certificate certificate = CERTIFICATE_EMPTY;
+	TRY(certificate_parse(dac_certificate(v->report->dac, record->certificate), &v->report->arena, &certificate));
+	return certificate_valid_at(&certificate, v->report->head.time);
+}
+
+/* As the enclave's own policy asks; also where no other enclave had to judge it. */
+static result check_confinement(const struct verifier *v, const struct launch *launch)
+{
+	struct policy_view policy;
+	TRY(policy_find(v->report->policies, SUBJECT_ENCLAVE, span_str(launch->name), &policy));
+	bool is_n = strcmp(launch->tier, "N") == 0, is_l = strcmp(launch->tier, "L") == 0;
+	if (!is_n && !(is_l && policy.min_confinement <= CONFINEMENT_L))
+		return fail(CONFINEMENT_TOO_LOW, "'%s' was confined in tier %s", launch->name, launch->tier);
+	if (!policy.allow_interpreter && strcmp(launch->interpreter, "closed") != 0)
+		return fail(INTERPRETER_OPEN, "'%s' may not have an open interpreter", launch->name);
+	return OK;
+}
+
+static result check_launch(struct verifier *v, const struct job_enclave *enclave, const struct report **out)
+{
+	const struct receipt_head *head = &v->report->head;
+	const struct record *record;
+	TRY(find_record(v, RECORD_DERIVE, enclave->name, "", &record));
+	const struct report *report = dac_report_of(v->report->dac, record->host_report);
+	if (!report || !report->has_launch || strcmp(report->launch.name, enclave->name) != 0)
+		return fail(MISSING_FIELD, "no launch report of '%s'", enclave->name);
+	*out = report;
+	if (memcmp(report->launch.measurement, enclave->measurement, SHA384_SIZE) != 0 ||
+		memcmp(report->launch.core, enclave->core, SHA384_SIZE) != 0 ||
+		memcmp(report->launch.policy_digest, enclave->policy_digest, SHA256_SIZE) != 0)
+		return fail(MEASUREMENT_MISMATCH, "what was launched as '%s' is not what the trust file expects", enclave->name);
+	if (memcmp(report->launch.run_id, head->run_id, RUN_ID_SIZE) != 0)
+		return fail(DAC_FOREIGN_RUN, "the launch of '%s'", enclave->name);
+	if (report->boot_gen != head->boot_gen)
+		return fail(DAC_REPORT_MISMATCH, "the launch is of another start of the host");
+	TRY(check_confinement(v, &report->launch));
+	if (report->instrumented)
+		return fail(LEVEL_TOO_LOW, "an instrumented build counts as Level-0");
+	TRY(require_in_run(v, report->time, "the launch"));
+	TRY(check_certificate_time(v, record));
+	return check_registers(v->trust, report);
+}
+
+static void check_launches(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	/* Each report is named by a record, each record by an enclave's name: so many of them, one each. */
+	check(v, "launches.count", "", v->reports.count == job->enclave_count && v->certificates.count == job->enclave_count ? OK :
+		fail(MISSING_FIELD, "%zu certificates and %zu launch reports of %zu enclaves", v->certificates.count,
+			v->reports.count, job->enclave_count));
+	v->report->level = 1;
+	v->report->weakest_isolation = "uid";
+	for (size_t i = 0; i < job->enclave_count; i++) {
+		const struct report *report = NULL;
+		check(v, "enclave.launch", job->enclaves[i].name, check_launch(v, &job->enclaves[i], &report));
+		if (report && report->instrumented)
+			v->report->level = 0;
+		if (report && strcmp(report->launch.isolation, "uid") != 0)
+			v->report->weakest_isolation = report->launch.isolation;
+	}
+}
+
+/* ---- The flow: what the records say is exactly what the job says -------------------------------------------- */
+
 static const struct record_data *data_of(const struct record_data *list, size_t count, const char *name)
 {
 	for (size_t i = 0; i < count; i++)
@@ -600,163 +697,218 @@ static const struct record_data *data_of(const struct record_data *list, size_t 
 	return NULL;
 }
 
-/* DERIVE of the sender put the data out, a REQUEST carried it, DERIVE of the receiver took it in. */
+static bool same_commit(const struct record_data *a, const struct record_data *b)
+{
+	return a && b && memcmp(a->commit, b->commit, SHA256_SIZE) == 0;
+}
+
+/* A receiver outside Troth has no URI of its own; its name in the job is what the sender's record says. */
+static bool is_external_target(const char *target, const char *name)
+{
+	static const char prefix[] = "external/";
+	return strncmp(target, prefix, strlen(prefix)) == 0 && strcmp(target + strlen(prefix), name) == 0;
+}
+
+/* DERIVE of the sender put the data out, a REQUEST carried it. */
+static result check_sent(struct verifier *v, const struct job_edge *edge, const struct record *sent)
+{
+	const struct record *derive;
+	TRY(find_record(v, RECORD_DERIVE, edge->from, "", &derive));
+	if (strcmp(sent->operation, edge->operation) != 0)
+		return fail(OPERATION_NOT_ALLOWED, "the data was sent for '%s', the job says '%s'", sent->operation, edge->operation);
+	return require(same_commit(data_of(derive->out, derive->out_count, edge->name), &sent->in[0]), DAC_COMMITMENT,
+		"what was sent is not what its sender put out");
+}
+
+/* DERIVE of the receiver took the data in: what a REQUEST carried to it, or what entered from outside. */
+static result check_taken(struct verifier *v, const struct job_edge *edge, const struct record *carrier)
+{
+	const struct record *derive;
+	TRY(find_record(v, RECORD_DERIVE, edge->to, "", &derive));
+	const struct record_data *carried = carrier->kind == RECORD_REQUEST ? &carrier->in[0] : &carrier->out[0];
+	if (carrier->kind == RECORD_REQUEST && strcmp(carrier->target, derive->enclave) != 0)
+		return fail(DAC_SPLICED, "the data was sent to %s", carrier->target);
+	return require(same_commit(data_of(derive->in, derive->in_count, edge->name), carried), DAC_COMMITMENT,
+		"the receiver did not take in what was sent");
+}
+
 static result check_edge(struct verifier *v, const struct job_edge *edge)
 {
-	const struct dac *dac = v->report->dac;
-	size_t derive, request, taken;
-	const struct record_data *out = NULL, *carried = NULL, *in = NULL;
-	if (is_job_enclave(&v->trust->job, edge->from)) {
-		TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, edge->from, NULL, NULL}, &derive));
-		TRY(find_record(v, &(struct wanted_record){RECORD_REQUEST, edge->from, edge->to, edge->name}, &request));
-		const struct record *sent = dac_record(dac, request);
-		out = data_of(dac_record(dac, derive)->out, dac_record(dac, derive)->out_count, edge->name);
-		carried = data_of(sent->in, sent->in_count, edge->name);
-		if (strcmp(sent->operation, edge->operation) != 0)
-			return fail(OPERATION_NOT_ALLOWED, "the data was sent for '%s', the job says '%s'", sent->operation,
-				edge->operation);
-		if (!out || memcmp(out->commit, carried->commit, SHA256_SIZE) != 0)
-			return fail(DAC_COMMITMENT, "what was sent is not what '%s' put out", edge->from);
+	const struct job *job = &v->trust->job;
+	const struct record *carrier;
+	if (!is_job_enclave(job, edge->from)) {
+		TRY(find_record(v, RECORD_ORIGIN, edge->to, edge->name, &carrier));
+		if (carrier->has_ledger_ref || strcmp(carrier->operation, edge->operation) != 0)
+			return fail(DAC_KIND_RULE, "what came from '%s' is recorded as something else", edge->from);
+		return check_taken(v, edge, carrier);
 	}
-	if (!is_job_enclave(&v->trust->job, edge->to))
-		return OK;
-	TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, edge->to, NULL, NULL}, &taken));
-	in = data_of(dac_record(dac, taken)->in, dac_record(dac, taken)->in_count, edge->name);
-	if (!in || (carried && memcmp(in->commit, carried->commit, SHA256_SIZE) != 0))
-		return fail(DAC_COMMITMENT, "'%s' did not take in what was sent", edge->to);
-	return OK;
+	TRY(find_record(v, RECORD_REQUEST, edge->from, edge->name, &carrier));
+	TRY(check_sent(v, edge, carrier));
+	if (is_job_enclave(job, edge->to))
+		return check_taken(v, edge, carrier);
+	return require(is_external_target(carrier->target, edge->to), DAC_SPLICED, "the data was sent to another peer");
 }
 
 static result check_input(struct verifier *v, const struct job_input *input)
 {
-	size_t origin, derive;
-	const struct dac *dac = v->report->dac;
-	TRY(find_record(v, &(struct wanted_record){RECORD_ORIGIN, input->enclave, NULL, input->role}, &origin));
-	TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, input->enclave, NULL, NULL}, &derive));
-	const struct record *from = dac_record(dac, origin), *to = dac_record(dac, derive);
-	const struct record_data *out = data_of(from->out, from->out_count, input->role);
-	const struct record_data *in = data_of(to->in, to->in_count, input->role);
-	if (!in || memcmp(in->commit, out->commit, SHA256_SIZE) != 0)
+	const struct record *origin, *derive;
+	TRY(find_record(v, RECORD_ORIGIN, input->enclave, input->role, &origin));
+	TRY(find_record(v, RECORD_DERIVE, input->enclave, "", &derive));
+	if (!same_commit(data_of(derive->in, derive->in_count, input->role), &origin->out[0]))
 		return fail(DAC_COMMITMENT, "'%s' did not take in its input", input->enclave);
-	if (input->secret != from->has_ledger_ref)
+	if (input->secret != origin->has_ledger_ref)
 		return fail(DAC_KIND_RULE, input->secret ? "the secret was not released by a grant" : "a plain input names a grant");
 	return OK;
 }
 
-static result check_output(struct verifier *v, const struct job_output *output, const struct record_data **out_data)
+static result find_output(const struct verifier *v, const struct job_output *output, const struct record_data **out)
 {
-	size_t derive;
-	TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, output->enclave, NULL, NULL}, &derive));
-	const struct record *record = dac_record(v->report->dac, derive);
-	const struct record_data *data = data_of(record->out, record->out_count, output->name);
+	const struct record *derive;
+	TRY(find_record(v, RECORD_DERIVE, output->enclave, "", &derive));
+	const struct record_data *data = data_of(derive->out, derive->out_count, output->name);
 	if (!data)
 		return fail(DAC_COMMITMENT, "'%s' did not put it out", output->enclave);
-	if (out_data)
-		*out_data = data;
+	*out = data;
 	return OK;
 }
 
-/* No record that the job does not account for. */
-static result check_no_more(struct verifier *v)
+static result check_output(const struct verifier *v, const struct job_output *output)
 {
-	const struct job *job = &v->trust->job;
-	size_t expected = job->enclave_count + job->input_count;
-	for (size_t i = 0; i < job->edge_count; i++) {
-		expected += is_job_enclave(job, job->edges[i].from);
-		/* What comes from an external peer enters as an ORIGIN of its receiver. */
-		expected += !is_job_enclave(job, job->edges[i].from);
-	}
-	/* A REQUEST to an external peer is the parent of nothing and so not part of the closure. */
-	for (size_t i = 0; i < job->edge_count; i++)
-		expected -= !is_job_enclave(job, job->edges[i].to);
-	size_t have = dac_count(v->report->dac);
-	return have == expected ? OK : fail(DAC_EXTRA_NODE, "%zu records where the job has %zu", have, expected);
+	const struct record_data *data;
+	return find_output(v, output, &data);
 }
 
-/* Roots are the final DERIVE of every enclave with an output or without an edge onwards. */
-static result check_roots(struct verifier *v)
+/* An enclave took in and put out what the job gives it, and nothing else. */
+static result check_enclave_data(struct verifier *v, const char *name)
 {
 	const struct job *job = &v->trust->job;
-	const struct receipt_head *head = &v->report->head;
-	size_t expected = 0;
-	for (size_t e = 0; e < job->enclave_count; e++) {
-		bool is_sink = true, has_output = false;
-		for (size_t i = 0; i < job->edge_count; i++)
-			if (strcmp(job->edges[i].from, job->enclaves[e].name) == 0 && is_job_enclave(job, job->edges[i].to))
-				is_sink = false;
-		for (size_t i = 0; i < job->output_count; i++)
-			has_output |= strcmp(job->outputs[i].enclave, job->enclaves[e].name) == 0;
-		if (!is_sink && !has_output)
-			continue;
-		size_t derive;
-		bool found = false;
-		expected++;
-		TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, job->enclaves[e].name, NULL, NULL}, &derive));
-		for (size_t i = 0; i < head->root_count; i++)
-			found |= memcmp(head->roots[i].bytes, dac_oid(v->report->dac, derive), OID_SIZE) == 0;
-		if (!found)
-			return fail(DAC_MISSING_PARENT, "the result of '%s' is not among the receipt's results", job->enclaves[e].name);
-	}
-	return head->root_count == expected ? OK : fail(DAC_EXTRA_NODE, "%zu results where the job has %zu", head->root_count,
-						  expected);
-}
-
-static bool check_flow(struct verifier *v)
-{
-	const struct job *job = &v->trust->job;
-	bool good = check(v, "flow.roots", "", check_roots(v));
-	for (size_t i = 0; i < job->edge_count; i++)
-		good &= check(v, "flow.edge", job->edges[i].name, check_edge(v, &job->edges[i]));
+	const struct record *derive;
+	size_t in = 0, out = 0;
+	TRY(find_record(v, RECORD_DERIVE, name, "", &derive));
 	for (size_t i = 0; i < job->input_count; i++)
-		good &= check(v, "flow.input", job->inputs[i].role, check_input(v, &job->inputs[i]));
+		in += strcmp(job->inputs[i].enclave, name) == 0;
 	for (size_t i = 0; i < job->output_count; i++)
-		good &= check(v, "flow.output", job->outputs[i].name, check_output(v, &job->outputs[i], NULL));
-	good &= check(v, "flow.complete", "", check_no_more(v));
-	return good;
+		out += strcmp(job->outputs[i].enclave, name) == 0;
+	for (size_t i = 0; i < job->edge_count; i++) {
+		in += strcmp(job->edges[i].to, name) == 0;
+		out += strcmp(job->edges[i].from, name) == 0;
+	}
+	if (derive->in_count != in || derive->out_count != out)
+		return fail(DAC_COMMITMENT, "%zu inputs and %zu outputs where the job has %zu and %zu", derive->in_count,
+			derive->out_count, in, out);
+	return OK;
+}
+
+static bool is_result(const struct job *job, const char *enclave)
+{
+	bool is_sink = true, has_output = false;
+	for (size_t i = 0; i < job->edge_count; i++)
+		if (strcmp(job->edges[i].from, enclave) == 0 && is_job_enclave(job, job->edges[i].to))
+			is_sink = false;
+	for (size_t i = 0; i < job->output_count; i++)
+		has_output |= strcmp(job->outputs[i].enclave, enclave) == 0;
+	return is_sink || has_output;
+}
+
+static result require_root(const struct verifier *v, enum record_kind kind, const char *enclave, const char *data)
+{
+	const struct receipt_head *head = &v->report->head;
+	const struct place *place = find_place(v, kind, enclave, data);
+	for (size_t i = 0; place && place->record != SIZE_MAX && i < head->root_count; i++)
+		if (memcmp(head->roots[i].bytes, dac_oid(v->report->dac, place->record), OID_SIZE) == 0)
+			return OK;
+	return fail(DAC_MISSING_PARENT, "the result of '%s' is not among the receipt's results", enclave);
+}
+
+/*
+ * Roots are the DERIVE of every enclave with a declared output or without an edge to another enclave, and the REQUEST of
+ * every edge to an external peer: what left the job is a result too, and no other record depends on it.
+ */
+static result check_roots(const struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	size_t expected = 0;
+	for (size_t i = 0; i < job->enclave_count; i++)
+		if (is_result(job, job->enclaves[i].name)) {
+			expected++;
+			TRY(require_root(v, RECORD_DERIVE, job->enclaves[i].name, ""));
+		}
+	for (size_t i = 0; i < job->edge_count; i++)
+		if (!is_job_enclave(job, job->edges[i].to)) {
+			expected++;
+			TRY(require_root(v, RECORD_REQUEST, job->edges[i].from, job->edges[i].name));
+		}
+	if (v->report->head.root_count != expected)
+		return fail(DAC_EXTRA_NODE, "%zu results where the job has %zu", v->report->head.root_count, expected);
+	return OK;
+}
+
+static void check_flow(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	check(v, "flow.roots", "", check_roots(v));
+	for (size_t i = 0; i < job->enclave_count; i++)
+		check(v, "flow.enclave", job->enclaves[i].name, check_enclave_data(v, job->enclaves[i].name));
+	for (size_t i = 0; i < job->edge_count; i++)
+		check(v, "flow.edge", job->edges[i].name, check_edge(v, &job->edges[i]));
+	for (size_t i = 0; i < job->input_count; i++)
+		check(v, "flow.input", job->inputs[i].role, check_input(v, &job->inputs[i]));
+	for (size_t i = 0; i < job->output_count; i++)
+		check(v, "flow.output", job->outputs[i].name, check_output(v, &job->outputs[i]));
 }
 
 /* ---- Grants, statements, salts, files ------------------------------------------------------------------------ */
 
-static result check_grant(struct verifier *v, struct span bytes)
+/* The grant with this oid, verified under the root and made for this launch. */
+static result check_grant(struct verifier *v, const struct record *origin, struct span bytes, bool *out_is_it)
 {
 	struct unseal_grant grant;
 	uint8_t oid[OID_SIZE];
-	TRY(object_open(KIND_UNSEAL_GRANT, bytes, &v->root->sign, &v->report->arena, &grant, oid));
+	TRY(object_peek(KIND_UNSEAL_GRANT, bytes, &v->report->arena, &grant, oid));
+	*out_is_it = memcmp(oid, origin->ledger_ref, OID_SIZE) == 0;
+	if (!*out_is_it)
+		return OK;
+	TRY(object_verify(KIND_UNSEAL_GRANT, bytes, &v->root->sign));
+	const struct report *report = dac_report_of(v->report->dac, origin->host_report);
 	if (memcmp(grant.epoch_oid, v->report->head.epoch_oid, OID_SIZE) != 0)
 		return fail(DAC_UNTRUSTED_ROOT, "the grant names another epoch");
-	for (size_t i = 0; i < dac_count(v->report->dac); i++) {
-		const struct record *record = dac_record(v->report->dac, i);
-		if (!record->has_ledger_ref || memcmp(record->ledger_ref, oid, OID_SIZE) != 0)
+	return require(report && memcmp(report->launch.launch_id, grant.launch_id, LAUNCH_ID_SIZE) == 0, DAC_REPORT_MISMATCH,
+		"the grant was for another launch");
+}
+
+static result check_secret(struct verifier *v, const struct job_input *input, uint8_t *used)
+{
+	const struct record *origin;
+	TRY(find_record(v, RECORD_ORIGIN, input->enclave, input->role, &origin));
+	for (size_t i = 0; origin->has_ledger_ref && i < v->grant_list.count; i++) {
+		bool is_it = false;
+		TRY(check_grant(v, origin, v->grant_list.items[i].bytes, &is_it));
+		if (!is_it)
 			continue;
-		const struct report *report = dac_report_of(v->report->dac, record->host_report);
-		return require(report && memcmp(report->launch.launch_id, grant.launch_id, LAUNCH_ID_SIZE) == 0,
-			DAC_REPORT_MISMATCH, "the grant was for another launch");
+		if (used[i]++)
+			return fail(DAC_DUPLICATE, "one grant for two secrets");
+		return OK;
 	}
-	return fail(DAC_EXTRA_NODE, "no record names this grant");
+	return fail(MISSING_FIELD, "no grant released the secret");
 }
 
-static bool check_grants(struct verifier *v)
+static void check_grants(struct verifier *v)
 {
+	const struct job *job = &v->trust->job;
 	size_t secrets = 0;
-	bool good = true;
-	for (size_t i = 0; i < v->trust->job.input_count; i++)
-		secrets += v->trust->job.inputs[i].secret;
-	good &= check(v, "grants.count", "", secrets == v->grant_list.count ? require_ascending(&v->grant_list, "grants") :
-		fail(DAC_EXTRA_NODE, "%zu grants for %zu secrets", v->grant_list.count, secrets));
-	for (size_t i = 0; i < v->grant_list.count; i++) {
-		char object[48];
-		snprintf(object, sizeof(object), "grant %zu", i + 1);
-		good &= check(v, "grant", object, check_grant(v, v->grant_list.items[i].bytes));
+	void *used;
+	if (arena_alloc(&v->report->arena, v->grant_list.count + 1, 1, &used) != OK) {
+		check(v, "grants.count", "", NO_MEMORY);
+		return;
 	}
-	return good;
-}
-
-static const struct verify_file *file_of(const struct verifier *v, const char *name, bool is_input)
-{
-	for (size_t i = 0; i < v->options->file_count; i++)
-		if (v->options->files[i].is_input == is_input && strcmp(v->options->files[i].name, name) == 0)
-			return &v->options->files[i];
-	return NULL;
+	for (size_t i = 0; i < job->input_count; i++)
+		secrets += job->inputs[i].secret;
+	if (!check(v, "grants.count", "", secrets == v->grant_list.count ? require_ascending(&v->grant_list, "grants") :
+			fail(DAC_EXTRA_NODE, "%zu grants for %zu secrets", v->grant_list.count, secrets)))
+		return;
+	for (size_t i = 0; i < job->input_count; i++)
+		if (job->inputs[i].secret)
+			check(v, "grant", job->inputs[i].role, check_secret(v, &job->inputs[i], used));
 }
 
 struct file_digest {
@@ -788,22 +940,27 @@ static result digest_file(int fd, const uint8_t salt[static 32], struct file_dig
 	return OK;
 }
 
-static result find_salt(const struct verifier *v, const uint8_t commit[static SHA256_SIZE], const uint8_t **out)
+static int compare_salt(const void *key, const void *row)
 {
-	for (size_t i = 0; i < v->salts.count; i++)
-		if (memcmp(v->salts.rows[i].commit, commit, SHA256_SIZE) == 0) {
-			*out = v->salts.rows[i].salt;
-			return OK;
-		}
-	return fail(MISSING_FIELD, "the salt of its commitment is missing");
+	return memcmp(key, ((const struct salt_row *)row)->commit, SHA256_SIZE);
+}
+
+static result find_salt(const struct verifier *v, const uint8_t commit[static SHA256_SIZE], const struct salt_row **out)
+{
+	const struct salt_row *row = v->salts.count ?
+		bsearch(commit, v->salts.rows, v->salts.count, sizeof(*v->salts.rows), compare_salt) : NULL;
+	if (!row)
+		return fail(MISSING_FIELD, "the salt of its commitment is missing");
+	*out = row;
+	return OK;
 }
 
 static result find_statement(struct verifier *v, const struct job_output *output, struct statement *out)
 {
-	size_t derive, found = 0;
-	TRY(find_record(v, &(struct wanted_record){RECORD_DERIVE, output->enclave, NULL, NULL}, &derive));
-	const struct record *record = dac_record(v->report->dac, derive);
-	CLEANUP(certificate_free) struct certificate certificate = {0};
+	const struct record *record;
+	size_t found = 0;
+	TRY(find_record(v, RECORD_DERIVE, output->enclave, "", &record));
+	CLEANUP(certificate_free) struct certificate certificate = CERTIFICATE_EMPTY;
 	TRY(certificate_parse(dac_certificate(v->report->dac, record->certificate), &v->report->arena, &certificate));
 	for (size_t i = 0; i < v->statement_list.count; i++) {
 		struct statement statement;
@@ -816,23 +973,39 @@ static result find_statement(struct verifier *v, const struct job_output *output
 			return fail(DAC_FOREIGN_RUN, "the statement is of another run or key");
 		if (strcmp(statement.media_type, output->media_type) != 0)
 			return fail(BAD_VALUE, "the statement is about %s", statement.media_type);
+		TRY(require_in_run(v, statement.time, "the statement"));
 		*out = statement;
 		found++;
 	}
 	return found == 1 ? OK : fail(found ? DAC_EXTRA_NODE : MISSING_FIELD, "%zu statements about '%s'", found, output->name);
 }
 
+static void check_statements(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	struct statement statement;
+	for (size_t i = 0; i < job->output_count; i++)
+		if (job->outputs[i].statement)
+			check(v, "output.statement", job->outputs[i].name, find_statement(v, &job->outputs[i], &statement));
+}
+
+static result check_commitment(const struct verifier *v, const struct verify_file *file, const struct record_data *data,
+	struct file_digest *out)
+{
+	const struct salt_row *salt;
+	TRY(find_salt(v, data->commit, &salt));
+	TRY(digest_file(file->fd, salt->salt, out));
+	return require(memcmp(out->commit, data->commit, SHA256_SIZE) == 0, DIGEST_MISMATCH,
+		file->is_input ? "the file is not the input of this run" : "the file is not the output of this run");
+}
+
 static result check_output_file(struct verifier *v, const struct job_output *output, const struct verify_file *file)
 {
 	const struct record_data *data;
-	const uint8_t *salt;
 	struct file_digest digest;
 	struct statement statement;
-	TRY(check_output(v, output, &data));
-	TRY(find_salt(v, data->commit, &salt));
-	TRY(digest_file(file->fd, salt, &digest));
-	if (memcmp(digest.commit, data->commit, SHA256_SIZE) != 0)
-		return fail(DIGEST_MISMATCH, "the file is not the output of this run");
+	TRY(find_output(v, output, &data));
+	TRY(check_commitment(v, file, data, &digest));
 	if (!output->statement)
 		return OK;
 	TRY(find_statement(v, output, &statement));
@@ -842,92 +1015,62 @@ static result check_output_file(struct verifier *v, const struct job_output *out
 
 static result check_input_file(struct verifier *v, const struct job_input *input, const struct verify_file *file)
 {
-	size_t origin;
-	const uint8_t *salt;
+	const struct record *origin;
 	struct file_digest digest;
 	if (input->secret)
 		return fail(BAD_VALUE, "a secret's commitment is never opened; it cannot be compared with a file");
-	TRY(find_record(v, &(struct wanted_record){RECORD_ORIGIN, input->enclave, NULL, input->role}, &origin));
-	const struct record *record = dac_record(v->report->dac, origin);
-	const struct record_data *data = data_of(record->out, record->out_count, input->role);
-	TRY(find_salt(v, data->commit, &salt));
-	TRY(digest_file(file->fd, salt, &digest));
-	return require(memcmp(digest.commit, data->commit, SHA256_SIZE) == 0, DIGEST_MISMATCH,
-		"the file is not the input of this run");
+	TRY(find_record(v, RECORD_ORIGIN, input->enclave, input->role, &origin));
+	return check_commitment(v, file, &origin->out[0], &digest);
 }
 
-static bool check_files(struct verifier *v)
+/* A name that the job does not have must not pass unnoticed. */
+static result check_file(struct verifier *v, const struct verify_file *file)
 {
 	const struct job *job = &v->trust->job;
-	bool good = true;
-	for (size_t i = 0; i < job->output_count; i++) {
-		const struct job_output *output = &job->outputs[i];
-		const struct verify_file *file = file_of(v, output->name, false);
-		struct statement statement;
-		if (output->statement)
-			good &= check(v, "output.statement", output->name, find_statement(v, output, &statement));
-		if (file)
-			good &= check(v, "output.file", output->name, check_output_file(v, output, file));
-	}
-	for (size_t i = 0; i < job->input_count; i++) {
-		const struct verify_file *file = file_of(v, job->inputs[i].role, true);
-		if (file)
-			good &= check(v, "input.file", job->inputs[i].role, check_input_file(v, &job->inputs[i], file));
-	}
-	return good;
+	for (size_t i = 0; !file->is_input && i < job->output_count; i++)
+		if (strcmp(job->outputs[i].name, file->name) == 0)
+			return check_output_file(v, &job->outputs[i], file);
+	for (size_t i = 0; file->is_input && i < job->input_count; i++)
+		if (strcmp(job->inputs[i].role, file->name) == 0)
+			return check_input_file(v, &job->inputs[i], file);
+	return fail(UNKNOWN_ROLE, "the job has no %s '%s'", file->is_input ? "input" : "output", file->name);
 }
 
-/* Every file that was given is about something of the job; a misspelt name must not pass unnoticed. */
-static bool check_file_names(struct verifier *v)
+static void check_files(struct verifier *v)
 {
-	const struct job *job = &v->trust->job;
-	bool good = true;
-	for (size_t f = 0; f < v->options->file_count; f++) {
-		const struct verify_file *file = &v->options->files[f];
-		bool known = false;
-		for (size_t i = 0; !file->is_input && i < job->output_count; i++)
-			known |= strcmp(job->outputs[i].name, file->name) == 0;
-		for (size_t i = 0; file->is_input && i < job->input_count; i++)
-			known |= strcmp(job->inputs[i].role, file->name) == 0;
-		if (!known)
-			good &= check(v, file->is_input ? "input.file" : "output.file", file->name,
-				fail(BAD_VALUE, "the job has no %s '%s'", file->is_input ? "input" : "output", file->name));
+	for (size_t i = 0; i < v->options->file_count; i++) {
+		const struct verify_file *file = &v->options->files[i];
+		check(v, file->is_input ? "input.file" : "output.file", file->name, check_file(v, file));
 	}
-	return good;
 }
 
-static bool commit_is_declared(const struct verifier *v, const uint8_t commit[static SHA256_SIZE])
+static result use_salt(const struct verifier *v, const uint8_t commit[static SHA256_SIZE], const char *what)
 {
-	const struct job *job = &v->trust->job;
-	for (size_t i = 0; i < dac_count(v->report->dac); i++) {
-		const struct record *record = dac_record(v->report->dac, i);
-		for (size_t o = 0; o < record->out_count; o++) {
-			if (memcmp(record->out[o].commit, commit, SHA256_SIZE) != 0)
-				continue;
-			for (size_t j = 0; record->kind == RECORD_DERIVE && j < job->output_count; j++)
-				if (strcmp(job->outputs[j].name, record->out[o].name) == 0 &&
-					strcmp(job->outputs[j].enclave, signer(record)) == 0)
-					return true;
-			for (size_t j = 0; record->kind == RECORD_ORIGIN && j < job->input_count; j++)
-				if (!job->inputs[j].secret && strcmp(job->inputs[j].role, record->out[o].name) == 0)
-					return true;
-		}
-	}
-	return false;
+	const struct salt_row *salt;
+	result found = find_salt(v, commit, &salt);
+	return found == OK ? OK : fail_within(found, "'%s'", what);
 }
 
 /* Salts of exactly the declared inputs (but secrets) and outputs: an edge's would open its data to guessing. */
-static result check_salts(struct verifier *v)
+static result check_salts(const struct verifier *v)
 {
 	const struct job *job = &v->trust->job;
-	size_t expected = job->output_count;
-	for (size_t i = 0; i < job->input_count; i++)
-		expected += !job->inputs[i].secret;
+	size_t expected = 0;
+	for (size_t i = 0; i < job->output_count; i++, expected++) {
+		const struct record_data *data;
+		TRY(find_output(v, &job->outputs[i], &data));
+		TRY(use_salt(v, data->commit, job->outputs[i].name));
+	}
+	for (size_t i = 0; i < job->input_count; i++) {
+		const struct record *origin;
+		if (job->inputs[i].secret)
+			continue;
+		expected++;
+		TRY(find_record(v, RECORD_ORIGIN, job->inputs[i].enclave, job->inputs[i].role, &origin));
+		TRY(use_salt(v, origin->out[0].commit, job->inputs[i].role));
+	}
 	if (v->salts.count != expected)
 		return fail(DAC_EXTRA_NODE, "%zu salts for %zu declared inputs and outputs", v->salts.count, expected);
-	for (size_t i = 0; i < v->salts.count; i++)
-		if (!commit_is_declared(v, v->salts.rows[i].commit))
-			return fail(DAC_EXTRA_NODE, "a salt of something that is neither a declared input nor output");
 	return OK;
 }
 
@@ -957,12 +1100,14 @@ static void run(struct verifier *v)
 		return;
 	if (!check_manifests(v) || !check(v, "policies", "", check_policy_set(v)) || !check_chain(v))
 		return;
+	if (!check(v, "flow.complete", "", fill_places(v)) && !v->places)
+		return;
 	check_launches(v);
 	check_flow(v);
 	check_grants(v);
 	check(v, "statements.count", "", check_statement_count(v));
+	check_statements(v);
 	check(v, "salts", "", check_salts(v));
-	check_file_names(v);
 	check_files(v);
 }
 

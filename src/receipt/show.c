@@ -1,0 +1,429 @@
+#include "receipt/show.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "object/seal.h"
+#include "policy/table.h"
+#include "wire/text.h"
+
+enum { VIEW_MEMORY = 1 << 30, TEXT_MAX_SIZE = 256 << 20, SHORT_HEX = 12 };
+
+const char *level_sentence(unsigned level)
+{
+	static const char *const sentences[] = {
+		"Level-0: no evidence; nothing but a key stands behind it.",
+		"Level-1: signed by the host's secure processor; trusts the host's root user, kernel and `trothd host`, whose word the "
+		"measurements are.",
+		"Level-2: as Level-1, and a TPM vouches for how the host was booted; its root user at run time is still trusted.",
+		"Level-3: the host is not trusted; only the maker of the processor, the measured image and its TCB are.",
+	};
+	return level < COUNT_OF(sentences) ? sentences[level] : "an unknown level";
+}
+
+const char *recorder_sentence(const char *recorder)
+{
+	if (strcmp(recorder, "journal") == 0)
+		return "order and time are this host's word; a later thief of this epoch key could make such a receipt";
+	return NULL;
+}
+
+/* ---- Reading ------------------------------------------------------------------------------------------ */
+
+void receipt_view_free(struct receipt_view *view)
+{
+	dac_free(view->dac);
+	arena_free(&view->arena);
+	*view = (struct receipt_view){0};
+}
+
+static result read_list(struct receipt_view *view, struct span bytes, struct bytes_list *out)
+{
+	return schema_decode(&bytes_list_schema, bytes, &view->arena, out);
+}
+
+static result read_section(struct receipt_view *view, const struct receipt_section *section)
+{
+	switch (section->id) {
+	case SECTION_EPOCHS: return read_list(view, section->bytes, &view->epochs);
+	case SECTION_CERTIFICATES: return read_list(view, section->bytes, &view->certificates);
+	case SECTION_REPORTS: return read_list(view, section->bytes, &view->reports);
+	case SECTION_RECORDS: return read_list(view, section->bytes, &view->records);
+	case SECTION_MANIFESTS: return read_list(view, section->bytes, &view->manifests);
+	case SECTION_POLICIES: return read_list(view, section->bytes, &view->policies);
+	case SECTION_GRANTS: return read_list(view, section->bytes, &view->grants);
+	case SECTION_STATEMENTS: return read_list(view, section->bytes, &view->statements);
+	case SECTION_SALTS: return schema_decode(&salt_list_schema, section->bytes, &view->arena, &view->salts);
+	case SECTION_JOB: return schema_decode(&job_schema, section->bytes, &view->arena, &view->job);
+	default: return OK;
+	}
+}
+
+static result open_view(struct span bytes, struct receipt_view *view)
+{
+	struct dac_config config = {.threads = 1};
+	TRY(receipt_decode(bytes, &view->arena, &view->receipt));
+	TRY(object_peek(KIND_RECEIPT_HEAD, view->receipt.head, &view->arena, &view->head, NULL));
+	for (size_t i = 0; i < view->receipt.section_count; i++)
+		TRY(read_section(view, &view->receipt.sections[i]));
+	TRY(dac_new(&config, &view->dac));
+	for (size_t i = 0; i < view->reports.count; i++)
+		TRY(dac_add_report(view->dac, view->reports.items[i].bytes, NULL));
+	for (size_t i = 0; i < view->records.count; i++)
+		TRY(dac_add_record(view->dac, view->records.items[i].bytes, NULL));
+	return OK;
+}
+
+result receipt_view_open(struct span bytes, struct receipt_view *out)
+{
+	struct receipt_view view = {.arena = arena_of(VIEW_MEMORY)};
+	result opened = open_view(bytes, &view);
+	if (opened != OK) {
+		receipt_view_free(&view);
+		return opened;
+	}
+	*out = view;
+	return OK;
+}
+
+/* ---- Writing ------------------------------------------------------------------------------------------ */
+
+struct show {
+	const struct receipt_view *view;
+	const struct show_options *options;
+	struct writer w;
+	uint8_t *drawn; /* by record: its ancestors stand further up */
+};
+
+static void put(struct show *s, const char *format, ...) PRINTF_LIKE(2, 3);
+static void put(struct show *s, const char *format, ...)
+{
+	char line[2048];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	writer_str(&s->w, line);
+}
+
+/* A text of the receipt, safe for a terminal. Rotates through a few buffers so that one line may hold several. */
+static const char *plain(const char *text)
+{
+	static _Thread_local char buffers[6][512];
+	static _Thread_local unsigned next;
+	char *out = buffers[next++ % COUNT_OF(buffers)];
+	snprintf(out, sizeof(buffers[0]), "%s", text ? text : "");
+	text_make_plain(out);
+	for (char *at = out; *at; at++)
+		if (*at == '\n' || *at == '\r' || *at == '\t')
+			*at = '?';
+	return out;
+}
+
+static const char *short_hex(const uint8_t *bytes)
+{
+	static _Thread_local char buffers[6][SHORT_HEX + 1];
+	static _Thread_local unsigned next;
+	char *out = buffers[next++ % COUNT_OF(buffers)];
+	hex_encode(span_of(bytes, SHORT_HEX / 2), out);
+	return out;
+}
+
+static const char *last_part(const char *uri)
+{
+	const char *slash = strrchr(uri, '/');
+	return plain(slash ? slash + 1 : uri);
+}
+
+static void show_head(struct show *s)
+{
+	const struct receipt_head *head = &s->view->head;
+	char time[CLOCK_TEXT_SIZE], fingerprint[EPOCH_FINGERPRINT_SIZE], run[2 * RUN_ID_SIZE + 1];
+	clock_format(head->time, time);
+	rot_fingerprint(head->rot_id, fingerprint);
+	hex_encode(SPAN_ARRAY(head->run_id), run);
+	put(s, "Receipt of job '%s'\n", plain(s->view->job.name));
+	put(s, "  root      %s\n", fingerprint);
+	put(s, "  time      %s (boot %llu, head %llu)\n", time, (unsigned long long)head->boot_gen, (unsigned long long)head->seq);
+	put(s, "  run       %s\n", run);
+	if (head->has_nonce) {
+		char nonce[2 * sizeof(head->nonce) + 1];
+		hex_encode(SPAN_ARRAY(head->nonce), nonce);
+		put(s, "  nonce     %s\n", nonce);
+	}
+	put(s, "  recorder  %s\n", plain(head->recorder));
+	put(s, "  size      %zu records, %zu sections\n", s->view->records.count, head->section_count);
+}
+
+/* Launch report of an enclave by its name. */
+static const struct report *report_of(const struct receipt_view *view, const char *name)
+{
+	for (size_t i = 0; i < dac_count(view->dac); i++) {
+		const struct report *report = dac_report_of(view->dac, dac_record(view->dac, i)->host_report);
+		if (report && report->has_launch && strcmp(report->launch.name, name) == 0)
+			return report;
+	}
+	return NULL;
+}
+
+static void show_enclaves(struct show *s)
+{
+	const struct job *job = &s->view->job;
+	put(s, "\nEnclaves\n");
+	for (size_t i = 0; i < job->enclave_count; i++) {
+		const struct job_enclave *enclave = &job->enclaves[i];
+		const struct report *report = report_of(s->view, enclave->name);
+		put(s, "  %-16s measurement %s..  core %s..", plain(enclave->name), short_hex(enclave->measurement),
+			short_hex(enclave->core));
+		if (!report) {
+			put(s, "  (never launched)\n");
+			continue;
+		}
+		put(s, "  tier %s  isolation %s  limits %s  memory %s  interpreter %s%s\n", plain(report->launch.tier),
+			plain(report->launch.isolation), plain(report->launch.limits), plain(report->launch.secret_memory),
+			plain(report->launch.interpreter), report->instrumented ? "  INSTRUMENTED BUILD" : "");
+	}
+	for (size_t i = 0; i < job->external_count; i++)
+		put(s, "  %-16s outside Troth (Level-0), key %s..\n", plain(job->externals[i].name), short_hex(job->externals[i].spki));
+}
+
+static void show_policies(struct show *s)
+{
+	struct policy_table *table;
+	CLEANUP(bytes_free) struct bytes set = BYTES_EMPTY;
+	struct span *spans = calloc(s->view->policies.count + 1, sizeof(*spans));
+	put(s, "\nPolicies in force\n");
+	if (!spans) {
+		put(s, "  (not enough memory)\n");
+		return;
+	}
+	for (size_t i = 0; i < s->view->policies.count; i++)
+		spans[i] = s->view->policies.items[i].bytes;
+	result joined = policy_set_join(spans, s->view->policies.count, &set);
+	free(spans);
+	if (joined != OK || policy_table_load(bytes_span(&set), &table) != OK) {
+		put(s, "  (they cannot be read)\n");
+		return;
+	}
+	for (size_t i = 0; i < policy_count(table); i++) {
+		struct policy_view view;
+		char id[POLICY_NAME_MAX + 1];
+		policy_at(table, i, &view);
+		snprintf(id, sizeof(id), "%.*s", (int)view.id.len, (const char *)view.id.data);
+		put(s, "  %-16s version %llu  digest %s..  Level-%u, depth %u, peers", plain(id), (unsigned long long)view.version,
+			short_hex(view.digest), view.required_level, view.max_dac_depth);
+		for (size_t p = 0; p < view.peer_count; p++) {
+			struct policy_peer_view peer;
+			policy_peer(table, &view, p, &peer);
+			snprintf(id, sizeof(id), "%.*s", (int)peer.id.len, (const char *)peer.id.data);
+			put(s, " %s%s", plain(id), peer.denied ? " (denied)" : peer.level0 ? " (Level-0)" : "");
+		}
+		put(s, view.peer_count ? "\n" : " none\n");
+	}
+	policy_table_free(table);
+}
+
+/* ---- The tree ------------------------------------------------------------------------------------------ */
+
+enum { MOST_DEPTH = 512 };
+
+struct frame {
+	size_t record;
+	size_t next; /* parent to draw */
+};
+
+static void put_names(struct show *s, const struct record_data *list, size_t count)
+{
+	for (size_t i = 0; i < count && i < 8; i++)
+		put(s, "%s%s %s..", i ? ", " : " ", plain(list[i].name), short_hex(list[i].commit));
+	if (count > 8)
+		put(s, ", and %zu more", count - 8);
+}
+
+static void put_record(struct show *s, size_t at)
+{
+	const struct record *record = dac_record(s->view->dac, at);
+	const char *who = last_part(record->enclave);
+	switch ((enum record_kind)record->kind) {
+	case RECORD_ORIGIN:
+		put(s, "%s %s enters", who, record->has_ledger_ref ? "secret" : "input");
+		put_names(s, record->out, record->out_count);
+		if (record->has_ledger_ref)
+			put(s, " by grant %s..", short_hex(record->ledger_ref));
+		break;
+	case RECORD_DERIVE:
+		put(s, "%s ran and put out", who);
+		put_names(s, record->out, record->out_count);
+		break;
+	case RECORD_REQUEST:
+		put(s, "%s sent to %s for '%s'", who, record->has_target ? last_part(record->target) : "?", plain(record->operation));
+		put_names(s, record->in, record->in_count);
+		break;
+	case RECORD_RESPONSE:
+		put(s, "%s answered %s for '%s'", who, record->has_target ? last_part(record->target) : "?", plain(record->operation));
+		put_names(s, record->out, record->out_count);
+		break;
+	}
+	put(s, "  [%s]", short_hex(dac_oid(s->view->dac, at)));
+}
+
+static void put_prefix(struct show *s, const struct frame *stack, size_t depth)
+{
+	static const char *const ascii[] = {"|  ", "   ", "|- ", "`- "};
+	static const char *const boxes[] = {"│  ", "   ", "├─ ", "└─ "};
+	const char *const *parts = s->options->unicode ? boxes : ascii;
+	writer_str(&s->w, "  ");
+	for (size_t d = 0; d < depth; d++) {
+		const struct record *parent = dac_record(s->view->dac, stack[d].record);
+		bool last = stack[d].next >= parent->parent_count, own = d + 1 == depth;
+		writer_str(&s->w, parts[(own ? 2 : 0) + (last ? 1 : 0)]);
+	}
+}
+
+/* Draws one record; true when its parents are still to be drawn. */
+static bool put_node(struct show *s, const struct frame *stack, size_t depth, size_t at)
+{
+	bool again = s->drawn[at];
+	put_prefix(s, stack, depth);
+	put_record(s, at);
+	put(s, again ? " (drawn above)\n" : "\n");
+	s->drawn[at] = 1;
+	if (!again && depth >= MOST_DEPTH) {
+		put(s, "  (deeper than can be drawn)\n");
+		return false;
+	}
+	return !again;
+}
+
+/* Depth first with a stack of its own: a chain may be longer than the program's stack. */
+static result put_tree(struct show *s, size_t root)
+{
+	struct frame *stack = calloc(dac_count(s->view->dac) + 1, sizeof(*stack));
+	size_t depth = 0;
+	if (!stack)
+		return fail(NO_MEMORY, "drawing");
+	if (put_node(s, stack, 0, root))
+		stack[depth++] = (struct frame){root, 0};
+	while (depth && s->w.failed == OK) {
+		struct frame *top = &stack[depth - 1];
+		const struct record *record = dac_record(s->view->dac, top->record);
+		if (top->next >= record->parent_count) {
+			depth--;
+			continue;
+		}
+		const struct record_parent *parent = &record->parents[top->next++];
+		size_t at = dac_find(s->view->dac, parent->oid);
+		if (at == SIZE_MAX) {
+			put_prefix(s, stack, depth);
+			put(s, "(a record of %s that is not here)\n", last_part(parent->enclave));
+			continue;
+		}
+		/* Each record is opened once, so the stack is never deeper than there are records. */
+		if (put_node(s, stack, depth, at))
+			stack[depth++] = (struct frame){at, 0};
+	}
+	free(stack);
+	return OK;
+}
+
+static result show_chain(struct show *s)
+{
+	put(s, "\nFrom results back to inputs\n");
+	for (size_t i = 0; i < s->view->head.root_count; i++) {
+		size_t at = dac_find(s->view->dac, s->view->head.roots[i].bytes);
+		if (at == SIZE_MAX)
+			put(s, "  (a result whose record is not here)\n");
+		else
+			TRY(put_tree(s, at));
+	}
+	return OK;
+}
+
+/* ---- Grants, statements, outputs ------------------------------------------------------------------------ */
+
+static void show_grants(struct show *s)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(64 << 20);
+	if (s->view->grants.count)
+		put(s, "\nSecrets released\n");
+	for (size_t i = 0; i < s->view->grants.count; i++) {
+		struct unseal_grant grant;
+		uint8_t oid[OID_SIZE];
+		if (object_peek(KIND_UNSEAL_GRANT, s->view->grants.items[i].bytes, &arena, &grant, oid) != OK)
+			put(s, "  (a grant that cannot be read)\n");
+		else
+			put(s, "  grant %s..  sealed object %s..  launch %s..\n", short_hex(oid), short_hex(grant.seal_oid),
+				short_hex(grant.launch_id));
+	}
+}
+
+static void show_statements(struct show *s)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(64 << 20);
+	if (s->view->statements.count)
+		put(s, "\nStatements\n");
+	for (size_t i = 0; i < s->view->statements.count; i++) {
+		struct statement statement;
+		char digest[2 * SHA256_SIZE + 1];
+		if (object_peek(KIND_STATEMENT, s->view->statements.items[i].bytes, &arena, &statement, NULL) != OK) {
+			put(s, "  (a statement that cannot be read)\n");
+			continue;
+		}
+		hex_encode(SPAN_ARRAY(statement.digest), digest);
+		put(s, "  %s signs %s: %s, %llu bytes, SHA-256 %s\n", last_part(statement.enclave), plain(statement.name),
+			plain(statement.media_type), (unsigned long long)statement.length, digest);
+	}
+}
+
+static void show_outputs(struct show *s)
+{
+	const struct job *job = &s->view->job;
+	put(s, "\nOutputs\n");
+	for (size_t i = 0; i < job->output_count; i++)
+		put(s, "  %-16s %s of %s, file %s%s\n", plain(job->outputs[i].name), plain(job->outputs[i].output),
+			plain(job->outputs[i].enclave), plain(job->outputs[i].file), job->outputs[i].statement ? ", signed" : "");
+}
+
+static void show_limits(struct show *s)
+{
+	const char *sentence = recorder_sentence(s->view->head.recorder);
+	bool weak = false, instrumented = false;
+	for (size_t i = 0; i < s->view->job.enclave_count; i++) {
+		const struct report *report = report_of(s->view, s->view->job.enclaves[i].name);
+		weak |= report && strcmp(report->launch.isolation, "uid") != 0;
+		instrumented |= report && report->instrumented;
+	}
+	put(s, "\nWhat this proves, and what not\n  %s\n", level_sentence(instrumented ? 0 : 1));
+	if (sentence)
+		put(s, "  Recorder journal: %s.\n", sentence);
+	if (weak)
+		put(s, "  isolation=weak: other processes of the same user could reach a program while it ran.\n");
+	put(s, "  A record proves what a measured enclave said about data its runtime moved, not that a function was computed right.\n");
+}
+
+static result show_all(struct show *s)
+{
+	show_head(s);
+	show_enclaves(s);
+	TRY(show_chain(s));
+	show_policies(s);
+	show_grants(s);
+	show_statements(s);
+	show_outputs(s);
+	show_limits(s);
+	return OK;
+}
+
+result receipt_show(const struct receipt_view *view, const struct show_options *options, struct bytes *out_text)
+{
+	struct show s = {.view = view, .options = options, .w = writer_growing(TEXT_MAX_SIZE)};
+	s.drawn = calloc(dac_count(view->dac) + 1, 1);
+	result shown = s.drawn ? show_all(&s) : fail(NO_MEMORY, "drawing");
+	if (shown == OK)
+		shown = writer_take(&s.w, out_text);
+	writer_free(&s.w);
+	free(s.drawn);
+	return shown;
+}

@@ -1,0 +1,129 @@
+/*
+ * Genuine receipts without processes: the engine of the secure processor, and three "enclaves" whose keys, launches,
+ * records and statements are made here step by step, as the runtime makes them. Each tweak is one lie or one omission of a
+ * host or enclave, signed by the right keys all the same; what it yields must be refused for what it is.
+ */
+#ifndef TROTH_TESTS_RECEIPT_FIXTURE_H
+#define TROTH_TESTS_RECEIPT_FIXTURE_H
+
+#include "expect.h"
+#include "object/job.h"
+#include "object/manifest.h"
+#include "receipt/build.h"
+#include "receipt/show.h"
+#include "receipt/trust.h"
+#include "receipt/verify.h"
+#include "root/ap.h"
+
+struct host {
+	struct ap *ap;
+	struct secret wrap;
+	struct bytes state;
+	struct arena arena;
+	uint64_t now;
+	uint64_t epoch;
+	struct key root_sign;
+	struct span inception;
+	uint8_t rot_id[OID_SIZE], kem_pk[POINT_SIZE];
+	struct digest32 recovery;
+	struct register_value registers[REGISTER_COUNT];
+};
+
+/* `seed` makes hosts differ: the measured programs carry it. */
+void host_new(struct host *host, uint8_t seed);
+void host_free(struct host *host);
+
+/* The job's programs and policies: the same for every run. */
+enum { A, B, C, STAGES };
+struct job_fixture {
+	struct arena arena;
+	struct job job;
+	struct span encoding;
+	uint8_t digest[SHA256_SIZE];
+	struct span manifests[STAGES], policies[STAGES];
+};
+
+enum shape {
+	SHAPE_PLAIN,	/* rows and a secret -> A -> B -> C -> summary (stated); A also leaves rejects */
+	SHAPE_EXTERNAL, /* `feed` comes to A from the external peer "source"; C pushes to the external peer "sink" */
+};
+void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version);
+void job_fixture_free(struct job_fixture *job);
+
+enum tweak {
+	NO_TWEAK,
+	FAILED_STAGE,	     /* C never ran */
+	PREFIX_OF_RUN,	     /* C ran; its records are left out */
+	EXTRA_RECORD,	     /* A took in something that the job does not have */
+	WRONG_OPERATION,     /* an edge used for another operation */
+	EDGE_SALT,	     /* the salt of an edge is disclosed */
+	MISSING_SALT,
+	OTHER_STATEMENT,     /* about other bytes than were put out */
+	NO_STATEMENT,
+	SECRET_WITHOUT_GRANT,
+	GRANT_LEFT_OUT,
+	GRANT_TWICE,	     /* a second, genuine grant that no record names */
+	OTHER_PROGRAM,	     /* launched with another measurement under the same name */
+	TIER_L,
+	LATE_RECORD,	     /* dated a day before the head */
+	CHANGED_EDGE,	     /* C took in what B did not send: it brought it in itself */
+	UNUSED_INPUT,	     /* A never took in its rows */
+	UNKNOWN_CRITICAL_SECTION,
+	UNKNOWN_SECTION,
+	POLICY_LEFT_OUT,
+	MANIFESTS_SWAPPED,
+	RECORDS_SHUFFLED,
+	OLD_RECORDS,	     /* records, certificates, reports, grants and statements of `other` under a new head */
+	FOREIGN_EPOCHS,	     /* the epochs section of `other` */
+	WITH_NONCE,
+	OTHER_RECORDER,
+	MISSING_SECTION,
+	MANY_RECORDS,	     /* the records section holds a hundred thousand copies */
+	ROOT_TOO_MANY,	     /* B's result among the head's roots */
+};
+
+struct stage_run {
+	struct key sign, kem;
+	struct launch launch;
+	uint8_t nonce[32];
+	char uri[URI_MAX_LEN + 1];
+	struct span certificate, report;
+	uint8_t certificate_digest[SHA256_SIZE], report_oid[OID_SIZE];
+	uint64_t seq;
+	uint8_t derive[OID_SIZE], request[OID_SIZE];
+	struct record_data edge; /* what it sends on */
+};
+
+struct run {
+	struct host *host;
+	const struct job_fixture *job;
+	enum tweak tweak;
+	struct arena arena;
+	uint8_t run_id[RUN_ID_SIZE], rand[32], nonce[32];
+	bool has_nonce;
+	struct stage_run stages[STAGES];
+	struct span records[32];
+	size_t record_count;
+	struct span grants[4], statements[4];
+	size_t grant_count, statement_count;
+	struct salt_row salts[16];
+	size_t salt_count;
+	struct digest32 roots[STAGES + 2];
+	size_t root_count;
+	struct receipt_sections sections;
+	struct bytes receipt;
+};
+
+void run_make(struct host *host, const struct job_fixture *job, enum tweak tweak, const struct run *other, struct run *out);
+void run_free(struct run *run);
+
+extern const char summary_text[], rejects_text[], rows_text[];
+
+/* The trust file that an auditor of this host and job writes; read back. */
+struct bytes trust_text(const struct host *host, const struct job_fixture *job);
+void trust_make(const struct host *host, const struct job_fixture *job, struct trust *out);
+
+/* A regular file with this content, without a name. */
+int file_with(const char *text);
+
+#endif

@@ -1,0 +1,400 @@
+/* The verifier: a genuine receipt passes, and each lie of a host or enclave that signs with its own keys is named (RC-01..12). */
+#include "fixture.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "groups.h"
+
+struct world {
+	struct host host, other_host;
+	struct job_fixture job, external, newer;
+	struct trust trust;
+	struct run first; /* a genuine, finished run */
+};
+static struct world w;
+
+static int set_up(void **unused)
+{
+	host_new(&w.host, 1);
+	host_new(&w.other_host, 1);
+	job_fixture_new(&w.newer, SHAPE_PLAIN, 2);
+	job_fixture_new(&w.external, SHAPE_EXTERNAL, 1);
+	job_fixture_new(&w.job, SHAPE_PLAIN, 1);
+	trust_make(&w.host, &w.job, &w.trust);
+	run_make(&w.host, &w.job, NO_TWEAK, NULL, &w.first);
+	return 0;
+}
+
+static int tear_down(void **unused)
+{
+	run_free(&w.first);
+	trust_free(&w.trust);
+	job_fixture_free(&w.job);
+	job_fixture_free(&w.external);
+	job_fixture_free(&w.newer);
+	host_free(&w.host);
+	host_free(&w.other_host);
+	return 0;
+}
+
+static void verify(const struct trust *trust, struct span receipt, struct verify_report *out)
+{
+	struct verify_options options = {.trust = trust, .receipt = receipt, .at_ms = w.host.now, .threads = 1};
+	expect_ok(receipt_verify(&options, out));
+}
+
+static void print_failures(const struct verify_report *report)
+{
+	for (size_t i = 0; i < report->check_count; i++)
+		if (!report->checks[i].ok)
+			print_error("%s %s: %s: %s\n", report->checks[i].name, report->checks[i].object,
+				reason_name(report->checks[i].reason), report->checks[i].text);
+}
+
+static void expect_accepted(const struct verify_report *report)
+{
+	if (report->verdict != VERDICT_ACCEPTED)
+		print_failures(report);
+	assert_int_equal(report->verdict, VERDICT_ACCEPTED);
+	assert_null(verify_first_failure(report));
+}
+
+/* Refused, and this check says why. */
+static void expect_refused(const struct verify_report *report, const char *name, enum reason reason)
+{
+	assert_int_equal(report->verdict, VERDICT_REFUSED);
+	for (size_t i = 0; i < report->check_count; i++)
+		if (!report->checks[i].ok && strcmp(report->checks[i].name, name) == 0 && report->checks[i].reason == reason)
+			return;
+	print_failures(report);
+	fail_msg("no check %s failed with %s", name, reason_name(reason));
+}
+
+static void test_accepts_a_genuine_receipt(void **unused)
+{
+	struct verify_report report;
+	verify(&w.trust, bytes_span(&w.first.receipt), &report);
+	expect_accepted(&report);
+	assert_int_equal(report.level, 1);
+	assert_string_equal(report.weakest_isolation, "weak");
+	assert_true(report.has_head && report.has_job);
+	assert_int_equal(dac_count(report.dac), 7);
+	assert_int_equal(verify_exit_code(report.verdict), EXIT_OK);
+	verify_report_free(&report);
+}
+
+static void test_accepts_external_peers(void **unused)
+{
+	struct trust trust;
+	struct run run;
+	struct verify_report report;
+	trust_make(&w.host, &w.external, &trust);
+	run_make(&w.host, &w.external, NO_TWEAK, NULL, &run);
+	verify(&trust, bytes_span(&run.receipt), &report);
+	expect_accepted(&report);
+	assert_int_equal(dac_count(report.dac), 9);
+	assert_int_equal(report.head.root_count, 3);
+	verify_report_free(&report);
+	run_free(&run);
+	trust_free(&trust);
+}
+
+/* Every lie, and the check that finds it. */
+static const struct lie {
+	enum tweak tweak;
+	const char *check;
+	enum reason reason;
+} lies[] = {
+	{FAILED_STAGE, "flow.complete", DAC_MISSING_PARENT},
+	{PREFIX_OF_RUN, "flow.complete", DAC_MISSING_PARENT},
+	{EXTRA_RECORD, "chain.size", DAC_EXTRA_NODE},
+	{WRONG_OPERATION, "flow.edge", OPERATION_NOT_ALLOWED},
+	{EDGE_SALT, "salts", MISSING_FIELD},
+	{MISSING_SALT, "salts", MISSING_FIELD},
+	{OTHER_STATEMENT, "output.file", DIGEST_MISMATCH},
+	{NO_STATEMENT, "statements.count", DAC_EXTRA_NODE},
+	{SECRET_WITHOUT_GRANT, "flow.input", DAC_KIND_RULE},
+	{SECRET_WITHOUT_GRANT, "grant", MISSING_FIELD},
+	{GRANT_LEFT_OUT, "grants.count", DAC_EXTRA_NODE},
+	{GRANT_TWICE, "grants.count", DAC_EXTRA_NODE},
+	{OTHER_PROGRAM, "enclave.launch", MEASUREMENT_MISMATCH},
+	{TIER_L, "record", CONFINEMENT_TOO_LOW},
+	{LATE_RECORD, "record", DAC_TIME},
+	{CHANGED_EDGE, "chain.size", DAC_EXTRA_NODE},
+	{UNUSED_INPUT, "flow.input", DAC_COMMITMENT},
+	{POLICY_LEFT_OUT, "policies", NO_POLICY},
+	{MANIFESTS_SWAPPED, "enclave.measurement", MEASUREMENT_MISMATCH},
+	{RECORDS_SHUFFLED, "chain.closed", NOT_DETERMINISTIC},
+	{OLD_RECORDS, "record", DAC_FOREIGN_RUN},
+	{MISSING_SECTION, "section.present", MISSING_FIELD},
+	{ROOT_TOO_MANY, "flow.roots", DAC_EXTRA_NODE},
+};
+
+static void test_names_every_lie(void **unused)
+{
+	for (size_t i = 0; i < COUNT_OF(lies); i++) {
+		struct run run;
+		struct verify_report report;
+		struct verify_file file = {.name = "summary", .fd = file_with(summary_text)};
+		run_make(&w.host, &w.job, lies[i].tweak, &w.first, &run);
+		struct verify_options options = {.trust = &w.trust, .receipt = bytes_span(&run.receipt), .files = &file,
+			.file_count = 1, .at_ms = w.host.now};
+		expect_ok(receipt_verify(&options, &report));
+		expect_refused(&report, lies[i].check, lies[i].reason);
+		assert_int_equal(verify_exit_code(report.verdict), EXIT_REFUSED);
+		verify_report_free(&report);
+		run_free(&run);
+		close(file.fd);
+	}
+}
+
+/* RC-03, and the other root's epoch record under this root's head. */
+static void test_refuses_another_host(void **unused)
+{
+	struct run theirs, mixed;
+	struct verify_report report;
+	struct trust trust;
+	run_make(&w.other_host, &w.job, NO_TWEAK, NULL, &theirs);
+	verify(&w.trust, bytes_span(&theirs.receipt), &report);
+	expect_refused(&report, "head.root", DAC_UNTRUSTED_ROOT);
+	verify_report_free(&report);
+	run_make(&w.host, &w.job, FOREIGN_EPOCHS, &theirs, &mixed);
+	verify(&w.trust, bytes_span(&mixed.receipt), &report);
+	expect_refused(&report, "epochs.chain", DAC_UNTRUSTED_ROOT);
+	verify_report_free(&report);
+	/* RC-05: what the receipt brings itself is never an anchor. */
+	trust_make(&w.other_host, &w.job, &trust);
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_refused(&report, "head.root", DAC_UNTRUSTED_ROOT);
+	verify_report_free(&report);
+	trust_free(&trust);
+	run_free(&theirs);
+	run_free(&mixed);
+}
+
+/* RC-07: the same name and version, another program; RC-09: a valid receipt of another job. */
+static void test_refuses_another_program_and_job(void **unused)
+{
+	struct run run;
+	struct verify_report report;
+	run_make(&w.host, &w.newer, NO_TWEAK, NULL, &run);
+	verify(&w.trust, bytes_span(&run.receipt), &report);
+	expect_refused(&report, "job.expected", DIGEST_MISMATCH);
+	verify_report_free(&report);
+	run_free(&run);
+	run_make(&w.host, &w.external, NO_TWEAK, NULL, &run);
+	verify(&w.trust, bytes_span(&run.receipt), &report);
+	expect_refused(&report, "job.expected", DIGEST_MISMATCH);
+	verify_report_free(&report);
+	run_free(&run);
+}
+
+static void test_unknown_parts(void **unused)
+{
+	static const struct {
+		enum tweak tweak;
+		enum verify_verdict verdict;
+		enum exit_code exit;
+	} cases[] = {
+		{UNKNOWN_CRITICAL_SECTION, VERDICT_CANNOT_JUDGE, EXIT_CANNOT_JUDGE},
+		{UNKNOWN_SECTION, VERDICT_ACCEPTED, EXIT_OK},
+		{OTHER_RECORDER, VERDICT_CANNOT_JUDGE, EXIT_CANNOT_JUDGE},
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct run run;
+		struct verify_report report;
+		run_make(&w.host, &w.job, cases[i].tweak, NULL, &run);
+		verify(&w.trust, bytes_span(&run.receipt), &report);
+		assert_int_equal(report.verdict, cases[i].verdict);
+		assert_int_equal(verify_exit_code(report.verdict), cases[i].exit);
+		verify_report_free(&report);
+		run_free(&run);
+	}
+}
+
+/* Something else that is wrong weighs more than what cannot be judged. */
+static void test_refuses_what_is_unknown_and_wrong(void **unused)
+{
+	struct run run;
+	struct verify_report report;
+	struct verify_file file = {.name = "summary", .fd = file_with(rows_text)};
+	run_make(&w.host, &w.job, UNKNOWN_CRITICAL_SECTION, NULL, &run);
+	struct verify_options options = {.trust = &w.trust, .receipt = bytes_span(&run.receipt), .files = &file, .file_count = 1};
+	expect_ok(receipt_verify(&options, &report));
+	assert_int_equal(report.verdict, VERDICT_REFUSED);
+	verify_report_free(&report);
+	run_free(&run);
+	close(file.fd);
+}
+
+static void test_nonce(void **unused)
+{
+	struct run run;
+	uint8_t right[32], wrong[32] = {9};
+	memset(right, 0x11, sizeof(right));
+	run_make(&w.host, &w.job, WITH_NONCE, NULL, &run);
+	const struct {
+		struct span receipt, nonce;
+		bool accepted;
+	} cases[] = {
+		{bytes_span(&run.receipt), SPAN_ARRAY(right), true},
+		{bytes_span(&run.receipt), SPAN_EMPTY, true},
+		{bytes_span(&run.receipt), SPAN_ARRAY(wrong), false},
+		{bytes_span(&w.first.receipt), SPAN_ARRAY(right), false},
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct verify_report report;
+		struct verify_options options = {.trust = &w.trust, .receipt = cases[i].receipt, .nonce = cases[i].nonce};
+		expect_ok(receipt_verify(&options, &report));
+		if (cases[i].accepted)
+			expect_accepted(&report);
+		else
+			expect_refused(&report, "head.nonce", BAD_VALUE);
+		verify_report_free(&report);
+	}
+	run_free(&run);
+}
+
+/* RC-04. */
+static void test_files(void **unused)
+{
+	static const struct {
+		const char *name;
+		bool is_input;
+		const char *text;
+		enum reason reason;
+	} cases[] = {
+		{"summary", false, summary_text, OK},
+		{"rejects", false, rejects_text, OK},
+		{"rows", true, rows_text, OK},
+		{"summary", false, rejects_text, DIGEST_MISMATCH},
+		{"summary", false, "department,total\nsales,10", DIGEST_MISMATCH},
+		{"summary", false, "", DIGEST_MISMATCH},
+		{"rejects", false, summary_text, DIGEST_MISMATCH},
+		{"rows", true, "a,b,d\n", DIGEST_MISMATCH},
+		{"rows", true, "", DIGEST_MISMATCH},
+		{"rows", false, rows_text, UNKNOWN_ROLE},
+		{"sumary", false, summary_text, UNKNOWN_ROLE},
+		{"key", true, "open sesame", BAD_VALUE},
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct verify_report report;
+		struct verify_file file = {cases[i].name, file_with(cases[i].text), cases[i].is_input};
+		struct verify_options options = {.trust = &w.trust, .receipt = bytes_span(&w.first.receipt), .files = &file,
+			.file_count = 1};
+		expect_ok(receipt_verify(&options, &report));
+		if (cases[i].reason == OK)
+			expect_accepted(&report);
+		else
+			expect_refused(&report, cases[i].is_input ? "input.file" : "output.file", cases[i].reason);
+		verify_report_free(&report);
+		close(file.fd);
+	}
+}
+
+/* Two files for one output: both are looked at. */
+static void test_every_file_counts(void **unused)
+{
+	struct verify_report report;
+	struct verify_file files[] = {{"summary", file_with(summary_text), false}, {"summary", file_with(rows_text), false}};
+	struct verify_options options = {.trust = &w.trust, .receipt = bytes_span(&w.first.receipt), .files = files, .file_count = 2};
+	expect_ok(receipt_verify(&options, &report));
+	expect_refused(&report, "output.file", DIGEST_MISMATCH);
+	verify_report_free(&report);
+	close(files[0].fd);
+	close(files[1].fd);
+}
+
+/* An output of another run of the same job: the same bytes would pass only with that run's salt. */
+static void test_results_of_another_run(void **unused)
+{
+	struct run second;
+	struct verify_report report;
+	run_make(&w.host, &w.job, NO_TWEAK, NULL, &second);
+	verify(&w.trust, bytes_span(&second.receipt), &report);
+	expect_accepted(&report);
+	assert_memory_not_equal(report.head.run_id, w.first.run_id, RUN_ID_SIZE);
+	verify_report_free(&report);
+	run_free(&second);
+}
+
+/* The trust file decides: each of its words can refuse the same receipt. */
+static void test_trust_decides(void **unused)
+{
+	struct verify_report report;
+	struct trust trust = w.trust;
+	struct register_value revoked;
+	memcpy(revoked.value, w.job.job.enclaves[B].core, SHA384_SIZE);
+	trust.revoked = &revoked;
+	trust.revoked_count = 1;
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_refused(&report, "enclave.measurement", MEASUREMENT_REVOKED);
+	verify_report_free(&report);
+	memcpy(revoked.value, w.job.job.enclaves[C].measurement, SHA384_SIZE);
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_refused(&report, "enclave.measurement", MEASUREMENT_REVOKED);
+	verify_report_free(&report);
+
+	struct trust_tcb tcb = w.trust.tcbs[0];
+	tcb.register1[7] ^= 1;
+	trust = w.trust;
+	trust.tcbs = &tcb;
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_refused(&report, "enclave.launch", MEASUREMENT_MISMATCH);
+	verify_report_free(&report);
+
+	trust = w.trust;
+	trust.has_expires = true;
+	trust.expires_ms = w.host.now - 1;
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_refused(&report, "trust.valid", TRUST_EXPIRED);
+	verify_report_free(&report);
+	trust.expires_ms = w.host.now;
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_accepted(&report);
+	verify_report_free(&report);
+}
+
+/* The receipt that the verifier gets is never believed about the job: every enclave, edge, input and output counts. */
+static void test_receipt_is_judged_by_the_trusted_job(void **unused)
+{
+	struct verify_report report;
+	struct job_enclave enclaves[STAGES];
+	struct trust trust = w.trust;
+	memcpy(enclaves, w.trust.job.enclaves, sizeof(enclaves));
+	enclaves[B].measurement[0] ^= 1;
+	trust.job.enclaves = enclaves;
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_refused(&report, "enclave.measurement", MEASUREMENT_MISMATCH);
+	verify_report_free(&report);
+}
+
+static void test_finds_the_level_sentences(void **unused)
+{
+	assert_non_null(strstr(level_sentence(1), "Level-1"));
+	assert_string_equal(recorder_sentence("journal"),
+		"order and time are this host's word; a later thief of this epoch key could make such a receipt");
+	assert_null(recorder_sentence("ledger"));
+}
+
+int verify_tests(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_accepts_a_genuine_receipt),
+		cmocka_unit_test(test_accepts_external_peers),
+		cmocka_unit_test(test_names_every_lie),
+		cmocka_unit_test(test_refuses_another_host),
+		cmocka_unit_test(test_refuses_another_program_and_job),
+		cmocka_unit_test(test_unknown_parts),
+		cmocka_unit_test(test_refuses_what_is_unknown_and_wrong),
+		cmocka_unit_test(test_nonce),
+		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_every_file_counts),
+		cmocka_unit_test(test_results_of_another_run),
+		cmocka_unit_test(test_trust_decides),
+		cmocka_unit_test(test_receipt_is_judged_by_the_trusted_job),
+		cmocka_unit_test(test_finds_the_level_sentences),
+	};
+	return cmocka_run_group_tests_name("receipt verify", tests, set_up, tear_down);
+}
