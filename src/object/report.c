@@ -43,6 +43,16 @@ static const struct field report_fields[] = {
 };
 const struct schema report_schema = SCHEMA(struct report, "report", SHAPE_MAP, report_fields);
 
+static const struct field tcb_info_fields[] = {
+	F_FIXED(struct tcb_info, 1, core),
+	F_FIXED(struct tcb_info, 2, measurement),
+	F_FIXED(struct tcb_info, 3, launch_id),
+	F_FIXED(struct tcb_info, 4, epoch_oid),
+	F_TEXT(struct tcb_info, 5, tier, 1, 8),
+	F_TEXT(struct tcb_info, 6, isolation, 1, 16),
+};
+const struct schema tcb_info_schema = SCHEMA(struct tcb_info, "tcb info", SHAPE_MAP, tcb_info_fields);
+
 static const struct field rot_challenge_fields[] = {
 	F_VERSION(struct rot_challenge, 1, v, 1),
 	F_FIXED(struct rot_challenge, 2, challenge),

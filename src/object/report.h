@@ -61,6 +61,15 @@ struct report {
 };
 extern const struct schema report_schema;
 
+/* What a certificate says about the launch it was issued to (extension OID_TCB_INFO; docs/PROTOCOL.certificate). */
+struct tcb_info {
+	uint8_t core[SHA384_SIZE], measurement[SHA384_SIZE];
+	uint8_t launch_id[LAUNCH_ID_SIZE];
+	uint8_t epoch_oid[OID_SIZE];
+	const char *tier, *isolation;
+};
+extern const struct schema tcb_info_schema;
+
 /* rot challenge: the answer of GENERATE_ROT and ATTEST over the asker's 32 bytes. */
 struct rot_challenge {
 	uint8_t v;

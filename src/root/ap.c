@@ -674,22 +674,6 @@ static result handle_endorse_begin(struct ap *ap, struct span body, uint64_t now
 	return OK;
 }
 
-struct tcb_info {
-	uint8_t core[SHA384_SIZE], measurement[SHA384_SIZE];
-	uint8_t launch_id[LAUNCH_ID_SIZE];
-	uint8_t epoch_oid[OID_SIZE];
-	const char *tier, *isolation;
-};
-static const struct field tcb_info_fields[] = {
-	F_FIXED(struct tcb_info, 1, core),
-	F_FIXED(struct tcb_info, 2, measurement),
-	F_FIXED(struct tcb_info, 3, launch_id),
-	F_FIXED(struct tcb_info, 4, epoch_oid),
-	F_TEXT(struct tcb_info, 5, tier, 1, 8),
-	F_TEXT(struct tcb_info, 6, isolation, 1, 16),
-};
-static const struct schema tcb_info_schema = SCHEMA(struct tcb_info, "tcb info", SHAPE_MAP, tcb_info_fields);
-
 static result encode_tcb_info(const struct ap *ap, const struct launch *launch, struct bytes *out)
 {
 	struct tcb_info info = {.tier = launch->tier, .isolation = launch->isolation};

@@ -18,6 +18,7 @@
 #include "base/sock.h"
 #include "crypto/random.h"
 #include "root/pins.h"
+#include "root/program.h"
 #include "root/rot_keys.h"
 #include "root/state_file.h"
 #include "root/tcb.h"
@@ -113,29 +114,6 @@ result root_host_sign(struct root_host *host, enum object_kind kind, const struc
 
 /* ---- Starting ---------------------------------------------------------------------------------- */
 
-/*
- * A private, sealed copy of the program: what is measured is what is executed, whatever happens to the file meanwhile.
- */
-static result copy_program(const char *program_dir, struct fd *out, uint8_t digest[static SHA384_SIZE])
-{
-	char path[PATH_SIZE];
-	CLEANUP(fd_close) struct fd file = FD_NONE;
-	CLEANUP(fd_close) struct fd copy = FD_NONE;
-	TRY(path_join(path, program_dir, "troth-ap"));
-	TRY(file_open(path, O_RDONLY, 0, &file));
-	copy = fd_of(memfd_create("troth-ap", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-	if (copy.n < 0)
-		return fail_errno("memfd_create");
-	TRY(file_copy(file.n, copy.n, 64 << 20, NULL));
-	if (fchmod(copy.n, 0555) != 0)
-		return fail_errno("fchmod");
-	if (fcntl(copy.n, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-		return fail_errno("sealing the copy of troth-ap");
-	TRY(file_measure(copy.n, digest));
-	*out = fd_move(&copy);
-	return OK;
-}
-
 static result open_state_file(const char *ap_dir, struct fd *out, bool *out_new)
 {
 	char path[PATH_SIZE];
@@ -202,7 +180,7 @@ static result start_process(struct root_host *host, const struct root_host_confi
 	bool fresh;
 	TRY(path_join(ap_dir, config->state_dir, "ap"));
 	TRY(file_make_dirs(ap_dir, 0700));
-	TRY(copy_program(config->program_dir, &program, host->ap_digest));
+	TRY(program_copy(config->program_dir, "troth-ap", &program, host->ap_digest));
 	TRY(open_state_file(ap_dir, &state, &fresh));
 	TRY(send_wrap_key(ap_dir, &config->wrap, fresh, &wrap));
 	TRY(sock_pair(pair));
@@ -581,6 +559,16 @@ uint64_t root_host_boot_gen(const struct root_host *host)
 const uint8_t *root_host_ap_digest(const struct root_host *host)
 {
 	return host->ap_digest;
+}
+
+const uint8_t *root_host_ire_digest(const struct root_host *host)
+{
+	return host->tcb.ire;
+}
+
+const char *root_host_program_dir(const struct root_host *host)
+{
+	return host->program_dir;
 }
 
 int root_host_fd(const struct root_host *host)

@@ -55,6 +55,9 @@ struct root_identity {
 const struct root_identity *root_host_identity(const struct root_host *host);
 uint64_t root_host_boot_gen(const struct root_host *host);
 const uint8_t *root_host_ap_digest(const struct root_host *host);
+/* Of troth-ire as it stands in register 1 (SHA384_SIZE bytes), and the folder of the programs: for launches. */
+const uint8_t *root_host_ire_digest(const struct root_host *host);
+const char *root_host_program_dir(const struct root_host *host);
 /* Readable when the secure processor has ended. */
 int root_host_fd(const struct root_host *host);
 
