@@ -15,7 +15,7 @@ struct broker_edge {
 };
 
 /* Both launches must be LAUNCH_READY. */
-NODISCARD result broker_connect(struct launch *from, struct launch *to, const struct broker_edge *edge);
+NODISCARD result broker_connect(struct ire *from, struct ire *to, const struct broker_edge *edge);
 
 /*
  * Connects the declared Unix path of an external peer and hands the end to `launch`, which sends to it or receives from
@@ -26,7 +26,7 @@ struct broker_external {
 	const char *socket;
 	uint8_t point[POINT_SIZE]; /* the pinned key, which signed its certificate */
 };
-NODISCARD result broker_connect_external(struct launch *launch, const struct broker_external *external, bool sends,
+NODISCARD result broker_connect_external(struct ire *launch, const struct broker_external *external, bool sends,
 	const struct broker_edge *edge);
 
 #endif

@@ -21,7 +21,7 @@
 #include "object/record.h"
 #include "root/host.h"
 
-struct launch;
+struct ire; /* one launch and what became of it */
 
 enum launch_state {
 	LAUNCH_PREPARING = 1, /* files are copied and hashed, keys are made */
@@ -55,9 +55,9 @@ struct launch_spec {
 /* What the caller wants to hear of; all members may be NULL. Called from launch_handle. */
 struct launch_events {
 	void *ctx;
-	void (*state)(void *ctx, struct launch *launch, enum launch_state state);
-	void (*progress)(void *ctx, struct launch *launch, uint64_t bytes_in, uint64_t bytes_out);
-	void (*log)(void *ctx, struct launch *launch, struct span text); /* what the program wrote to stderr; untrusted bytes */
+	void (*state)(void *ctx, struct ire *ire, enum launch_state state);
+	void (*progress)(void *ctx, struct ire *ire, uint64_t bytes_in, uint64_t bytes_out);
+	void (*log)(void *ctx, struct ire *ire, struct span text); /* what the program wrote to stderr; untrusted bytes */
 };
 
 /*
@@ -65,36 +65,36 @@ struct launch_events {
  * IRE meets later turns up as LAUNCH_FAILED.
  */
 NODISCARD result launch_start(struct root_host *host, const struct launch_spec *spec, const struct launch_events *events,
-	struct launch **out);
+	struct ire **out);
 
-const char *launch_name(const struct launch *launch); /* the enclave's, from the manifest */
-enum launch_state launch_state(const struct launch *launch);
-const uint8_t *launch_measurement(const struct launch *launch); /* SHA384_SIZE */
+const char *launch_name(const struct ire *ire); /* the enclave's, from the manifest */
+enum launch_state launch_state(const struct ire *ire);
+const uint8_t *launch_measurement(const struct ire *ire); /* SHA384_SIZE */
 /* Readable when launch_handle has something to do; -1 once finished or failed. */
-int launch_fd(const struct launch *launch);
+int launch_fd(const struct ire *ire);
 /* When launch_handle must be called although nothing is readable (monotonic ns); UINT64_MAX: never. */
-uint64_t launch_deadline(const struct launch *launch);
+uint64_t launch_deadline(const struct ire *ire);
 /* Takes what waits, without blocking for more. A failed launch is not a failure of this call. */
-void launch_handle(struct launch *launch);
+void launch_handle(struct ire *ire);
 
 /*
  * Drives several launches until all of them have reached `until` (or finished). Returns the first root cause as soon as
  * one has failed, its context beginning with the enclave's name. `cancel_fd` (-1: none): PEER_CLOSED when it is readable
  * or at its end. -1 waits as long as the launches' own deadlines allow. TIMED_OUT.
  */
-NODISCARD result launch_wait(struct launch *const *launches, size_t count, enum launch_state until, int cancel_fd,
+NODISCARD result launch_wait(struct ire *const *launches, size_t count, enum launch_state until, int cancel_fd,
 	int timeout_ms);
 
 /* ---- LAUNCH_READY: what it works on. Descriptors are borrowed; the IRE has its own copy on return. ------------- */
 
 /* `input`: "stdin", or a name: it appears as /tmp/in/<name> before the program starts. `fd` is open for reading. */
-NODISCARD result launch_give_input(struct launch *launch, const char *role, const char *input, int fd);
+NODISCARD result launch_give_input(struct ire *ire, const char *role, const char *input, int fd);
 
 /*
  * `output`: "stdout" or a name of the manifest's outputs. What arrives in `fd` counts only after LAUNCH_FINISHED of
  * every enclave of the run.
  */
-NODISCARD result launch_give_output(struct launch *launch, const char *name, const char *output, bool statement,
+NODISCARD result launch_give_output(struct ire *ire, const char *name, const char *output, bool statement,
 	const char *media_type, int fd);
 
 /* One end of an edge. Whoever sends the data is the initiator of its channel. */
@@ -107,10 +107,10 @@ struct launch_channel {
 	bool external;
 	uint8_t point[POINT_SIZE]; /* external: the pinned key, which signed its certificate */
 };
-NODISCARD result launch_give_channel(struct launch *launch, const struct launch_channel *channel, int fd);
+NODISCARD result launch_give_channel(struct ire *ire, const struct launch_channel *channel, int fd);
 
 /* START: channels are opened and the program runs. */
-NODISCARD result launch_begin(struct launch *launch);
+NODISCARD result launch_begin(struct ire *ire);
 
 /* ---- the end --------------------------------------------------------------------------------------------------- */
 
@@ -131,7 +131,7 @@ struct launch_result {
 	uint64_t cpu_ms, max_rss;
 };
 /* NULL before LAUNCH_FINISHED. */
-const struct launch_result *launch_result(const struct launch *launch);
+const struct launch_result *launch_result(const struct ire *ire);
 
 struct launch_failure {
 	enum reason reason;
@@ -139,12 +139,12 @@ struct launch_failure {
 	const char *cause; /* name of the peer that failed first, as far as this IRE can tell; "" when it is this one */
 };
 /* NULL unless LAUNCH_FAILED. */
-const struct launch_failure *launch_failure(const struct launch *launch);
+const struct launch_failure *launch_failure(const struct ire *ire);
 
 /* Ends it now; it becomes LAUNCH_FAILED with this reason unless it has an end already. */
-void launch_abort(struct launch *launch, enum reason reason, const char *text);
+void launch_abort(struct ire *ire, enum reason reason, const char *text);
 
-void launch_free(struct launch *launch); /* accepts NULL */
+void launch_free(struct ire *ire); /* accepts NULL */
 
 /* ---- backends -------------------------------------------------------------------------------------------------- */
 
@@ -157,14 +157,14 @@ struct launch_backend {
 	/* Tier that this backend reaches when nothing is missing, "N". */
 	const char *(*tier)(void);
 	/* Brings up the runtime and gives it what it is to measure. */
-	result (*prepare)(struct launch *launch, const struct launch_spec *spec);
+	result (*prepare)(struct ire *ire, const struct launch_spec *spec);
 	/* Compares what the runtime measured with the manifest and EXTENDs it. */
-	result (*measure)(struct launch *launch);
-	result (*start)(struct launch *launch);
+	result (*measure)(struct ire *ire);
+	result (*start)(struct ire *ire);
 	/* OK when it has ended. TIMED_OUT. */
-	result (*wait)(struct launch *launch, int timeout_ms);
+	result (*wait)(struct ire *ire, int timeout_ms);
 	/* Ends everything that prepare brought up. */
-	void (*stop)(struct launch *launch);
+	void (*stop)(struct ire *ire);
 };
 /* NOT_SUPPORTED. */
 NODISCARD result launch_backend_find(const char *name, const struct launch_backend **out);

@@ -21,7 +21,7 @@ enum { RUN_MEMORY = 64 << 20, SKEW_MS = 60 * 1000, PROGRESS_EVERY_MS = 200 };
 struct stage_run {
 	struct run *run;
 	const struct job_stage *stage;
-	struct launch *launch;
+	struct ire *launch;
 	struct launch_events events;
 	uid_t uid;
 	bool has_uid;
@@ -45,7 +45,7 @@ struct run {
 	uint8_t rand[32], run_id[RUN_ID_SIZE];
 	bool authorised;
 	struct stage_run *stages; /* by index of the plan's stages */
-	struct launch **launches;
+	struct ire **launches;
 
 	struct policy_table *policies;
 	struct dac *dac;
@@ -209,7 +209,7 @@ static result authorise(struct run *run)
 
 /* ---- Launch: prepare, measure, extend, endorse, unseal; every stage at once ------------------------- */
 
-static void on_state(void *ctx, struct launch *launch, enum launch_state state)
+static void on_state(void *ctx, struct ire *launch, enum launch_state state)
 {
 	const struct stage_run *stage = ctx;
 	const struct flow_listener *listener = stage->run->listener;
@@ -218,7 +218,7 @@ static void on_state(void *ctx, struct launch *launch, enum launch_state state)
 		listener->state(listener->ctx, stage->stage->name, launch_state_name(state));
 }
 
-static void on_progress(void *ctx, struct launch *launch, uint64_t bytes_in, uint64_t bytes_out)
+static void on_progress(void *ctx, struct ire *launch, uint64_t bytes_in, uint64_t bytes_out)
 {
 	struct stage_run *stage = ctx;
 	const struct flow_listener *listener = stage->run->listener;
@@ -231,7 +231,7 @@ static void on_progress(void *ctx, struct launch *launch, uint64_t bytes_in, uin
 }
 
 /* Keeps the end of what the program says, for the message when it fails. */
-static void on_log(void *ctx, struct launch *launch, struct span text)
+static void on_log(void *ctx, struct ire *launch, struct span text)
 {
 	struct stage_run *stage = ctx;
 	const struct flow_listener *listener = stage->run->listener;
