@@ -1,0 +1,502 @@
+/*
+ * One IECP channel of an IRE: certificates under the own root, evidence from the host's secure processor, and the policy
+ * at each of its gates (constructions/iecp.md, objects.md "Evidence binder").
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "enclave/runtime_internal.h"
+
+enum { GIVE_UP_MS = 300 };
+
+/* Level-1 evidence: the secure processor's report over this handshake. */
+struct evidence {
+	struct span report;
+};
+static const struct field evidence_fields[] = {F_BYTES(struct evidence, 1, report, 1, 60 * 1024)};
+static const struct schema evidence_schema = SCHEMA(struct evidence, "evidence", SHAPE_MAP, evidence_fields);
+
+bool backlog_is_empty(const struct backlog *backlog)
+{
+	return backlog->at == backlog->bytes.len;
+}
+
+void backlog_free(struct backlog *backlog)
+{
+	writer_free(&backlog->bytes);
+}
+
+/* ---- Certificate ------------------------------------------------------------------------------- */
+
+static enum policy_confinement confinement_of(const char *tier)
+{
+	return strcmp(tier, "N") == 0 ? CONFINEMENT_N : strcmp(tier, "L") == 0 ? CONFINEMENT_L : CONFINEMENT_NONE;
+}
+
+static result check_leaf(const struct channel *channel, const struct certificate *certificate, const char *expected_name,
+	uint64_t now)
+{
+	const struct runtime *rt = channel->runtime;
+	const char *name;
+	TRY(certificate_verify(certificate, &rt->root));
+	TRY(certificate_valid_at(certificate, now));
+	TRY(ire_uri_name(certificate->uri, rt->prepare.rot_id, &name));
+	if (expected_name && strcmp(certificate->uri, expected_name) != 0)
+		return fail(PEER_NAME_MISMATCH, "'%s' instead of '%s'", certificate->uri, expected_name);
+	if (certificate->tcb_info.len == 0)
+		return fail(BAD_CERTIFICATE, "it does not say what was launched");
+	return OK;
+}
+
+static result keep_leaf(struct channel *channel, const struct certificate *certificate, struct arena *arena,
+	struct iecp_peer *out)
+{
+	struct tcb_info info;
+	struct channel_peer *peer = &channel->peer;
+	TRY(schema_decode(&tcb_info_schema, certificate->tcb_info, arena, &info));
+	if (memcmp(info.epoch_oid, channel->runtime->epoch_oid, OID_SIZE) != 0)
+		return fail(CERTIFICATE_FOREIGN, "it was issued in another epoch");
+	snprintf(peer->uri, sizeof(peer->uri), "%s", certificate->uri);
+	memcpy(peer->certificate, certificate->digest, SHA256_SIZE);
+	memcpy(peer->core, info.core, SHA384_SIZE);
+	memcpy(peer->measurement, info.measurement, SHA384_SIZE);
+	memcpy(peer->launch_id, info.launch_id, LAUNCH_ID_SIZE);
+	launch_keys_hash(certificate->key.point, certificate->kem_point, peer->keys_hash);
+	snprintf(out->name, sizeof(out->name), "%s", certificate->uri);
+	memcpy(out->kem_point, certificate->kem_point, POINT_SIZE);
+	memcpy(out->certificate_digest, certificate->digest, SHA256_SIZE);
+	out->not_after = certificate->not_after;
+	out->sign_key = key_ref(&certificate->key);
+	return OK;
+}
+
+/* Peers of the same root (manifest rule `same`); there is no other rule in this version. */
+static result rooted_certificate(void *ctx, struct span chain, const struct iecp_epoch *epoch, const char *expected_name,
+	uint64_t now, struct iecp_peer *out)
+{
+	struct channel *channel = ctx;
+	const struct runtime *rt = channel->runtime;
+	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
+	CLEANUP(certificate_free) struct certificate certificate = CERTIFICATE_EMPTY;
+	if (memcmp(epoch->rot_id, rt->prepare.rot_id, OID_SIZE) != 0)
+		return fail(CERTIFICATE_FOREIGN, "the peer belongs to another root of trust");
+	if (epoch->era != rt->epoch.era || epoch->epoch != rt->epoch.epoch ||
+		memcmp(epoch->oid, rt->epoch_oid, OID_SIZE) != 0)
+		return fail(CERTIFICATE_FOREIGN, "the peer names another epoch than the current one");
+	TRY(certificate_parse(chain, &arena, &certificate));
+	TRY(check_leaf(channel, &certificate, expected_name, now));
+	TRY(keep_leaf(channel, &certificate, &arena, out));
+	out->epoch = *epoch;
+	return OK;
+}
+
+static result verify_certificate(void *ctx, struct span chain, const struct iecp_epoch *epoch, const char *expected_name,
+	uint64_t now, struct iecp_peer *out)
+{
+	struct channel *channel = ctx;
+	TRY(iecp_anchor_certificate(&channel->anchor, chain, epoch, expected_name, now, out));
+	memcpy(channel->peer.certificate, out->certificate_digest, SHA256_SIZE);
+	return OK;
+}
+
+/* ---- Evidence ---------------------------------------------------------------------------------- */
+
+/* Asked of the host in the middle of a handshake; nothing else may come on the control socket meanwhile. */
+static result produce_evidence(void *ctx, const uint8_t bind[static IECP_BIND_SIZE], struct writer *out)
+{
+	struct channel *channel = ctx;
+	struct runtime *rt = channel->runtime;
+	CLEANUP(control_message_free) struct control_message message = CONTROL_MESSAGE_EMPTY;
+	struct control_evidence request;
+	struct control_evidence_reply reply;
+	struct span unused;
+	memcpy(request.bind, bind, IECP_BIND_SIZE);
+	TRY(runtime_send(rt, CONTROL_EVIDENCE, &request));
+	TRY(runtime_expect(rt, CONTROL_EVIDENCE_REPLY, RUNTIME_REPLY_MS, &message, &reply));
+	struct evidence evidence = {reply.report};
+	schema_put(&evidence_schema, &evidence, out);
+	return writer_finish(out, &unused);
+}
+
+static result check_evidence_epoch(const struct runtime *rt, const struct report *report)
+{
+	if (memcmp(report->rot_id, rt->prepare.rot_id, OID_SIZE) != 0 || report->era != rt->epoch.era ||
+		report->epoch != rt->epoch.epoch || memcmp(report->epoch_oid, rt->epoch_oid, OID_SIZE) != 0)
+		return fail(EVIDENCE_MISMATCH, "it is of another root or epoch");
+	return OK;
+}
+
+/* BI-01 to BI-05: this handshake, these keys, this launch, this run, the code that our manifest expects. */
+static result check_evidence(const struct channel *channel, const struct report *report,
+	const uint8_t bind[static IECP_BIND_SIZE])
+{
+	const struct runtime *rt = channel->runtime;
+	const struct channel_peer *peer = &channel->peer;
+	const struct launch *launch = &report->launch;
+	if (report->purpose != REPORT_CHANNEL || !report->has_launch || !report->has_certificate)
+		return fail(EVIDENCE_MISMATCH, "it was made for another purpose");
+	TRY(check_evidence_epoch(rt, report));
+	if (!span_equal(report->challenge, span_of(bind, IECP_BIND_SIZE)))
+		return fail(EVIDENCE_MISMATCH, "it was made for another channel");
+	if (memcmp(report->certificate, peer->certificate, SHA256_SIZE) != 0 ||
+		memcmp(launch->keys_hash, peer->keys_hash, SHA256_SIZE) != 0)
+		return fail(EVIDENCE_MISMATCH, "it is about other keys than the peer's");
+	if (memcmp(launch->launch_id, peer->launch_id, LAUNCH_ID_SIZE) != 0 ||
+		memcmp(launch->core, peer->core, SHA384_SIZE) != 0 ||
+		memcmp(launch->measurement, peer->measurement, SHA384_SIZE) != 0)
+		return fail(EVIDENCE_MISMATCH, "it is about another launch than the peer's certificate");
+	if (memcmp(launch->run_id, rt->prepare.run_id, RUN_ID_SIZE) != 0)
+		return fail(EVIDENCE_MISMATCH, "the peer belongs to another run");
+	if (strcmp(launch->name, channel->spec.peer) != 0)
+		return fail(EVIDENCE_MISMATCH, "it is about '%s', not '%s'", launch->name, channel->spec.peer);
+	if (memcmp(launch->core, channel->rule->core, SHA384_SIZE) != 0)
+		return fail(MEASUREMENT_NOT_ALLOWED, "'%s' runs other code than the manifest expects of it", launch->name);
+	return OK;
+}
+
+static result appraise(void *ctx, struct span bytes, const uint8_t bind[static IECP_BIND_SIZE], struct iecp_peer *peer)
+{
+	struct channel *channel = ctx;
+	CLEANUP(arena_free) struct arena arena = arena_of(256 * 1024);
+	struct evidence evidence;
+	struct report report;
+	if (channel->spec.external)
+		return iecp_appraise_pinned(bytes, peer);
+	TRY(schema_decode(&evidence_schema, bytes, &arena, &evidence));
+	TRY(object_open(KIND_REPORT, evidence.report, &channel->runtime->root, &arena, &report, NULL));
+	TRY(check_evidence(channel, &report, bind));
+	channel->peer.confinement = confinement_of(report.launch.tier);
+	channel->peer.interpreter_open = strcmp(report.launch.interpreter, "open") == 0;
+	channel->peer.evidence_time = report.time;
+	/* An instrumented build may be made to say anything (architecture.md). */
+	channel->peer.level = report.instrumented ? 0 : 1;
+	peer->level = channel->peer.level;
+	return OK;
+}
+
+/* ---- Policy ------------------------------------------------------------------------------------ */
+
+static void fill_parties(const struct channel *channel, struct policy_request *request)
+{
+	const struct runtime *rt = channel->runtime;
+	request->own = (struct policy_party){
+		.name = span_str(rt->manifest.name),
+		.proof = PROOF_ENDORSED,
+		.rot_id = SPAN_ARRAY(rt->prepare.rot_id),
+		.confinement = CONFINEMENT_N,
+		.interpreter_open = strcmp(rt->manifest.interpreter, "open") == 0,
+	};
+	request->peer = (struct policy_party){.name = span_str(channel->spec.peer), .proof = PROOF_PINNED};
+	if (channel->spec.external)
+		return;
+	request->peer.proof = PROOF_ENDORSED;
+	request->peer.rot_id = SPAN_ARRAY(rt->prepare.rot_id);
+	request->peer.confinement = channel->peer.confinement;
+	request->peer.interpreter_open = channel->peer.interpreter_open;
+	request->peer_level = channel->peer.level;
+	request->peer_core = SPAN_ARRAY(channel->peer.core);
+	request->evidence_time_ms = channel->peer.evidence_time;
+}
+
+result channel_decide(const struct channel *channel, enum policy_resource resource, enum policy_direction direction,
+	const char *operation, unsigned depth)
+{
+	struct span scope = span_str(channel->spec.edge);
+	struct policy_decision decision;
+	struct policy_request request = {
+		.subject_kind = SUBJECT_ENCLAVE,
+		.state = STATE_RUNNING,
+		.resource = resource,
+		.direction = direction,
+		.operation = operation ? span_str(operation) : SPAN_EMPTY,
+		.scopes = operation ? &scope : NULL,
+		.scope_count = operation ? 1 : 0,
+		.dac_depth = depth,
+		.now_ms = runtime_now_ms(),
+	};
+	fill_parties(channel, &request);
+	return policy_require(channel->runtime->policies[0].table, &request, &decision);
+}
+
+/*
+ * Before evidence: would this peer be let in with the best it could show? Otherwise it gets no answer at all. What it
+ * really shows is judged at the later gates.
+ */
+static result pre_check(const struct channel *channel)
+{
+	struct channel best = *channel;
+	best.peer.level = 3;
+	best.peer.confinement = CONFINEMENT_TEE;
+	best.peer.evidence_time = runtime_now_ms();
+	best.peer.interpreter_open = false;
+	return channel_decide(&best, RESOURCE_CHANNEL, DIRECTION_ACCEPT, NULL, 0);
+}
+
+static result decide(void *ctx, enum iecp_question question, const struct iecp_peer *peer)
+{
+	const struct channel *channel = ctx;
+	(void)peer;
+	switch (question) {
+	case IECP_MAY_ANSWER: return pre_check(channel);
+	case IECP_MAY_REVEAL: return channel_decide(channel, RESOURCE_CHANNEL, DIRECTION_CONNECT, NULL, 0);
+	case IECP_MAY_DELIVER: return channel_decide(channel, RESOURCE_CHANNEL, DIRECTION_ACCEPT, NULL, 0);
+	}
+	return fail(PEER_NOT_ALLOWED, "a question that nobody answers");
+}
+
+/* ---- Life -------------------------------------------------------------------------------------- */
+
+static result set_up(struct channel *channel)
+{
+	struct runtime *rt = channel->runtime;
+	const struct control_channel *spec = &channel->spec;
+	channel->rule = runtime_peer(rt, spec->peer);
+	if (!channel->rule)
+		return fail(PEER_NOT_ALLOWED, "'%s' is not among the peers of the manifest", spec->peer);
+	channel->anchor = (struct iecp_anchor){.root_ctx = channel};
+	if (spec->external) {
+		static const uint8_t zero[SHA384_SIZE];
+		if (memcmp(channel->rule->core, zero, sizeof(zero)) != 0)
+			return fail(PEER_NOT_ALLOWED, "'%s' is an enclave of the manifest, not an external peer", spec->peer);
+		TRY(key_from_point(SPAN_ARRAY(spec->point), &channel->pin));
+		snprintf(channel->expected_name, sizeof(channel->expected_name), "%s", spec->peer);
+		channel->pin_rule = (struct iecp_pin){channel->expected_name, &channel->pin};
+		channel->anchor.pins = &channel->pin_rule;
+		channel->anchor.pin_count = 1;
+	} else {
+		TRY(ire_uri(rt->prepare.rot_id, rt->prepare.trust_domain, spec->peer, channel->expected_name));
+		channel->anchor.root = rooted_certificate;
+	}
+	channel->received = malloc(RECEIVE_BUFFER);
+	return channel->received ? OK : fail(NO_MEMORY, "channel");
+}
+
+result channel_new(struct runtime *rt, const struct control_channel *spec, struct fd *socket, struct channel **out)
+{
+	struct channel *channel = calloc(1, sizeof(*channel));
+	if (!channel)
+		return fail(NO_MEMORY, "channel");
+	channel->runtime = rt;
+	channel->spec = *spec;
+	channel->socket = fd_move(socket);
+	channel->sending.bytes = writer_growing(64u << 20);
+	channel->data = data_receiver_new();
+	result made = set_up(channel);
+	if (made != OK) {
+		channel_free(channel);
+		return made;
+	}
+	*out = channel;
+	return OK;
+}
+
+void channel_free(struct channel *channel)
+{
+	if (!channel)
+		return;
+	iecp_free(channel->handshake);
+	iecp_channel_free(channel->open);
+	key_free(&channel->pin);
+	backlog_free(&channel->sending);
+	data_receiver_free(&channel->data);
+	if (channel->received)
+		wipe(channel->received, RECEIVE_BUFFER);
+	free(channel->received);
+	fd_close(&channel->socket);
+	free(channel);
+}
+
+result channel_begin(struct channel *channel)
+{
+	struct runtime *rt = channel->runtime;
+	struct iecp_config config = {
+		.role = channel->spec.initiator ? IECP_INITIATOR : IECP_RESPONDER,
+		.certificate = rt->certificate,
+		.sign_key = &rt->sign,
+		.kem_key = &rt->kem,
+		.epoch = {.era = rt->epoch.era, .epoch = rt->epoch.epoch},
+		.own_name = rt->uri,
+		.expected_name = channel->expected_name,
+		.verifier = {channel, verify_certificate, produce_evidence, appraise, decide},
+	};
+	memcpy(config.epoch.rot_id, rt->prepare.rot_id, OID_SIZE);
+	memcpy(config.epoch.oid, rt->epoch_oid, OID_SIZE);
+	TRY(iecp_new(&config, runtime_time(), &channel->handshake));
+	return channel->spec.initiator ? iecp_start(channel->handshake, runtime_time(), &channel->sending.bytes) : OK;
+}
+
+result channel_receive(struct channel *channel, bool *out_ended)
+{
+	*out_ended = false;
+	if (channel->received_from) {
+		memmove(channel->received, channel->received + channel->received_from, channel->received_len);
+		channel->received_from = 0;
+	}
+	if (channel->received_len == RECEIVE_BUFFER)
+		return OK;
+	ssize_t got = recv(channel->socket.n, channel->received + channel->received_len,
+		RECEIVE_BUFFER - channel->received_len, MSG_DONTWAIT);
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return OK;
+	if (got < 0 && errno != ECONNRESET)
+		return fail_errno("receiving from '%s'", channel->spec.peer);
+	if (got <= 0)
+		*out_ended = true;
+	else
+		channel->received_len += (size_t)got;
+	return OK;
+}
+
+static struct span buffered(const struct channel *channel)
+{
+	return span_of(channel->received + channel->received_from, channel->received_len);
+}
+
+static void consume(struct channel *channel, size_t len)
+{
+	channel->received_from += len;
+	channel->received_len -= len;
+}
+
+result channel_handshake(struct channel *channel)
+{
+	while (!channel->open) {
+		size_t size;
+		if (iecp_is_complete(channel->handshake)) {
+			TRY(iecp_take_channel(channel->handshake, &channel->open));
+			iecp_free(channel->handshake);
+			channel->handshake = NULL;
+			return OK;
+		}
+		TRY(iecp_frame_size(channel->handshake, buffered(channel), &size));
+		if (size == 0 || size > channel->received_len)
+			return OK;
+		struct span frame = span_of(buffered(channel).data, size);
+		TRY(iecp_receive(channel->handshake, frame, runtime_time(), &channel->sending.bytes));
+		consume(channel, size);
+	}
+	return OK;
+}
+
+static result peer_alert(struct channel *channel, uint16_t alert)
+{
+	const struct reason_row *row = reason_row((enum reason)alert);
+	runtime_blame(channel->runtime, channel->spec.peer);
+	return fail(PEER_ALERT, "'%s' gave up on edge '%s': %s", channel->spec.peer, channel->spec.edge, row->name);
+}
+
+result channel_next(struct channel *channel, bool *out_have, struct span *out_plain)
+{
+	size_t size;
+	struct iecp_record record;
+	*out_have = false;
+	TRY(iecp_record_size(channel->open, buffered(channel), &size));
+	if (size == 0 || size > channel->received_len)
+		return OK;
+	uint8_t *at = channel->received + channel->received_from;
+	TRY(iecp_open(channel->open, span_of(at, size), runtime_time().steady_ms, at + IECP_HEADER_SIZE, &record));
+	consume(channel, size);
+	if (record.type == IECP_ALERT)
+		return peer_alert(channel, record.alert);
+	if (record.type == IECP_CLOSE) {
+		channel->closed_by_peer = true;
+		return OK;
+	}
+	*out_have = true;
+	*out_plain = record.plain;
+	return OK;
+}
+
+static result reserve(struct channel *channel, size_t len, uint8_t **out)
+{
+	struct writer *w = &channel->sending.bytes;
+	if (backlog_is_empty(&channel->sending)) {
+		w->len = 0;
+		channel->sending.at = 0;
+	}
+	*out = writer_reserve(w, len);
+	return *out ? OK : fail(w->failed, "sending to '%s'", channel->spec.peer);
+}
+
+result channel_send(struct channel *channel, struct span plain)
+{
+	while (plain.len) {
+		size_t len = plain.len < IECP_MAX_PLAIN ? plain.len : IECP_MAX_PLAIN;
+		uint8_t *out;
+		TRY(reserve(channel, len + IECP_RECORD_OVERHEAD, &out));
+		TRY(iecp_seal(channel->open, span_of(plain.data, len), runtime_time().steady_ms, out));
+		plain = span_of(plain.data + len, plain.len - len);
+	}
+	return OK;
+}
+
+/* The frame is built where it is sealed: one copy of the data. */
+result channel_send_chunk(struct channel *channel, struct span bytes)
+{
+	uint8_t *out;
+	struct span frame;
+	size_t room = DATA_CHUNK_OVERHEAD + bytes.len;
+	TRY(reserve(channel, room + IECP_RECORD_OVERHEAD, &out));
+	struct writer plain = writer_fixed(out + IECP_HEADER_SIZE, room);
+	TRY(data_put_chunk(bytes, &plain));
+	TRY(writer_finish(&plain, &frame));
+	TRY(iecp_seal(channel->open, frame, runtime_time().steady_ms, out));
+	channel->sending.bytes.len -= room - frame.len;
+	return OK;
+}
+
+result channel_close(struct channel *channel)
+{
+	uint8_t *out;
+	TRY(reserve(channel, IECP_RECORD_OVERHEAD, &out));
+	return iecp_seal_close(channel->open, out);
+}
+
+result channel_flush(struct channel *channel)
+{
+	struct backlog *sending = &channel->sending;
+	while (!backlog_is_empty(sending)) {
+		ssize_t sent = send(channel->socket.n, sending->bytes.data + sending->at, sending->bytes.len - sending->at,
+			MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0 && errno == EAGAIN)
+			return OK;
+		if (sent < 0) {
+			runtime_blame(channel->runtime, channel->spec.peer);
+			return fail(PEER_CLOSED, "'%s' closed edge '%s'", channel->spec.peer, channel->spec.edge);
+		}
+		sending->at += (size_t)sent;
+	}
+	return OK;
+}
+
+static result put_last_words(struct channel *channel, enum reason reason, const char *cause)
+{
+	if (!channel->spec.initiator) {
+		uint8_t *out;
+		TRY(reserve(channel, IECP_ALERT_RECORD, &out));
+		return iecp_seal_alert(channel->open, reason, out);
+	}
+	/* Not the text: it may quote what the program wrote, which was not meant for this peer. */
+	struct data_abort abort = {(uint32_t)reason, reason_name(reason), cause[0] ? cause : channel->runtime->manifest.name};
+	CLEANUP(writer_free) struct writer frame = writer_growing(64 * 1024);
+	struct span bytes;
+	TRY(data_put_abort(&abort, &frame));
+	TRY(writer_finish(&frame, &bytes));
+	TRY(channel_send(channel, bytes));
+	return channel_close(channel);
+}
+
+void channel_give_up(struct channel *channel, enum reason reason, const char *cause)
+{
+	if (!channel->open || channel->finished || put_last_words(channel, reason, cause) != OK)
+		return;
+	struct pollfd wait = {.fd = channel->socket.n, .events = POLLOUT};
+	for (int tries = 0; tries < 8 && channel_flush(channel) == OK && !backlog_is_empty(&channel->sending); tries++)
+		if (poll(&wait, 1, GIVE_UP_MS / 8) < 0)
+			return;
+}

@@ -1,0 +1,245 @@
+/* What the files of the runtime share. runtime.h says what it does. */
+#ifndef TROTH_ENCLAVE_RUNTIME_INTERNAL_H
+#define TROTH_ENCLAVE_RUNTIME_INTERNAL_H
+
+#include "crypto/hash.h"
+#include "crypto/x509.h"
+#include "enclave/control.h"
+#include "enclave/dac.h"
+#include "enclave/data_frame.h"
+#include "enclave/iecp_anchor.h"
+#include "enclave/iecp_channel.h"
+#include "enclave/sandbox.h"
+#include "object/epoch.h"
+#include "object/seal.h"
+#include "policy/table.h"
+
+enum {
+	RUNTIME_REPLY_MS = 30 * 1000, /* the host answers within this */
+	PIECE = DATA_CHUNK_MAX,	      /* bytes moved at once */
+	RECEIVE_BUFFER = 4 * IECP_MAX_RECORD,
+	TAIL_SIZE = 4096,	      /* of the program's stderr */
+	MAX_POLICIES = 256,
+	MAX_OWN_RECORDS = 2 * CONTROL_MAX_EDGES + 40,
+	TIME_SKEW_MS = 60 * 1000,
+};
+
+/* What is to be written to a descriptor that may not take it at once. */
+struct backlog {
+	struct writer bytes;
+	size_t at; /* written so far */
+};
+
+struct runtime;
+struct input;
+
+/* Who the other end of a channel proved to be. */
+struct channel_peer {
+	char uri[URI_MAX_LEN + 1];
+	uint8_t certificate[SHA256_SIZE];
+	uint8_t core[SHA384_SIZE];
+	uint8_t measurement[SHA384_SIZE];
+	uint8_t launch_id[LAUNCH_ID_SIZE];
+	uint8_t keys_hash[SHA256_SIZE];
+	enum policy_confinement confinement;
+	bool interpreter_open;
+	unsigned level;
+	uint64_t evidence_time;
+};
+
+struct channel {
+	struct runtime *runtime;
+	struct control_channel spec;
+	const struct manifest_peer *rule; /* of the manifest */
+	struct fd socket;
+	char expected_name[URI_MAX_LEN + 1]; /* endorsed URI, or the local name of an external peer */
+	struct key pin;
+	struct iecp_pin pin_rule;
+	struct iecp_anchor anchor;
+	struct iecp *handshake;
+	struct iecp_channel *open;
+	struct channel_peer peer;
+	uint8_t *received; /* RECEIVE_BUFFER bytes */
+	struct span plain; /* of the record that is being taken apart; borrows from `received` */
+	size_t received_from, received_len;
+	struct backlog sending;
+	struct data_receiver data;  /* responder */
+	struct data_open opened;    /* responder: the peer's OPEN; initiator: ours */
+	bool has_opened;
+	bool closed_by_peer;	    /* its CLOSE came */
+	bool vouched;		    /* responder: END was verified */
+	bool ended;		    /* nothing more will come: the peer closed the connection */
+	bool finished;		    /* END and CLOSE are in `sending`, or were verified */
+	struct input *input;	    /* responder */
+	struct product *product;    /* initiator */
+};
+
+struct input {
+	const char *name; /* role, or the edge's name */
+	const char *port;
+	struct channel *channel; /* NULL: an external descriptor */
+	struct fd source;
+	uint8_t salt[DATA_SALT_SIZE];
+	struct hmac hmac;
+	uint8_t commit[SHA256_SIZE];
+	uint64_t length;
+	bool disclosed; /* salt goes into the receipt: a declared external input */
+	bool complete;	/* all of it is here and vouched for */
+	bool to_stdin;
+	struct fd sink;  /* file in the scratch folder, or the program's stdin */
+	struct fd spool; /* stdin, while the program waits for other inputs */
+	bool sink_closed; /* the program takes no more */
+	struct span pending; /* for stdin: borrowed from the receiver or `buffer` */
+	uint8_t *buffer;
+	uint64_t spooled, replayed; /* stdin before the program runs */
+	struct record_parent supplier; /* the record that brought it in */
+};
+
+struct consumer {
+	const char *name; /* of the edge or the declared output */
+	struct channel *channel; /* NULL: a declared output */
+	struct fd sink;
+	struct backlog writing;
+	bool statement;
+	const char *media_type;
+};
+
+/* Something the program produces: stdout or a file it leaves. */
+struct product {
+	const char *port;
+	const char *path; /* NULL: stdout */
+	uint8_t salt[DATA_SALT_SIZE];
+	struct hmac hmac;
+	struct hash digest;
+	uint8_t commit[SHA256_SIZE], sha256[SHA256_SIZE];
+	uint64_t length;
+	bool disclosed, stated;
+	bool done;
+	struct fd source;
+	struct consumer consumers[CONTROL_MAX_EDGES];
+	size_t consumer_count;
+};
+
+struct secret_row {
+	const char *name;
+	uint8_t fd;
+	struct secret value;
+	uint8_t salt[DATA_SALT_SIZE], commit[SHA256_SIZE];
+	uint8_t grant_oid[OID_SIZE];
+	struct span grant;
+	struct record_parent supplier;
+};
+
+struct policy_row {
+	uint8_t digest[SHA256_SIZE];
+	struct span bytes;
+	struct policy_table *table;
+};
+
+struct runtime {
+	int control;
+	struct arena arena;
+	struct control_message prepare_message;
+	struct control_prepare prepare;
+	struct manifest manifest;
+	uint8_t measurement[SHA384_SIZE], core[SHA384_SIZE];
+	struct epoch epoch;
+	uint8_t epoch_oid[OID_SIZE];
+	struct key root; /* the epoch's signing key, public */
+	struct sandbox sandbox;
+	const char *limits;
+
+	struct key sign, kem;
+	uint8_t nonce[32]; /* n_ap */
+	char uri[URI_MAX_LEN + 1];
+	struct span certificate, report;
+	uint8_t certificate_digest[SHA256_SIZE], report_oid[OID_SIZE];
+
+	struct policy_row policies[MAX_POLICIES]; /* the first is our own */
+	size_t policy_count;
+	struct secret_row secrets[SANDBOX_MAX_FDS];
+	size_t secret_count;
+	struct channel *channels[2 * CONTROL_MAX_EDGES];
+	size_t channel_count;
+	struct input inputs[CONTROL_MAX_EDGES];
+	size_t input_count;
+	struct product *products; /* stdout first, then the manifest's outputs */
+	size_t product_count;
+
+	struct dac_root dac_root;
+	struct dac *dac;
+	uint64_t seq;
+	struct bytes_item records[MAX_OWN_RECORDS];
+	size_t record_count;
+	struct bytes_item statements[CONTROL_MAX_EDGES];
+	size_t statement_count;
+	uint8_t derive_oid[OID_SIZE];
+
+	bool program_running, program_ended, derived;
+	uint64_t handshakes_until_ns;
+	struct sandbox_end end;
+	struct fd errors; /* the program's stderr */
+	uint8_t tail[TAIL_SIZE];
+	size_t tail_len;
+	uint64_t log_bytes;
+	uint64_t output_bytes, input_bytes, progress_sent_at, progress_sent_sum;
+	uint64_t deadline_ns; /* of the program */
+	char cause[NAME_MAX_LEN + 1]; /* the peer that failed first */
+};
+
+uint64_t runtime_now_ms(void); /* wall clock */
+struct iecp_time runtime_time(void);
+/* The next message, which must be of this type, decoded; ABORT becomes its failure. */
+NODISCARD result runtime_expect(struct runtime *rt, enum control_type type, int timeout_ms, struct control_message *message,
+	void *out);
+NODISCARD result runtime_send(struct runtime *rt, enum control_type type, const void *body);
+/* Fails because of a peer: remembers who was first. */
+void runtime_blame(struct runtime *rt, const char *peer);
+const struct manifest_peer *runtime_peer(const struct runtime *rt, const char *name);
+
+/* runtime_keys.c: keys, endorsement, secrets */
+NODISCARD result runtime_make_keys(struct runtime *rt);
+NODISCARD result runtime_endorse(struct runtime *rt);
+NODISCARD result runtime_unseal(struct runtime *rt);
+
+/* runtime_channel.c: one IECP channel with evidence and policy */
+NODISCARD result channel_new(struct runtime *rt, const struct control_channel *spec, struct fd *socket, struct channel **out);
+void channel_free(struct channel *channel);
+NODISCARD result channel_begin(struct channel *channel); /* starts the handshake */
+/* Reads what is there, without blocking. *out_ended: the peer has closed the connection. */
+NODISCARD result channel_receive(struct channel *channel, bool *out_ended);
+/* Moves the handshake on with what was received; the channel is open once it has completed. */
+NODISCARD result channel_handshake(struct channel *channel);
+/* The next record: DATA's plaintext, borrowed until the next call; *out_have false when none is whole. CLOSE sets closed_by_peer. */
+NODISCARD result channel_next(struct channel *channel, bool *out_have, struct span *out_plain);
+NODISCARD result channel_send(struct channel *channel, struct span plain); /* into `sending` */
+NODISCARD result channel_send_chunk(struct channel *channel, struct span bytes);
+NODISCARD result channel_close(struct channel *channel);
+/* Writes what the socket takes. */
+NODISCARD result channel_flush(struct channel *channel);
+/* Tells the peer that and why this side gives up; best effort. */
+void channel_give_up(struct channel *channel, enum reason reason, const char *cause);
+/* Asks the own policy about this peer. */
+NODISCARD result channel_decide(const struct channel *channel, enum policy_resource resource, enum policy_direction direction,
+	const char *operation, unsigned depth);
+bool backlog_is_empty(const struct backlog *backlog);
+void backlog_free(struct backlog *backlog);
+
+/* runtime_records.c: what is signed about data */
+NODISCARD result records_begin(struct runtime *rt); /* after endorsement */
+NODISCARD result records_add_policy(struct runtime *rt, struct span compiled);
+NODISCARD result records_origin(struct runtime *rt, const char *name, const char *operation, const uint8_t *commit,
+	const uint8_t *ledger_ref, struct record_parent *out);
+NODISCARD result records_derive(struct runtime *rt);
+/* Signs the REQUEST of one edge and appends END and CLOSE to its channel. */
+NODISCARD result records_hand_over(struct runtime *rt, struct channel *channel);
+/* Judges what came with END: the record and all it depends on. */
+NODISCARD result records_accept(struct runtime *rt, struct input *input, const struct data_end *end);
+NODISCARD result records_statements(struct runtime *rt);
+NODISCARD result records_finished(struct runtime *rt, struct control_finished *out);
+
+/* runtime_pump.c: data in and out of the program, until everything has arrived */
+NODISCARD result pump_accept(struct runtime *rt, struct control_message *message); /* CHANNEL, INPUT, OUTPUT */
+NODISCARD result pump_run(struct runtime *rt);
+
+#endif

@@ -1,0 +1,206 @@
+/* Keys, endorsement and secrets of an IRE (constructions/epochs.md LAUNCH, ENDORSE, UNSEAL). */
+#include "crypto/box.h"
+#include "crypto/random.h"
+#include "enclave/runtime_internal.h"
+
+result runtime_make_keys(struct runtime *rt)
+{
+	TRY(key_generate(&rt->sign));
+	return key_generate(&rt->kem);
+}
+
+/* Both sides hash the points, so that neither key can be exchanged under a signature (BI-09). */
+static void put_key_hashes(const struct runtime *rt, struct writer *w)
+{
+	uint8_t hash[SHA256_SIZE];
+	sha256(SPAN_ARRAY(rt->sign.point), hash);
+	writer_span(w, SPAN_ARRAY(hash));
+	sha256(SPAN_ARRAY(rt->kem.point), hash);
+	writer_span(w, SPAN_ARRAY(hash));
+}
+
+static result receive_launched(struct runtime *rt)
+{
+	CLEANUP(control_message_free) struct control_message message = CONTROL_MESSAGE_EMPTY;
+	struct control_launched launched;
+	TRY(runtime_expect(rt, CONTROL_LAUNCHED, RUNTIME_REPLY_MS, &message, &launched));
+	if (memcmp(launched.epoch_oid, rt->epoch_oid, OID_SIZE) != 0)
+		return fail(EPOCH_OLD, "the launch was extended under another epoch than the host named");
+	memcpy(rt->nonce, launched.nonce, sizeof(rt->nonce));
+	return OK;
+}
+
+static result send_endorse(struct runtime *rt)
+{
+	uint8_t text[256];
+	struct span message;
+	struct control_endorse endorse;
+	struct writer w = writer_fixed(text, sizeof(text));
+	writer_str(&w, "troth endorse1");
+	writer_span(&w, SPAN_ARRAY(rt->prepare.launch_id));
+	writer_span(&w, SPAN_ARRAY(rt->nonce));
+	put_key_hashes(rt, &w);
+	TRY(writer_finish(&w, &message));
+	TRY(key_sign(&rt->sign, message, endorse.signature));
+	return runtime_send(rt, CONTROL_ENDORSE, &endorse);
+}
+
+static result prove_possession(struct runtime *rt)
+{
+	CLEANUP(control_message_free) struct control_message message = CONTROL_MESSAGE_EMPTY;
+	CLEANUP(secret_free) struct secret challenge = SECRET_EMPTY;
+	struct control_challenge body;
+	struct control_proof proof;
+	struct hash hash;
+	uint8_t hashes[2 * SHA256_SIZE];
+	struct writer w = writer_fixed(hashes, sizeof(hashes));
+	TRY(runtime_expect(rt, CONTROL_CHALLENGE, RUNTIME_REPLY_MS, &message, &body));
+	TRY(box_open(&rt->kem, "pop", SPAN_ARRAY(rt->prepare.launch_id), body.box, &challenge));
+	if (challenge.len != 32)
+		return fail(BAD_VALUE, "a challenge of %zu bytes", challenge.len);
+	put_key_hashes(rt, &w);
+	TRY(hash_start(&hash, HASH_SHA256));
+	hash_add(&hash, span_str("troth pop1"));
+	hash_add(&hash, secret_span(&challenge));
+	hash_add(&hash, SPAN_ARRAY(hashes));
+	hash_finish(&hash, proof.proof);
+	return runtime_send(rt, CONTROL_PROOF, &proof);
+}
+
+static result check_certificate(struct runtime *rt)
+{
+	struct certificate certificate = CERTIFICATE_EMPTY;
+	TRY(certificate_parse(rt->certificate, &rt->arena, &certificate));
+	result good = certificate_verify(&certificate, &rt->root);
+	if (good == OK)
+		good = certificate_valid_at(&certificate, runtime_now_ms());
+	if (good == OK && (strcmp(certificate.uri, rt->uri) != 0 ||
+		memcmp(certificate.key.point, rt->sign.point, POINT_SIZE) != 0 ||
+		memcmp(certificate.kem_point, rt->kem.point, POINT_SIZE) != 0))
+		good = fail(BAD_CERTIFICATE, "the secure processor endorsed another name or other keys");
+	memcpy(rt->certificate_digest, certificate.digest, SHA256_SIZE);
+	certificate_free(&certificate);
+	return good;
+}
+
+/* The report is about us and nobody else; peers and auditors will judge us by it. */
+static result check_report(struct runtime *rt)
+{
+	struct report report;
+	uint8_t keys[SHA256_SIZE];
+	TRY(object_open(KIND_REPORT, rt->report, &rt->root, &rt->arena, &report, rt->report_oid));
+	launch_keys_hash(rt->sign.point, rt->kem.point, keys);
+	if (report.purpose != REPORT_LAUNCH || !report.has_launch || !report.has_certificate ||
+		memcmp(report.epoch_oid, rt->epoch_oid, OID_SIZE) != 0 ||
+		memcmp(report.certificate, rt->certificate_digest, SHA256_SIZE) != 0 ||
+		memcmp(report.launch.launch_id, rt->prepare.launch_id, LAUNCH_ID_SIZE) != 0 ||
+		memcmp(report.launch.run_id, rt->prepare.run_id, RUN_ID_SIZE) != 0 ||
+		memcmp(report.launch.measurement, rt->measurement, SHA384_SIZE) != 0 ||
+		memcmp(report.launch.core, rt->core, SHA384_SIZE) != 0 ||
+		memcmp(report.launch.policy_digest, rt->manifest.policy_digest, SHA256_SIZE) != 0 ||
+		memcmp(report.launch.keys_hash, keys, sizeof(keys)) != 0)
+		return fail(EVIDENCE_MISMATCH, "the launch report of the secure processor is about another launch");
+	return OK;
+}
+
+result runtime_endorse(struct runtime *rt)
+{
+	CLEANUP(control_message_free) struct control_message message = CONTROL_MESSAGE_EMPTY;
+	struct control_endorsed endorsed;
+	TRY(receive_launched(rt));
+	TRY(send_endorse(rt));
+	TRY(prove_possession(rt));
+	TRY(runtime_expect(rt, CONTROL_ENDORSED, RUNTIME_REPLY_MS, &message, &endorsed));
+	TRY(arena_copy(&rt->arena, endorsed.certificate, &rt->certificate));
+	TRY(arena_copy(&rt->arena, endorsed.report, &rt->report));
+	TRY(check_certificate(rt));
+	return check_report(rt);
+}
+
+/* ---- Secrets ----------------------------------------------------------------------------------- */
+
+static result find_sealed(const struct runtime *rt, const char *name, struct span *out)
+{
+	for (size_t i = 0; i < rt->prepare.sealed_count; i++) {
+		if (strcmp(rt->prepare.sealed[i].name, name) == 0) {
+			*out = rt->prepare.sealed[i].object;
+			return OK;
+		}
+	}
+	return fail(NOT_DECLARED, "no sealed object was given for secret '%s'", name);
+}
+
+static result send_unseal(struct runtime *rt, const char *name, const struct unseal_request *request)
+{
+	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
+	TRY(object_sign(KIND_UNSEAL_REQUEST, request, &rt->sign, &object, NULL));
+	struct control_unseal body = {name, bytes_span(&object)};
+	return runtime_send(rt, CONTROL_UNSEAL, &body);
+}
+
+/* BI-10: the secret is used only after all of this. */
+static result check_grant(struct runtime *rt, const struct unseal_request *request, const struct control_unsealed *answer,
+	struct secret_row *row)
+{
+	struct unseal_grant grant;
+	uint8_t hash[SHA256_SIZE];
+	TRY(arena_copy(&rt->arena, answer->grant, &row->grant));
+	TRY(object_open(KIND_UNSEAL_GRANT, row->grant, &rt->root, &rt->arena, &grant, row->grant_oid));
+	sha256(answer->box, hash);
+	if (memcmp(grant.epoch_oid, rt->epoch_oid, OID_SIZE) != 0)
+		return fail(GRANT_MISMATCH, "the grant is of another epoch");
+	if (memcmp(grant.launch_id, request->launch_id, LAUNCH_ID_SIZE) != 0)
+		return fail(GRANT_MISMATCH, "the grant is for another launch");
+	if (memcmp(grant.nonce, request->nonce, sizeof(grant.nonce)) != 0)
+		return fail(GRANT_MISMATCH, "the grant answers another request");
+	if (memcmp(grant.seal_oid, request->seal_oid, OID_SIZE) != 0)
+		return fail(GRANT_MISMATCH, "the grant is for another sealed object");
+	if (memcmp(grant.box_hash, hash, sizeof(hash)) != 0)
+		return fail(GRANT_MISMATCH, "the box is not the one that was granted");
+	return OK;
+}
+
+static result open_secret(struct runtime *rt, const struct unseal_request *request, struct span box, struct secret *out)
+{
+	uint8_t aad[LAUNCH_ID_SIZE + OID_SIZE + 32];
+	struct writer w = writer_fixed(aad, sizeof(aad));
+	writer_span(&w, SPAN_ARRAY(request->launch_id));
+	writer_span(&w, SPAN_ARRAY(request->seal_oid));
+	writer_span(&w, SPAN_ARRAY(request->nonce));
+	return box_open(&rt->kem, "unseal", SPAN_ARRAY(aad), box, out);
+}
+
+static result unseal_one(struct runtime *rt, const struct manifest_secret *secret, struct secret_row *row)
+{
+	CLEANUP(control_message_free) struct control_message message = CONTROL_MESSAGE_EMPTY;
+	struct span object;
+	struct sealed sealed;
+	struct control_unsealed answer;
+	struct unseal_request request = {.v = 1};
+	*row = (struct secret_row){.name = secret->name, .fd = secret->fd};
+	TRY(find_sealed(rt, secret->name, &object));
+	TRY(object_open(KIND_SEALED, object, &rt->root, &rt->arena, &sealed, request.seal_oid));
+	memcpy(request.launch_id, rt->prepare.launch_id, LAUNCH_ID_SIZE);
+	random_bytes(request.nonce, sizeof(request.nonce));
+	TRY(send_unseal(rt, secret->name, &request));
+	TRY(runtime_expect(rt, CONTROL_UNSEALED, RUNTIME_REPLY_MS, &message, &answer));
+	if (strcmp(answer.name, secret->name) != 0)
+		return fail(GRANT_MISMATCH, "an answer for '%s'", answer.name);
+	TRY(check_grant(rt, &request, &answer, row));
+	TRY(open_secret(rt, &request, answer.box, &row->value));
+	random_bytes(row->salt, sizeof(row->salt));
+	hmac_sha256(SPAN_ARRAY(row->salt), secret_span(&row->value), row->commit);
+	return OK;
+}
+
+result runtime_unseal(struct runtime *rt)
+{
+	for (size_t i = 0; i < rt->manifest.secret_count; i++) {
+		struct secret_row *row = &rt->secrets[rt->secret_count++];
+		result unsealed = unseal_one(rt, &rt->manifest.secrets[i], row);
+		if (unsealed != OK)
+			return fail_within(unsealed, "secret '%s'", rt->manifest.secrets[i].name);
+		TRY(records_origin(rt, row->name, "secret", row->commit, row->grant_oid, &row->supplier));
+	}
+	return OK;
+}
