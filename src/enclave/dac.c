@@ -30,9 +30,19 @@ struct certificate_row {
 	uint32_t root; /* of the issuer */
 };
 
+/*
+ * Other bytes of an object that was already there: another signature over the same oid. Which of them is genuine shows
+ * only in phase 1; until then all are kept, so that nobody keeps an object out by sending its oid with a bad signature.
+ */
+struct alternate {
+	struct span bytes;
+	struct alternate *next;
+};
+
 struct report_row {
 	uint8_t oid[OID_SIZE];
 	struct span bytes;
+	struct alternate *alternates;
 	struct report report;
 	enum reason reason;
 	bool checked;
@@ -41,13 +51,16 @@ struct report_row {
 struct record_row {
 	uint8_t oid[OID_SIZE];
 	struct span bytes;
+	struct alternate *alternates;
 	const struct record *record;
 	enum reason reason;
 	char *text;
 	uint32_t certificate, report;
 	uint32_t pending; /* parents not judged yet */
 	uint16_t level;
-	bool judged, signature_checked;
+	bool judged;
+	bool good_alone; /* phase 1 accepted it */
+	bool curable;	 /* refused for what is missing or bad beside it: judged anew when something was added */
 };
 
 struct table {
@@ -62,6 +75,9 @@ struct dac {
 	struct table certificates, reports, records;
 	struct index by_seq;	   /* H(certificate ‖ seq) -> record */
 	struct index by_request;   /* oid of a REQUEST -> its RESPONSE */
+	size_t alternate_count;
+	bool added;  /* since the last dac_verify */
+	bool shaken; /* an accepted record turned out to be one of two */
 };
 
 /* ---- Tables ------------------------------------------------------------------------------------ */
@@ -205,6 +221,75 @@ result dac_add_certificate(struct dac *dac, struct span der, uint8_t *out_digest
 	struct certificate_row *row = reserved;
 	TRY(certificate_parse(der, &dac->arena, &row->certificate));
 	table_commit(&dac->certificates, digest);
+	dac->added = true;
+	return OK;
+}
+
+static struct record_row *record_at(const struct dac *dac, size_t at)
+{
+	return row_at(&dac->records, at);
+}
+
+static struct certificate_row *certificate_at(const struct dac *dac, size_t at)
+{
+	return row_at(&dac->certificates, at);
+}
+
+static struct report_row *report_at(const struct dac *dac, size_t at)
+{
+	return row_at(&dac->reports, at);
+}
+
+static result add_alternate(struct dac *dac, struct span known, struct alternate **list, struct span object, bool *out_new)
+{
+	*out_new = false;
+	if (span_equal(known, object))
+		return OK;
+	for (const struct alternate *a = *list; a; a = a->next)
+		if (span_equal(a->bytes, object))
+			return OK;
+	if (dac->alternate_count >= dac->config.max_records)
+		return fail(DAC_TOO_LARGE, "%zu objects with more than one signature", dac->alternate_count);
+	void *at;
+	TRY(arena_alloc(&dac->arena, 1, sizeof(struct alternate), &at));
+	struct alternate *alternate = at;
+	*alternate = (struct alternate){object, *list};
+	*list = alternate;
+	dac->alternate_count++;
+	*out_new = true;
+	return OK;
+}
+
+static result add_report_again(struct dac *dac, size_t at, struct span object)
+{
+	struct report_row *row = report_at(dac, at);
+	bool is_new;
+	TRY(add_alternate(dac, row->bytes, &row->alternates, object, &is_new));
+	if (is_new && row->checked && row->reason == BAD_SIGNATURE) {
+		row->checked = false;
+		dac->added = true;
+	}
+	return OK;
+}
+
+static void forget_verdict(struct record_row *row)
+{
+	row->judged = false;
+	row->curable = false;
+	row->reason = OK;
+	free(row->text);
+	row->text = NULL;
+}
+
+static result add_record_again(struct dac *dac, size_t at, struct span object)
+{
+	struct record_row *row = record_at(dac, at);
+	bool is_new;
+	TRY(add_alternate(dac, row->bytes, &row->alternates, object, &is_new));
+	if (is_new && row->judged && row->reason == BAD_SIGNATURE) {
+		forget_verdict(row);
+		dac->added = true;
+	}
 	return OK;
 }
 
@@ -219,8 +304,11 @@ result dac_add_report(struct dac *dac, struct span object, uint8_t *out_oid)
 	if (out_oid)
 		memcpy(out_oid, row->oid, OID_SIZE);
 	row->bytes = object;
-	if (index_find(dac, &dac->reports.index, report_name, row->oid) == NOWHERE)
-		table_commit(&dac->reports, row->oid);
+	ptrdiff_t known = index_find(dac, &dac->reports.index, report_name, row->oid);
+	if (known != NOWHERE)
+		return add_report_again(dac, (size_t)known, object);
+	table_commit(&dac->reports, row->oid);
+	dac->added = true;
 	return OK;
 }
 
@@ -238,26 +326,26 @@ result dac_add_record(struct dac *dac, struct span object, uint8_t *out_oid)
 		memcpy(out_oid, row->oid, OID_SIZE);
 	row->bytes = object;
 	row->record = record;
-	if (index_find(dac, &dac->records.index, record_name, row->oid) == NOWHERE)
-		table_commit(&dac->records, row->oid);
+	ptrdiff_t known = index_find(dac, &dac->records.index, record_name, row->oid);
+	if (known != NOWHERE)
+		return add_record_again(dac, (size_t)known, object);
+	table_commit(&dac->records, row->oid);
+	dac->added = true;
 	return OK;
 }
 
 /* ---- Phase 1: each object by itself ------------------------------------------------------------- */
 
-static struct record_row *record_at(const struct dac *dac, size_t at)
+/* Keeps the first of the object's forms whose signature holds. */
+static result verify_any(enum object_kind kind, struct span *bytes, const struct alternate *alternates, const struct key *key)
 {
-	return row_at(&dac->records, at);
-}
-
-static struct certificate_row *certificate_at(const struct dac *dac, size_t at)
-{
-	return row_at(&dac->certificates, at);
-}
-
-static struct report_row *report_at(const struct dac *dac, size_t at)
-{
-	return row_at(&dac->reports, at);
+	result verified = object_verify(kind, *bytes, key);
+	for (const struct alternate *a = alternates; a && verified != OK; a = a->next) {
+		verified = object_verify(kind, a->bytes, key);
+		if (verified == OK)
+			*bytes = a->bytes;
+	}
+	return verified;
 }
 
 static ptrdiff_t find_root(const struct dac *dac, const uint8_t rot_id[static OID_SIZE], uint32_t era, uint64_t epoch)
@@ -293,7 +381,7 @@ static enum reason check_report(struct dac *dac, struct report_row *row)
 		return DAC_UNTRUSTED_ROOT;
 	if (memcmp(row->report.epoch_oid, dac->config.roots[root].epoch_oid, OID_SIZE) != 0)
 		return DAC_UNTRUSTED_ROOT;
-	return object_verify(KIND_REPORT, row->bytes, dac->config.roots[root].key);
+	return verify_any(KIND_REPORT, &row->bytes, row->alternates, dac->config.roots[root].key);
 }
 
 static void check_supporting(struct dac *dac)
@@ -352,6 +440,7 @@ static result check_alone(const struct dac *dac, struct record_row *row)
 	const struct record *record = row->record;
 	ptrdiff_t certificate = index_find(dac, &dac->certificates.index, certificate_name, record->certificate);
 	ptrdiff_t report = index_find(dac, &dac->reports.index, report_name, record->host_report);
+	row->curable = true; /* until the objects beside it are found to be good */
 	if (certificate == NOWHERE)
 		return fail(DAC_UNKNOWN_CERTIFICATE, "of %s", record->enclave);
 	if (report == NOWHERE)
@@ -364,10 +453,11 @@ static result check_alone(const struct dac *dac, struct record_row *row)
 		return fail(c->reason, "the certificate of %s", record->enclave);
 	if (r->reason != OK)
 		return fail(r->reason, "the launch report of %s", record->enclave);
+	row->curable = false;
 	const struct dac_root *root = &dac->config.roots[c->root];
 	if (memcmp(root->rot_id, record->rot_id, OID_SIZE) != 0)
 		return fail(DAC_UNTRUSTED_ROOT, "certificate and record name different roots");
-	TRY(object_verify(KIND_RECORD, row->bytes, &c->certificate.key));
+	TRY(verify_any(KIND_RECORD, &row->bytes, row->alternates, &c->certificate.key));
 	if (dac->config.run_id && memcmp(record->run_id, dac->config.run_id, RUN_ID_SIZE) != 0)
 		return fail(DAC_FOREIGN_RUN, "a record of %s", record->enclave);
 	TRY(check_times(dac, record, &c->certificate, root));
@@ -399,7 +489,10 @@ static void *phase_one_worker(void *argument)
 			return NULL;
 		for (size_t i = from; i < work->count && i < from + SLICE; i++) {
 			struct record_row *row = record_at(work->dac, work->fresh[i]);
+			if (row->good_alone)
+				continue;
 			result checked = check_alone(work->dac, row);
+			row->good_alone = checked == OK;
 			if (checked != OK)
 				refuse(row, checked, failure_text());
 		}
@@ -612,7 +705,7 @@ static result check_parents(const struct dac *dac, const struct record_row *row,
 		if (strcmp(record->parents[p].enclave, parent->enclave) != 0)
 			return fail(DAC_KIND_RULE, "it names another enclave as its parent's signer");
 		TRY(check_parent_kind(record, parent));
-		if (parent->time > record->time + dac->config.skew_ms)
+		if (parent->time > record->time && parent->time - record->time > dac->config.skew_ms)
 			return fail(DAC_TIME, "it is dated before its parent of %s", parent->enclave);
 		bool called = parent->kind == RECORD_REQUEST && !is_own(record, parent);
 		unsigned through = parent_row->level + (called ? 1u : 0u);
@@ -683,8 +776,13 @@ static result note_place(struct dac *dac, struct index *index, name_of name_at, 
 		index_place(index, copy, (uint32_t)at);
 		return OK;
 	}
+	if ((size_t)other == at)
+		return OK;
+	struct record_row *first = record_at(dac, (size_t)other);
+	dac->shaken |= first->judged && first->reason == OK;
+	first->level = 0;
 	refuse(record_at(dac, at), DAC_EQUIVOCATION, what);
-	refuse(record_at(dac, (size_t)other), DAC_EQUIVOCATION, what);
+	refuse(first, DAC_EQUIVOCATION, what);
 	return OK;
 }
 
@@ -764,8 +862,10 @@ static void judge(struct dac *dac, struct record_row *row)
 	}
 	if (judged == OK && row->reason == OK)
 		judged = check_with_parents(dac, row, parents);
-	if (judged != OK)
+	if (judged != OK) {
+		row->curable |= row->reason == OK && (judged == DAC_MISSING_PARENT || judged == DAC_BROKEN_ANCESTOR);
 		refuse(row, judged, failure_text());
+	}
 	row->judged = true;
 }
 
@@ -790,6 +890,42 @@ static void run_phase_two(struct dac *dac, struct order *order, const uint32_t *
 	}
 }
 
+/* An equivocation that shows late takes back the verdicts of everything that was built on the first of the two. */
+static result take_back(struct dac *dac)
+{
+	CLEANUP(order_free) struct order order = {0};
+	uint32_t *all = calloc(dac->records.count + 1, sizeof(*all));
+	if (!all)
+		return fail(NO_MEMORY, "attestation chain");
+	for (size_t i = 0; i < dac->records.count; i++)
+		all[i] = (uint32_t)i;
+	result made = order_new(dac, all, dac->records.count, &order);
+	free(all);
+	TRY(made);
+	for (size_t i = 0; i < dac->records.count; i++) {
+		const struct record_row *row = record_at(dac, i);
+		for (size_t p = 0; p < row->record->parent_count; p++) {
+			ptrdiff_t parent = index_find(dac, &dac->records.index, record_name, row->record->parents[p].oid);
+			if (parent == NOWHERE)
+				continue;
+			order.edges[order.edge_count++] = (struct edge){(uint32_t)i, order.heads[parent]};
+			order.heads[parent] = (uint32_t)order.edge_count;
+		}
+		if (row->reason == DAC_EQUIVOCATION)
+			order.queue[order.queue_len++] = (uint32_t)i;
+	}
+	for (size_t at = 0; at < order.queue_len; at++)
+		for (uint32_t edge = order.heads[order.queue[at]]; edge; edge = order.edges[edge - 1].next) {
+			struct record_row *child = record_at(dac, order.edges[edge - 1].child);
+			if (child->reason != OK)
+				continue;
+			child->level = 0;
+			refuse(child, DAC_BROKEN_ANCESTOR, "one of its ancestors was signed twice, differently");
+			order.queue[order.queue_len++] = order.edges[edge - 1].child;
+		}
+	return OK;
+}
+
 static result verify_fresh(struct dac *dac, const uint32_t *fresh, size_t count)
 {
 	check_supporting(dac);
@@ -798,6 +934,9 @@ static result verify_fresh(struct dac *dac, const uint32_t *fresh, size_t count)
 	CLEANUP(order_free) struct order order = {0};
 	TRY(order_new(dac, fresh, count, &order));
 	run_phase_two(dac, &order, fresh, count);
+	if (dac->shaken)
+		TRY(take_back(dac));
+	dac->shaken = false;
 	return OK;
 }
 
@@ -807,9 +946,14 @@ result dac_verify(struct dac *dac, struct dac_summary *out)
 	if (!fresh)
 		return fail(NO_MEMORY, "attestation chain");
 	size_t count = 0;
-	for (size_t i = 0; i < dac->records.count; i++)
-		if (!record_at(dac, i)->judged)
+	for (size_t i = 0; i < dac->records.count; i++) {
+		struct record_row *row = record_at(dac, i);
+		if (dac->added && row->curable)
+			forget_verdict(row);
+		if (!row->judged)
 			fresh[count++] = (uint32_t)i;
+	}
+	dac->added = false;
 	result verified = verify_fresh(dac, fresh, count);
 	free(fresh);
 	TRY(verified);
@@ -943,7 +1087,6 @@ static result rank_marked(const struct dac *dac, const uint8_t *marked, uint32_t
 	size_t count)
 {
 	CLEANUP(order_free) struct order order = {0};
-	CLEANUP(bytes_free) struct bytes all = BYTES_EMPTY;
 	uint32_t *members = calloc(count + 1, sizeof(*members));
 	if (!members)
 		return fail(NO_MEMORY, "closure");
@@ -1046,7 +1189,9 @@ result dac_require_closed(const struct dac *dac, const struct digest32 *roots, s
 	size_t *closure, count;
 	TRY(dac_closure(dac, roots, root_count, &closure, &count));
 	result closed = OK;
-	if (count != dac->records.count)
+	if (dac->alternate_count)
+		closed = fail(DAC_DUPLICATE, "%zu objects stand twice, with different signatures", dac->alternate_count);
+	if (closed == OK && count != dac->records.count)
 		closed = fail(DAC_EXTRA_NODE, "%zu records that no result depends on", dac->records.count - count);
 	if (closed == OK)
 		closed = require_named(dac, &dac->certificates, certificate_name, offsetof(struct record, certificate),

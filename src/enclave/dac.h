@@ -47,7 +47,10 @@ struct dac;
 NODISCARD result dac_new(const struct dac_config *config, struct dac **out);
 void dac_free(struct dac *dac); /* accepts NULL */
 
-/* Parses and keeps. The same bytes again change nothing. DAC_TOO_LARGE, parse reasons. Out parameters may be NULL. */
+/*
+ * Parses and keeps. The same bytes again change nothing. The same object with another signature is kept beside the first
+ * until one of them verifies. DAC_TOO_LARGE, parse reasons. Out parameters may be NULL.
+ */
 NODISCARD result dac_add_certificate(struct dac *dac, struct span der, uint8_t *out_digest);
 NODISCARD result dac_add_report(struct dac *dac, struct span object, uint8_t *out_oid);
 NODISCARD result dac_add_record(struct dac *dac, struct span object, uint8_t *out_oid);
@@ -57,7 +60,12 @@ struct dac_summary {
 	unsigned depth; /* greatest level */
 };
 
-/* Judges every record that has no verdict yet. OK when the work could be done, whatever the verdicts. */
+/*
+ * Judges every record that has no verdict yet, and anew those that were refused for want of something (a parent, a
+ * certificate, a report) when anything was added since. OK when the work could be done, whatever the verdicts. An
+ * accepted record loses its verdict only when a second one for its place appears (DAC_EQUIVOCATION), and with it what was
+ * built on it.
+ */
 NODISCARD result dac_verify(struct dac *dac, struct dac_summary *out);
 
 struct dac_verdict {
@@ -90,7 +98,7 @@ const struct report *dac_report_of(const struct dac *dac, const uint8_t oid[stat
 NODISCARD result dac_closure(const struct dac *dac, const struct digest32 *roots, size_t root_count, size_t **out_indices,
 	size_t *out_count);
 
-/* DAC_EXTRA_NODE unless records, certificates and reports are exactly the closure of `roots`. */
+/* DAC_EXTRA_NODE unless records, certificates and reports are exactly the closure of `roots`; DAC_DUPLICATE for an object that stands there with two signatures. */
 NODISCARD result dac_require_closed(const struct dac *dac, const struct digest32 *roots, size_t root_count);
 
 #endif

@@ -4,6 +4,7 @@
 
 int group_elf(void);
 int group_closure(void);
+int group_dac(void);
 int group_seccomp(void);
 int group_image(void);
 int group_limits(void);

@@ -4,6 +4,7 @@ int main(void)
 {
 	return group_elf() +
 		group_closure() +
+		group_dac() +
 		group_seccomp() +
 		group_image() +
 		group_limits() +
