@@ -407,13 +407,21 @@ static const struct policy_table *policy_of(void *ctx, const uint8_t digest[stat
 
 /* ---- Chain ---------------------------------------------------------------------------------------------- */
 
+/* An enclave without inputs derives from the empty stdin that it got: one ORIGIN of this name. */
+#define NO_INPUT "stdin"
+
+static size_t most_records(const struct job *job)
+{
+	return 2 * job->enclave_count + job->input_count + job->edge_count;
+}
+
 /* Before anything is verified: a receipt costs no more than its job can account for. */
 static result check_chain_size(const struct verifier *v)
 {
 	const struct job *job = &v->trust->job;
-	size_t most = job->enclave_count + job->input_count + job->edge_count;
+	size_t most = most_records(job);
 	if (v->records.count > most)
-		return fail(DAC_EXTRA_NODE, "%zu records where the job has %zu", v->records.count, most);
+		return fail(DAC_EXTRA_NODE, "%zu records where the job has at most %zu", v->records.count, most);
 	if (v->certificates.count > job->enclave_count || v->reports.count > job->enclave_count)
 		return fail(DAC_EXTRA_NODE, "%zu certificates and %zu launch reports of %zu enclaves", v->certificates.count,
 			v->reports.count, job->enclave_count);
@@ -529,23 +537,39 @@ static struct place *find_place(const struct verifier *v, enum record_kind kind,
 	return bsearch(&key, v->places, v->place_count, sizeof(key), compare_places);
 }
 
+/* Roles and edges that lead into an enclave. */
+static size_t inputs_of(const struct job *job, const char *enclave)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < job->input_count; i++)
+		count += strcmp(job->inputs[i].enclave, enclave) == 0;
+	for (size_t i = 0; i < job->edge_count; i++)
+		count += strcmp(job->edges[i].to, enclave) == 0;
+	return count;
+}
+
 static result list_places(struct verifier *v)
 {
 	const struct job *job = &v->trust->job;
-	size_t most = job->enclave_count + job->input_count + job->edge_count, count = 0;
+	size_t count = 0;
 	void *memory;
-	TRY(arena_alloc(&v->report->arena, most, sizeof(*v->places), &memory));
+	TRY(arena_alloc(&v->report->arena, most_records(job), sizeof(*v->places), &memory));
 	struct place *places = memory;
-	for (size_t i = 0; i < job->enclave_count; i++)
+	for (size_t i = 0; i < job->enclave_count; i++) {
 		places[count++] = (struct place){RECORD_DERIVE, job->enclaves[i].name, "", SIZE_MAX};
+		if (inputs_of(job, job->enclaves[i].name) == 0)
+			places[count++] = (struct place){RECORD_ORIGIN, job->enclaves[i].name, NO_INPUT, SIZE_MAX};
+	}
 	for (size_t i = 0; i < job->input_count; i++)
 		places[count++] = (struct place){RECORD_ORIGIN, job->inputs[i].enclave, job->inputs[i].role, SIZE_MAX};
 	for (size_t i = 0; i < job->edge_count; i++) {
 		const struct job_edge *edge = &job->edges[i];
-		/* What an external peer sends enters as an ORIGIN of its receiver. */
-		places[count++] = is_job_enclave(job, edge->from) ?
-			(struct place){RECORD_REQUEST, edge->from, edge->name, SIZE_MAX} :
-			(struct place){RECORD_ORIGIN, edge->to, edge->name, SIZE_MAX};
+		bool from_enclave = is_job_enclave(job, edge->from), to_enclave = is_job_enclave(job, edge->to);
+		/* An external peer keeps no records: what it sends enters as an ORIGIN, what it gets leaves with the DERIVE. */
+		if (from_enclave && to_enclave)
+			places[count++] = (struct place){RECORD_REQUEST, edge->from, edge->name, SIZE_MAX};
+		else if (to_enclave)
+			places[count++] = (struct place){RECORD_ORIGIN, edge->to, edge->name, SIZE_MAX};
 	}
 	qsort(places, count, sizeof(*places), compare_places);
 	for (size_t i = 1; i < count; i++)
@@ -702,13 +726,6 @@ static bool same_commit(const struct record_data *a, const struct record_data *b
 	return a && b && memcmp(a->commit, b->commit, SHA256_SIZE) == 0;
 }
 
-/* A receiver outside Troth has no URI of its own; its name in the job is what the sender's record says. */
-static bool is_external_target(const char *target, const char *name)
-{
-	static const char prefix[] = "external/";
-	return strncmp(target, prefix, strlen(prefix)) == 0 && strcmp(target + strlen(prefix), name) == 0;
-}
-
 /* DERIVE of the sender put the data out, a REQUEST carried it. */
 static result check_sent(struct verifier *v, const struct job_edge *edge, const struct record *sent)
 {
@@ -732,21 +749,29 @@ static result check_taken(struct verifier *v, const struct job_edge *edge, const
 		"the receiver did not take in what was sent");
 }
 
+/* To an external peer: the data is among what its sender put out. */
+static result check_given_away(struct verifier *v, const struct job_edge *edge)
+{
+	const struct record *derive;
+	TRY(find_record(v, RECORD_DERIVE, edge->from, "", &derive));
+	return require(data_of(derive->out, derive->out_count, edge->name), DAC_COMMITMENT, "its sender did not put it out");
+}
+
 static result check_edge(struct verifier *v, const struct job_edge *edge)
 {
 	const struct job *job = &v->trust->job;
 	const struct record *carrier;
-	if (!is_job_enclave(job, edge->from)) {
-		TRY(find_record(v, RECORD_ORIGIN, edge->to, edge->name, &carrier));
-		if (carrier->has_ledger_ref || strcmp(carrier->operation, edge->operation) != 0)
-			return fail(DAC_KIND_RULE, "what came from '%s' is recorded as something else", edge->from);
+	if (!is_job_enclave(job, edge->to))
+		return check_given_away(v, edge);
+	if (is_job_enclave(job, edge->from)) {
+		TRY(find_record(v, RECORD_REQUEST, edge->from, edge->name, &carrier));
+		TRY(check_sent(v, edge, carrier));
 		return check_taken(v, edge, carrier);
 	}
-	TRY(find_record(v, RECORD_REQUEST, edge->from, edge->name, &carrier));
-	TRY(check_sent(v, edge, carrier));
-	if (is_job_enclave(job, edge->to))
-		return check_taken(v, edge, carrier);
-	return require(is_external_target(carrier->target, edge->to), DAC_SPLICED, "the data was sent to another peer");
+	TRY(find_record(v, RECORD_ORIGIN, edge->to, edge->name, &carrier));
+	if (carrier->has_ledger_ref || strcmp(carrier->operation, "external") != 0)
+		return fail(DAC_KIND_RULE, "what came from '%s' is recorded as something else", edge->from);
+	return check_taken(v, edge, carrier);
 }
 
 static result check_input(struct verifier *v, const struct job_input *input)
@@ -783,16 +808,14 @@ static result check_enclave_data(struct verifier *v, const char *name)
 {
 	const struct job *job = &v->trust->job;
 	const struct record *derive;
-	size_t in = 0, out = 0;
+	size_t in = inputs_of(job, name), out = 0;
 	TRY(find_record(v, RECORD_DERIVE, name, "", &derive));
-	for (size_t i = 0; i < job->input_count; i++)
-		in += strcmp(job->inputs[i].enclave, name) == 0;
+	if (in == 0)
+		in = 1; /* NO_INPUT */
 	for (size_t i = 0; i < job->output_count; i++)
 		out += strcmp(job->outputs[i].enclave, name) == 0;
-	for (size_t i = 0; i < job->edge_count; i++) {
-		in += strcmp(job->edges[i].to, name) == 0;
+	for (size_t i = 0; i < job->edge_count; i++)
 		out += strcmp(job->edges[i].from, name) == 0;
-	}
 	if (derive->in_count != in || derive->out_count != out)
 		return fail(DAC_COMMITMENT, "%zu inputs and %zu outputs where the job has %zu and %zu", derive->in_count,
 			derive->out_count, in, out);
@@ -810,20 +833,17 @@ static bool is_result(const struct job *job, const char *enclave)
 	return is_sink || has_output;
 }
 
-static result require_root(const struct verifier *v, enum record_kind kind, const char *enclave, const char *data)
+static result require_root(const struct verifier *v, const char *enclave)
 {
 	const struct receipt_head *head = &v->report->head;
-	const struct place *place = find_place(v, kind, enclave, data);
+	const struct place *place = find_place(v, RECORD_DERIVE, enclave, "");
 	for (size_t i = 0; place && place->record != SIZE_MAX && i < head->root_count; i++)
 		if (memcmp(head->roots[i].bytes, dac_oid(v->report->dac, place->record), OID_SIZE) == 0)
 			return OK;
 	return fail(DAC_MISSING_PARENT, "the result of '%s' is not among the receipt's results", enclave);
 }
 
-/*
- * Roots are the DERIVE of every enclave with a declared output or without an edge to another enclave, and the REQUEST of
- * every edge to an external peer: what left the job is a result too, and no other record depends on it.
- */
+/* Roots are the DERIVE of every enclave with a declared output or without an edge to another enclave. */
 static result check_roots(const struct verifier *v)
 {
 	const struct job *job = &v->trust->job;
@@ -831,12 +851,7 @@ static result check_roots(const struct verifier *v)
 	for (size_t i = 0; i < job->enclave_count; i++)
 		if (is_result(job, job->enclaves[i].name)) {
 			expected++;
-			TRY(require_root(v, RECORD_DERIVE, job->enclaves[i].name, ""));
-		}
-	for (size_t i = 0; i < job->edge_count; i++)
-		if (!is_job_enclave(job, job->edges[i].to)) {
-			expected++;
-			TRY(require_root(v, RECORD_REQUEST, job->edges[i].from, job->edges[i].name));
+			TRY(require_root(v, job->enclaves[i].name));
 		}
 	if (v->report->head.root_count != expected)
 		return fail(DAC_EXTRA_NODE, "%zu results where the job has %zu", v->report->head.root_count, expected);

@@ -195,10 +195,10 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 	memset(enclaves, 0, sizeof(enclaves));
 	measure(job, enclaves, program_version);
 	memcpy(kept, enclaves, sizeof(enclaves));
-	bool plain_shape = shape == SHAPE_PLAIN;
+	bool plain_shape = shape != SHAPE_EXTERNAL;
 	job->job = (struct job){.v = 1, .name = "payroll", .enclaves = kept, .enclave_count = STAGES,
 		.edges = plain_shape ? plain : external, .edge_count = plain_shape ? COUNT_OF(plain) : COUNT_OF(external),
-		.inputs = inputs, .input_count = COUNT_OF(inputs), .outputs = outputs, .output_count = COUNT_OF(outputs),
+		.inputs = inputs, .input_count = shape == SHAPE_NO_INPUT ? 0 : COUNT_OF(inputs), .outputs = outputs, .output_count = COUNT_OF(outputs),
 		.externals = externals, .external_count = plain_shape ? 0 : COUNT_OF(externals)};
 	expect_ok(schema_sort(&job_edge_schema, job->job.edges, job->job.edge_count));
 	expect_ok(schema_sort(&job_external_schema, externals, COUNT_OF(externals)));
@@ -381,7 +381,7 @@ static void take_inputs(struct run *run, struct intake *intake)
 	if (run->tweak == EXTRA_RECORD)
 		take_origin(run, A, "input", commit_to(run, "more", "more", false), NULL, intake);
 	if (run->job->job.external_count)
-		take_origin(run, A, "feed", commit_to(run, "feed", "from outside", false), NULL, intake);
+		take_origin(run, A, "external", commit_to(run, "feed", "from outside", false), NULL, intake);
 	if (run->tweak == GRANT_TWICE)
 		unseal(run, grant);
 	if (run->tweak == GRANT_LEFT_OUT)
@@ -433,7 +433,10 @@ static void derive(struct run *run, int stage, struct intake *intake, struct rec
 static void run_a(struct run *run)
 {
 	struct intake intake = {0};
-	take_inputs(run, &intake);
+	if (run->job->job.input_count)
+		take_inputs(run, &intake);
+	else
+		take_origin(run, A, "none", commit_to(run, "stdin", "", false), NULL, &intake);
 	struct record_data out[] = {commit_to(run, "A-B", "rows", run->tweak == EDGE_SALT),
 		commit_to(run, "rejects", rejects_text, run->tweak != EDGE_SALT && run->tweak != MISSING_SALT)};
 	run->stages[A].edge = out[0];
@@ -476,12 +479,10 @@ static void run_c(struct run *run)
 	bool pushes = run->job->job.external_count > 0;
 	struct record_data out[2] = {commit_to(run, "summary", summary_text, true)};
 	if (pushes)
-		out[1] = run->stages[C].edge = commit_to(run, "push", "for outside", false);
+		out[1] = commit_to(run, "push", "for outside", false);
 	derive(run, C, &intake, out, pushes ? 2 : 1);
 	if (run->tweak != NO_STATEMENT)
 		state_summary(run);
-	if (pushes)
-		send_on(run, C, "push", "external/sink", "push", run->stages[C].request);
 }
 
 /* ---- The receipt -------------------------------------------------------------------------------------- */
@@ -498,8 +499,6 @@ static void find_roots(struct run *run)
 	add_root(run, run->stages[without_c ? B : C].derive);
 	if (run->tweak == ROOT_TOO_MANY)
 		add_root(run, run->stages[B].derive);
-	if (run->job->job.external_count && !without_c)
-		add_root(run, run->stages[C].request);
 	expect_ok(schema_sort(&digest32_schema, run->roots, run->root_count));
 }
 

@@ -45,6 +45,7 @@ struct job_fixture {
 
 enum shape {
 	SHAPE_PLAIN,	/* rows and a secret -> A -> B -> C -> summary (stated); A also leaves rejects */
+	SHAPE_NO_INPUT, /* the same without rows and secret */
 	SHAPE_EXTERNAL, /* `feed` comes to A from the external peer "source"; C pushes to the external peer "sink" */
 };
 void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version);
@@ -108,7 +109,7 @@ struct run {
 	size_t grant_count, statement_count;
 	struct salt_row salts[16];
 	size_t salt_count;
-	struct digest32 roots[STAGES + 2];
+	struct digest32 roots[STAGES];
 	size_t root_count;
 	struct receipt_sections sections;
 	struct bytes receipt;

@@ -84,20 +84,29 @@ static void test_accepts_a_genuine_receipt(void **unused)
 	verify_report_free(&report);
 }
 
-static void test_accepts_external_peers(void **unused)
+static void expect_job_accepted(const struct job_fixture *job, size_t records)
 {
 	struct trust trust;
 	struct run run;
 	struct verify_report report;
-	trust_make(&w.host, &w.external, &trust);
-	run_make(&w.host, &w.external, NO_TWEAK, NULL, &run);
+	trust_make(&w.host, job, &trust);
+	run_make(&w.host, job, NO_TWEAK, NULL, &run);
 	verify(&trust, bytes_span(&run.receipt), &report);
 	expect_accepted(&report);
-	assert_int_equal(dac_count(report.dac), 9);
-	assert_int_equal(report.head.root_count, 3);
+	assert_int_equal(dac_count(report.dac), records);
+	assert_int_equal(report.head.root_count, 2);
 	verify_report_free(&report);
 	run_free(&run);
 	trust_free(&trust);
+}
+
+static void test_accepts_other_shapes_of_jobs(void **unused)
+{
+	struct job_fixture without;
+	expect_job_accepted(&w.external, 8);
+	job_fixture_new(&without, SHAPE_NO_INPUT, 1);
+	expect_job_accepted(&without, 6);
+	job_fixture_free(&without);
 }
 
 /* Every lie, and the check that finds it. */
@@ -108,7 +117,7 @@ static const struct lie {
 } lies[] = {
 	{FAILED_STAGE, "flow.complete", DAC_MISSING_PARENT},
 	{PREFIX_OF_RUN, "flow.complete", DAC_MISSING_PARENT},
-	{EXTRA_RECORD, "chain.size", DAC_EXTRA_NODE},
+	{EXTRA_RECORD, "flow.complete", DAC_EXTRA_NODE},
 	{WRONG_OPERATION, "flow.edge", OPERATION_NOT_ALLOWED},
 	{EDGE_SALT, "salts", MISSING_FIELD},
 	{MISSING_SALT, "salts", MISSING_FIELD},
@@ -121,7 +130,7 @@ static const struct lie {
 	{OTHER_PROGRAM, "enclave.launch", MEASUREMENT_MISMATCH},
 	{TIER_L, "record", CONFINEMENT_TOO_LOW},
 	{LATE_RECORD, "record", DAC_TIME},
-	{CHANGED_EDGE, "chain.size", DAC_EXTRA_NODE},
+	{CHANGED_EDGE, "flow.edge", DAC_COMMITMENT},
 	{UNUSED_INPUT, "flow.input", DAC_COMMITMENT},
 	{POLICY_LEFT_OUT, "policies", NO_POLICY},
 	{MANIFESTS_SWAPPED, "enclave.measurement", MEASUREMENT_MISMATCH},
@@ -382,7 +391,7 @@ int verify_tests(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_accepts_a_genuine_receipt),
-		cmocka_unit_test(test_accepts_external_peers),
+		cmocka_unit_test(test_accepts_other_shapes_of_jobs),
 		cmocka_unit_test(test_names_every_lie),
 		cmocka_unit_test(test_refuses_another_host),
 		cmocka_unit_test(test_refuses_another_program_and_job),
