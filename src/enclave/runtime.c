@@ -318,13 +318,15 @@ static void make_plain(char *text)
 /* Ends the program first, so that nothing more of it gets out; then everybody who waits for us is told. */
 static void runtime_fail(struct runtime *rt, result why)
 {
-	char text[CONTROL_TEXT_MAX];
+	char text[CONTROL_TEXT_MAX], cause[NAME_MAX_LEN + 1];
 	snprintf(text, sizeof(text), "%s", failure_text());
+	/* As it was when it failed: telling the others may meet peers that are gone already. */
+	snprintf(cause, sizeof(cause), "%s", rt->cause);
 	make_plain(text);
 	sandbox_kill(&rt->sandbox);
 	for (size_t i = 0; i < rt->channel_count; i++)
-		channel_give_up(rt->channels[i], why, rt->cause);
-	struct control_failed failed = {.reason = (uint32_t)why, .text = text, .cause = rt->cause};
+		channel_give_up(rt->channels[i], why, cause);
+	struct control_failed failed = {.reason = (uint32_t)why, .text = text, .cause = cause};
 	if (runtime_send(rt, CONTROL_FAILED, &failed) != OK)
 		log_warning("the host did not take the reason", LOG_TEXT("reason", reason_name(why)), LOG_TEXT("text", text));
 }

@@ -232,7 +232,7 @@ static result pre_check(const struct channel *channel)
 	best.peer.confinement = CONFINEMENT_TEE;
 	best.peer.evidence_time = runtime_now_ms();
 	best.peer.interpreter_open = false;
-	return channel_decide(&best, RESOURCE_CHANNEL, DIRECTION_ACCEPT, NULL, 0);
+	return channel_decide(&best, RESOURCE_CHANNEL, channel->spec.initiator ? DIRECTION_CONNECT : DIRECTION_ACCEPT, NULL, 0);
 }
 
 static result decide(void *ctx, enum iecp_question question, const struct iecp_peer *peer)
@@ -254,8 +254,11 @@ static result set_up(struct channel *channel)
 	struct runtime *rt = channel->runtime;
 	const struct control_channel *spec = &channel->spec;
 	channel->rule = runtime_peer(rt, spec->peer);
-	if (!channel->rule)
+	if (!channel->rule) {
+		/* The manifest's peers are the policy's, so the policy has the better words for it. */
+		TRY(pre_check(channel));
 		return fail(PEER_NOT_ALLOWED, "'%s' is not among the peers of the manifest", spec->peer);
+	}
 	channel->anchor = (struct iecp_anchor){.root_ctx = channel};
 	if (spec->external) {
 		static const uint8_t zero[SHA384_SIZE];
