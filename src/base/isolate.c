@@ -47,8 +47,37 @@ bool isolate_is_root(void)
 	return sscanf(map, "%u %u %u", &inside, &outside, &count) != 3 || (inside == 0 && outside == 0);
 }
 
+/*
+ * The kernel forgets the wish to end with the parent (process_spec.die_with_parent) whenever credentials change, be it by
+ * another uid or by the capabilities in a new user namespace. It is read before and set again after.
+ */
+struct death_wish {
+	int signal;
+	pid_t parent;
+};
+
+static struct death_wish read_death_wish(void)
+{
+	struct death_wish wish = {0, getppid()};
+	if (prctl(PR_GET_PDEATHSIG, &wish.signal, 0, 0, 0) != 0)
+		wish.signal = 0;
+	return wish;
+}
+
+static result renew_death_wish(const struct death_wish *wish)
+{
+	if (wish->signal == 0)
+		return OK;
+	if (prctl(PR_SET_PDEATHSIG, (unsigned long)wish->signal, 0, 0, 0) != 0)
+		return fail_errno("ending together with the parent");
+	if (getppid() != wish->parent)
+		_exit(EXIT_INTERNAL); /* it ended in between */
+	return OK;
+}
+
 result isolate_drop_uid(uid_t uid)
 {
+	struct death_wish wish = read_death_wish();
 	if (!isolate_is_root()) {
 		if (uid != 0 && uid != geteuid())
 			return fail(NO_PERMISSION, "only root can give a process uid %u", (unsigned)uid);
@@ -65,7 +94,7 @@ result isolate_drop_uid(uid_t uid)
 	/* Changing uid made us undumpable, so /proc/self belongs to root and the maps could not be written. */
 	if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
 		return fail_errno("becoming dumpable until the maps are written");
-	return OK;
+	return renew_death_wish(&wish);
 }
 
 void isolate_why_refused(int error, char out[static ISOLATE_WHY_SIZE])
@@ -139,12 +168,14 @@ result isolate_enter_namespaces(void)
 {
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
+	struct death_wish wish = read_death_wish();
 	if (unshare(NAMESPACES) != 0)
 		return refused("user, mount, pid, net, ipc and uts namespaces", errno);
 	TRY(write_maps(uid, gid));
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
 		return refused("private mounts", errno);
 	forbid_nested_namespaces();
+	TRY(renew_death_wish(&wish));
 	return isolate_no_dumps();
 }
 
