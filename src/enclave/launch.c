@@ -397,12 +397,28 @@ static result on_finished(struct ire *ire, const struct control_message *message
 	return OK;
 }
 
+/* A kill without a word is most often the kernel's, and the group knows why. */
+static bool ran_out_of_memory(const struct ire *ire, enum reason reason)
+{
+	uint64_t kills = 0, forks = 0;
+	if (ire->has_group)
+		limits_group_events(&ire->group, &kills, &forks);
+	return kills > 0 && (reason == PROGRAM_FAILED || reason == ENCLAVE_STOPPED);
+}
+
 static result on_failed(struct ire *ire, const struct control_message *message)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
 	struct control_failed body;
 	TRY(control_decode(message, &arena, &body));
 	enum reason reason = reason_row((enum reason)body.reason)->reason;
+	if (ran_out_of_memory(ire, reason)) {
+		char text[96];
+		snprintf(text, sizeof(text), "more than the %llu bytes of memory that the manifest allows",
+			(unsigned long long)ire->manifest.limits.memory);
+		launch_fail(ire, LIMIT_EXCEEDED, text, "");
+		return OK;
+	}
 	launch_fail(ire, reason == OK ? INTERNAL : reason, body.text, body.cause);
 	return OK;
 }
