@@ -137,7 +137,7 @@ void world_commit(const char *name, uint8_t out[static SHA256_SIZE])
 struct record world_record(struct world *world, size_t enclave, enum record_kind kind, const char *operation)
 {
 	struct world_enclave *e = &world->enclaves[enclave];
-	struct record record = {.v = 1, .kind = kind, .enclave = e->uri, .epoch = 1, .seq = ++e->seq, .time = ++world->now,
+	struct record record = {.v = 1, .kind = (uint8_t)kind, .enclave = e->uri, .epoch = 1, .seq = ++e->seq, .time = ++world->now,
 		.operation = operation};
 	memcpy(record.certificate, e->certificate_digest, SHA256_SIZE);
 	memcpy(record.host_report, e->report_oid, OID_SIZE);
