@@ -1,0 +1,195 @@
+#include "cmd/verb.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "job/plan.h"
+#include "receipt/trust.h"
+#include "root/tcb.h"
+#include "wire/json.h"
+
+/* `troth trust new`: what an auditor writes down before any run. Talks to no daemon; reads records, programs and job files. */
+
+enum { MOST_ROOTS = 64, MOST_KEYS = 32, INCEPTION_MAX = 16 * 1024, PEM_MAX = 64 * 1024 };
+
+struct trust_words {
+	struct words roots, recovery;
+	const char *reference, *programs, *domain, *expires, *output;
+	uint64_t max_run_s;
+};
+
+struct gathered {
+	struct bytes records[MOST_ROOTS];
+	struct span inceptions[MOST_ROOTS];
+	struct digest32 keys[MOST_KEYS];
+	struct tcb tcb;
+	struct job_plan plan;
+};
+
+static void gathered_free(struct gathered *g)
+{
+	for (size_t i = 0; i < MOST_ROOTS; i++)
+		bytes_free(&g->records[i]);
+	tcb_free(&g->tcb);
+	job_plan_free(&g->plan);
+}
+
+static result read_roots(const struct trust_words *words, struct gathered *g)
+{
+	if (words->roots.count == 0)
+		return fail(USAGE, "name at least one inception record: --root FILE (`troth host init` writes it)");
+	if (words->roots.count > MOST_ROOTS)
+		return fail(USAGE, "more than %d roots", MOST_ROOTS);
+	for (size_t i = 0; i < words->roots.count; i++) {
+		TRY(file_read(words->roots.items[i], INCEPTION_MAX, &g->records[i]));
+		g->inceptions[i] = bytes_span(&g->records[i]);
+	}
+	return OK;
+}
+
+static result read_keys(const struct trust_words *words, struct gathered *g)
+{
+	if (words->recovery.count > MOST_KEYS)
+		return fail(USAGE, "more than %d recovery keys", MOST_KEYS);
+	for (size_t i = 0; i < words->recovery.count; i++) {
+		CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
+		struct key key;
+		TRY(file_read(words->recovery.items[i], PEM_MAX, &pem));
+		result read = key_from_pem(bytes_span(&pem), &key);
+		if (read != OK)
+			return fail_within(read, "%s", words->recovery.items[i]);
+		memcpy(g->keys[i].bytes, key.id, KEY_ID_SIZE);
+		key_free(&key);
+	}
+	return schema_sort(&digest32_schema, g->keys, words->recovery.count);
+}
+
+static result measure(const struct trust_words *words, struct gathered *g)
+{
+	char folder[PATH_SIZE];
+	if (!words->reference)
+		return fail(USAGE, "name the job file that a receipt must be about: --reference JOB");
+	if (!words->programs)
+		TRY(program_folder(folder, sizeof(folder)));
+	TRY(tcb_measure(words->programs ? words->programs : folder, words->domain ? words->domain : "troth.internal", &g->tcb));
+	return job_plan_load(words->reference, &g->plan);
+}
+
+static result compose(const struct trust_words *words, struct gathered *g, struct bytes *out)
+{
+	struct trust_tcb tcb;
+	struct trust_parts parts = {
+		.inceptions = g->inceptions,
+		.inception_count = words->roots.count,
+		.recovery_keys = g->keys,
+		.recovery_key_count = words->recovery.count,
+		.tcbs = &tcb,
+		.tcb_count = 1,
+		.job = &g->plan.job,
+		.max_run_s = words->max_run_s,
+		.expires = words->expires,
+	};
+	memcpy(tcb.register0, g->tcb.registers[REGISTER_AP].value, SHA384_SIZE);
+	memcpy(tcb.register1, g->tcb.registers[REGISTER_HOST].value, SHA384_SIZE);
+	memcpy(parts.job_digest, g->plan.digest, SHA256_SIZE);
+	TRY(trust_write(&parts, out));
+	/* What is written must be what a verifier would read. */
+	struct trust trust;
+	TRY(trust_parse(words->output ? words->output : "trust file", bytes_span(out), &trust));
+	trust_free(&trust);
+	return OK;
+}
+
+/* Never over something that is there: a trust file is the auditor's word. */
+static result write_new(const char *path, struct span text)
+{
+	char temporary[PATH_SIZE];
+	struct stat status;
+	if (lstat(path, &status) == 0)
+		return fail(ALREADY_EXISTS, "%s", path);
+	if (snprintf(temporary, sizeof(temporary), "%s.%d.tmp", path, (int)getpid()) >= (int)sizeof(temporary))
+		return fail(TOO_LARGE, "%s", path);
+	TRY(file_write_atomic(temporary, text, 0644));
+	result renamed = file_rename_durable(temporary, path, RENAME_NOREPLACE);
+	if (renamed != OK)
+		unlink(temporary);
+	return renamed;
+}
+
+static result tell(const struct options *options, const struct trust_words *words, const struct gathered *g)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	json_t *roots = json_array();
+	for (size_t i = 0; i < words->roots.count; i++) {
+		struct epoch epoch;
+		uint8_t rot_id[OID_SIZE];
+		char fingerprint[EPOCH_FINGERPRINT_SIZE];
+		TRY(epoch_open_inception(g->inceptions[i], &arena, &epoch, rot_id));
+		rot_fingerprint(rot_id, fingerprint);
+		json_array_append_new(roots, json_string(fingerprint));
+		if (!options->json)
+			printf("root %s\n", fingerprint);
+	}
+	if (!options->json) {
+		json_decref(roots);
+		printf("job  %s, %zu enclaves, %zu outputs\n%s written; compare each root with what the host's owner tells you by "
+		       "another way\n", g->plan.job.name, g->plan.job.enclave_count, g->plan.job.output_count, words->output);
+		return OK;
+	}
+	json_t *json = json_pack("{s:s,s:o,s:s,s:o}", "written", words->output, "roots", roots, "job", g->plan.job.name, "job_digest",
+		json_hex(SPAN_ARRAY(g->plan.digest)));
+	result printed = json ? json_print(stdout, json) : fail(NO_MEMORY, "result");
+	json_decref(json);
+	return printed;
+}
+
+static result trust_new(const struct options *options, const struct trust_words *words)
+{
+	CLEANUP(gathered_free) struct gathered g = {0};
+	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
+	struct stat status;
+	if (words->output && lstat(words->output, &status) == 0)
+		return fail(ALREADY_EXISTS, "%s", words->output);
+	TRY(read_roots(words, &g));
+	TRY(read_keys(words, &g));
+	TRY(measure(words, &g));
+	TRY(compose(words, &g, &text));
+	if (!words->output) {
+		bool whole = fwrite(text.data, 1, text.len, stdout) == text.len && fputc('\n', stdout) != EOF;
+		return whole ? OK : fail_errno("writing the trust file");
+	}
+	TRY(write_new(words->output, bytes_span(&text)));
+	return tell(options, words, &g);
+}
+
+int verb_trust_new(int argc, char **argv)
+{
+	struct trust_words words = {0};
+	const struct option_row rows[] = {
+		{"root", OPTION_LIST, &words.roots, "FILE", "inception record of a trusted host (repeat for several)"},
+		{"recovery", OPTION_LIST, &words.recovery, "FILE", "public recovery key that those records must name, PEM (repeat)"},
+		{"reference", OPTION_TEXT, &words.reference, "JOB", "job file that receipts must be about; its programs are measured here"},
+		{"programs", OPTION_TEXT, &words.programs, "DIR", "folder of the host's programs (default: that of this program)"},
+		{"trust-domain", OPTION_TEXT, &words.domain, "NAME", "trust domain of those hosts (troth.internal)"},
+		{"expires", OPTION_TEXT, &words.expires, "TIME", "do not judge by this file after, as 2027-11-21T15:47:31Z"},
+		{"max-run", OPTION_NUMBER, &words.max_run_s, "SECONDS", "how long a run may take (86400)"},
+		{"output", OPTION_TEXT, &words.output, "FILE", "write here, never over an existing file (default: stdout)"},
+	};
+	CLEANUP(options_free) struct options options = {
+		.verb = "trust new",
+		.usage = "--root FILE... [--recovery FILE]... --reference JOB [--output FILE]",
+		.description = "Writes a trust file: the roots, programs and job that receipts are judged by. Needs no daemon.\n"
+			       "Do this where you trust the machine: what is measured here is what will be believed.",
+		.rows = rows,
+		.row_count = COUNT_OF(rows),
+	};
+	result done = options_parse(&options, argc, argv);
+	if (done == OK && !options.help)
+		done = trust_new(&options, &words);
+	return verb_end(done, argc, argv);
+}
