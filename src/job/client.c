@@ -172,6 +172,8 @@ result client_connect(const struct client_options *options, struct client *out)
 		wait_for_end(&client.host); /* one that was started here and left at once */
 		if (!is_absence(attached))
 			return attached;
+		if (options->running_only)
+			return fail(HOST_NOT_RUNNING, "no host serves '%s'", options->state_dir);
 		if (!options->create && !state_has_root(options->state_dir))
 			return fail(NO_ROOT, "'%s'", options->state_dir);
 		result started = start_private(options, &client.host);

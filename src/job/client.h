@@ -15,6 +15,7 @@ struct client_options {
 	int passphrase_fd;     /* borrowed; -1: none */
 	const char *accept;    /* digest of a troth-ap to accept, hex, or NULL: only a host started here can */
 	const char *first_uid; /* decimal, or NULL */
+	bool running_only;     /* HOST_NOT_RUNNING instead of starting one */
 };
 
 struct client {

@@ -1,0 +1,90 @@
+/* troth: the command line. One table of verbs; each is a file of its own. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/verb.h"
+#include "crypto/crypto.h"
+
+static const struct command {
+	const char *noun, *verb; /* verb NULL: the noun stands alone */
+	int (*run)(int argc, char **argv);
+	const char *description;
+} commands[] = {
+	{"run", NULL, verb_run, "run a job; leaves its results and one receipt"},
+	{"exec", NULL, verb_exec, "run one program; leaves a receipt"},
+	{"verify", NULL, verb_verify, "check a receipt against a trust file, offline"},
+	{"show", NULL, verb_show, "draw what a receipt says"},
+	{"inspect", NULL, verb_inspect, "look into a receipt, an object or a job"},
+	{"seal", NULL, verb_seal, "seal a secret to one enclave of a job"},
+	{"trust", "new", verb_trust_new, "make a trust file from a root, a job and its files"},
+	{"job", "new", verb_job_new, "turn a shell pipeline into a job file"},
+	{"job", "lint", verb_job_lint, "check a job file and what it names"},
+	{"ire", "measure", verb_ire_measure, "measure the enclaves of a job, or a command"},
+	{"policy", "lint", verb_policy_lint, "check a trust policy"},
+	{"host", "init", verb_host_init, "make this host's root of trust"},
+	{"host", "status", verb_host_status, "what this host is, and whether it answers"},
+	{"host", "accept-ap", verb_host_accept_ap, "accept changed programs after an upgrade"},
+	{"host", "stop", verb_host_stop, "end the host service"},
+	{"doctor", NULL, verb_doctor, "what this machine can prove, and what would raise it"},
+	{"version", NULL, verb_version, "version and build"},
+};
+
+static int usage(FILE *to, const char *noun, int code)
+{
+	fprintf(to, "usage: troth %s [OPTIONS]\n\nTroth lets a computation prove what it was.\n\n", noun ? noun : "COMMAND");
+	for (size_t i = 0; i < COUNT_OF(commands); i++) {
+		char name[32];
+		if (noun && strcmp(commands[i].noun, noun) != 0)
+			continue;
+		snprintf(name, sizeof(name), "%s%s%s", commands[i].noun, commands[i].verb ? " " : "", commands[i].verb ? commands[i].verb : "");
+		fprintf(to, "  %-15s %s\n", name, commands[i].description);
+	}
+	fprintf(to, "\ntroth COMMAND --help shows the options of a command. Exit codes: 0 done, 1 refused, 2 usage, 3 environment,\n"
+		    "4 cannot judge, 5 a bug.\n");
+	return code;
+}
+
+static bool is_help(const char *word)
+{
+	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+static const char *find_noun(const char *word)
+{
+	for (size_t i = 0; i < COUNT_OF(commands); i++)
+		if (commands[i].verb && strcmp(commands[i].noun, word) == 0)
+			return commands[i].noun;
+	return NULL;
+}
+
+static int unknown(int argc, char **argv)
+{
+	const char *noun = find_noun(argv[1]);
+	if (noun && argc == 2)
+		return usage(stderr, noun, EXIT_USAGE);
+	if (noun && is_help(argv[2]))
+		return usage(stdout, noun, EXIT_OK);
+	if (noun)
+		return verb_end(fail(USAGE, "there is no command '%s %s'", argv[1], argv[2]), argc, argv);
+	return verb_end(fail(USAGE, "there is no command '%s'", argv[1]), argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return usage(stderr, NULL, EXIT_USAGE);
+	if (is_help(argv[1]))
+		return usage(stdout, NULL, EXIT_OK);
+	if (strcmp(argv[1], "--version") == 0)
+		return verb_version(argc - 2, argv + 2);
+	for (size_t i = 0; i < COUNT_OF(commands); i++) {
+		const struct command *command = &commands[i];
+		if (strcmp(command->noun, argv[1]) != 0)
+			continue;
+		if (!command->verb)
+			return command->run(argc - 2, argv + 2);
+		if (argc > 2 && strcmp(command->verb, argv[2]) == 0)
+			return command->run(argc - 3, argv + 3);
+	}
+	return unknown(argc, argv);
+}

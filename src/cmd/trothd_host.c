@@ -1,0 +1,88 @@
+#include "cmd/trothd.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/isolate.h"
+#include "base/log.h"
+#include "cmd/options.h"
+#include "crypto/crypto.h"
+#include "job/server.h"
+#include "job/state.h"
+#include "wire/text.h"
+
+struct arguments {
+	const char *state, *wrap, *accept, *log_level;
+	uint64_t passphrase_fd, ready_fd, first_uid;
+	bool create, private_host, log_json;
+};
+
+static result configure_log(const struct arguments *arguments)
+{
+	enum log_level level;
+	TRY(log_level_parse(arguments->log_level, &level));
+	log_configure(arguments->log_json ? LOG_FORMAT_JSON : LOG_FORMAT_HUMAN, level, "trothd host");
+	return OK;
+}
+
+static result serve(const struct arguments *arguments)
+{
+	char state[PATH_SIZE];
+	uint8_t accept[SHA384_SIZE];
+	struct server_config config = {
+		.state_dir = state,
+		.create = arguments->create,
+		.private_host = arguments->private_host,
+		.ready_fd = arguments->ready_fd ? (int)arguments->ready_fd : -1,
+		.first_uid = (uid_t)arguments->first_uid,
+		.wrap = {WRAP_UNSAID, -1},
+	};
+	TRY(configure_log(arguments));
+	TRY(state_path(arguments->state, state));
+	if (arguments->first_uid > UINT32_MAX || arguments->ready_fd > INT_MAX || arguments->passphrase_fd > INT_MAX)
+		return fail(USAGE, "a number is too large");
+	if (arguments->wrap)
+		TRY(wrap_kind_parse(arguments->wrap, &config.wrap.kind));
+	if (arguments->passphrase_fd)
+		config.wrap.passphrase_fd = (int)arguments->passphrase_fd;
+	if (arguments->accept) {
+		TRY(hex_decode(span_str(arguments->accept), accept, sizeof(accept)));
+		config.accept_digest = accept;
+	}
+	TRY(isolate_no_dumps());
+	return server_run(&config);
+}
+
+int trothd_host(int argc, char **argv)
+{
+	struct arguments arguments = {.log_level = "info", .first_uid = UID_POOL_FIRST};
+	const struct option_row rows[] = {
+		{"state", OPTION_TEXT, &arguments.state, "DIR", "state folder (default: /var/lib/troth, or ~/.local/state/troth)"},
+		{"create", OPTION_FLAG, &arguments.create, NULL, "make the folder when it is missing; for `troth host init`"},
+		{"private", OPTION_FLAG, &arguments.private_host, NULL, "leave with the last client"},
+		{"wrap", OPTION_TEXT, &arguments.wrap, "KIND", "where the key of the state comes from: file, keyring, credential, passphrase"},
+		{"passphrase-fd", OPTION_NUMBER, &arguments.passphrase_fd, "N", "read the passphrase from descriptor N"},
+		{"accept-ap", OPTION_TEXT, &arguments.accept, "DIGEST", "accept a changed secure processor with this SHA-384"},
+		{"first-uid", OPTION_NUMBER, &arguments.first_uid, "UID", "as root: first of 1025 uids that nothing else uses (612000)"},
+		{"ready-fd", OPTION_NUMBER, &arguments.ready_fd, "N", "tell descriptor N when serving has begun, or why not"},
+		{"log-level", OPTION_TEXT, &arguments.log_level, "LEVEL", "debug, info, warning, error or off (info)"},
+		{"log-json", OPTION_FLAG, &arguments.log_json, NULL, "log lines are JSON"},
+	};
+	CLEANUP(options_free) struct options options = {
+		.program = "trothd",
+		.verb = "host",
+		.usage = "[OPTIONS]",
+		.description = "The host service: owns a state folder, starts and attests the secure processor, launches enclaves and runs\n"
+			       "jobs for the clients that connect to the socket in its state folder. SIGTERM ends it cleanly.",
+		.rows = rows,
+		.row_count = COUNT_OF(rows),
+	};
+	result served = options_parse(&options, argc, argv);
+	if (served == OK && !options.help)
+		served = serve(&arguments);
+	/* Whoever started a private host has been told on the ready descriptor. */
+	if (served != OK && (!arguments.private_host || !arguments.ready_fd))
+		fprintf(stderr, "trothd: %s: %s\n  %s\n", reason_name(served), failure_text(), reason_row(served)->sentence);
+	return (int)reason_row(served)->exit;
+}

@@ -1,0 +1,72 @@
+/*
+ * What the verbs of `troth` share. A verb is one file: it parses (cmd/options.h), calls a library or the host, prints, and
+ * returns the exit code of the program. argv begins behind the words of the verb.
+ *
+ *	int verb_example(int argc, char **argv)
+ *	{
+ *		CLEANUP(options_free) struct options options = {...};
+ *		result done = options_parse(&options, argc, argv);
+ *		if (done == OK && !options.help)
+ *			done = example(...);
+ *		return verb_end(done, argc, argv);
+ *	}
+ */
+#ifndef TROTH_CMD_VERB_H
+#define TROTH_CMD_VERB_H
+
+#include "cmd/options.h"
+#include "job/client.h"
+
+/*
+ * Prints the failure (if it is one) to stderr and returns the exit code:
+ *	troth: REASON: context            or, with --json,   {"error":{"reason","code","text","sentence"}}
+ *	  sentence that says what to do
+ */
+int verb_end(result done, int argc, char **argv);
+
+/* As verb_end, with what a host's ERROR said beyond reason and text; `error` may be NULL. */
+int verb_end_with(result done, const struct service_error *error, int argc, char **argv);
+
+/* Options of every verb that talks to a host. Put HOST_ROWS(target) into its table. */
+struct host_options {
+	const char *state;
+	const char *wrap;
+	uint64_t passphrase_fd; /* 0: none; stdin cannot be it */
+	const char *first_uid;
+};
+#define HOST_ROWS(target)                                                                                                          \
+	{"state", OPTION_TEXT, &(target)->state, "DIR", "state folder of the host (default: /var/lib/troth, or ~/.local/state/troth)"},      \
+		{"passphrase-fd", OPTION_NUMBER, &(target)->passphrase_fd, "N", "read the passphrase of the state folder from descriptor N"}, \
+		{"first-uid", OPTION_TEXT, &(target)->first_uid, "UID", "as root: first of 1025 uids that nothing else uses (612000)"}
+
+/* Connects to the host of the state folder, or to a private one. `accept` as in client_options. */
+NODISCARD result verb_connect(const struct host_options *options, bool create, const char *accept, struct client *out);
+
+/* Only to a host that runs. HOST_NOT_RUNNING. */
+NODISCARD result verb_attach(const struct host_options *options, struct client *out);
+
+/* Reads what a person gives as ROLE=FILE. BAD_NAME, USAGE. `out_role` is copied into `arena`. */
+NODISCARD result verb_split(const char *option, const char *word, struct arena *arena, const char **out_role, const char **out_rest);
+
+/* The absolute path of a file that need not exist. */
+NODISCARD result verb_absolute(const char *path, char out[static PATH_SIZE]);
+
+int verb_host_init(int argc, char **argv);
+int verb_host_status(int argc, char **argv);
+int verb_host_accept_ap(int argc, char **argv);
+int verb_host_stop(int argc, char **argv);
+int verb_run(int argc, char **argv);
+int verb_exec(int argc, char **argv);
+int verb_verify(int argc, char **argv);
+int verb_inspect(int argc, char **argv);
+int verb_show(int argc, char **argv);
+int verb_seal(int argc, char **argv);
+int verb_trust_new(int argc, char **argv);
+int verb_job_new(int argc, char **argv);
+int verb_job_lint(int argc, char **argv);
+int verb_ire_measure(int argc, char **argv);
+int verb_policy_lint(int argc, char **argv);
+int verb_doctor(int argc, char **argv);
+int verb_version(int argc, char **argv);
+
+#endif

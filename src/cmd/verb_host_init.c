@@ -1,0 +1,175 @@
+/* troth host init: makes the root of trust of this host, once, and hands out its public record. */
+#include "cmd/verb.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "job/state.h"
+#include "wire/json.h"
+
+enum { DAYS = 397, MOST_DAYS = 36500, MOST_KEYS = 255, KEY_FILE_MAX = 64 * 1024 };
+#define DAY_MS (24ULL * 3600 * 1000)
+
+struct arguments {
+	struct host_options host;
+	struct words recovery;
+	bool no_recovery;
+	uint64_t days;
+	const char *trust_domain, *out;
+};
+
+static result read_recovery_key(const char *path, struct digest32 *out)
+{
+	CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
+	CLEANUP(key_free) struct key key = KEY_EMPTY;
+	result read = file_read(path, KEY_FILE_MAX, &pem);
+	if (read == OK)
+		read = key_from_pem(bytes_span(&pem), &key);
+	if (read != OK)
+		return fail_within(read, "recovery key '%s'", path);
+	memcpy(out->bytes, key.id, KEY_ID_SIZE);
+	return OK;
+}
+
+/* --recovery K FILE...: any K of these keys together can start this root over. */
+static result read_recovery(const struct words *words, struct arena *arena, struct service_init *out)
+{
+	char *end;
+	void *keys;
+	if (words->count < 2)
+		return fail(USAGE, "--recovery takes a number and at least one file: --recovery 1 recovery.pub");
+	unsigned long k = strtoul(words->items[0], &end, 10);
+	size_t n = words->count - 1;
+	if (*end || k < 1 || k > n || n > MOST_KEYS)
+		return fail(USAGE, "--recovery %s: the number must be from 1 to the number of keys, %zu here", words->items[0], n);
+	TRY(arena_alloc(arena, n, sizeof(struct digest32), &keys));
+	out->recovery = (struct epoch_recovery){.k = (uint8_t)k, .n = (uint8_t)n, .keys = keys, .key_count = n};
+	out->has_recovery = true;
+	for (size_t i = 0; i < n; i++)
+		TRY(read_recovery_key(words->items[i + 1], &out->recovery.keys[i]));
+	if (schema_sort(&digest32_schema, keys, n) != OK)
+		return fail(USAGE, "--recovery names one key twice");
+	return OK;
+}
+
+static bool same_recovery(const struct epoch *epoch, const struct service_init *init)
+{
+	if (epoch->has_recovery != init->has_recovery)
+		return false;
+	if (!epoch->has_recovery)
+		return true;
+	return epoch->recovery.k == init->recovery.k && epoch->recovery.key_count == init->recovery.key_count &&
+		memcmp(epoch->recovery.keys, init->recovery.keys, init->recovery.key_count * sizeof(struct digest32)) == 0;
+}
+
+static result read_status(struct client *client, struct arena *arena, struct service_status *out)
+{
+	const struct client_call call = {.type = SERVICE_STATUS, .expected = SERVICE_STATUS_IS, .timeout_ms = 60 * 1000};
+	return client_call(client, &call, arena, out, NULL);
+}
+
+static result make_root(struct client *client, const struct service_init *init, struct arena *arena)
+{
+	const struct client_call call = {.type = SERVICE_INIT, .body = init, .expected = SERVICE_DONE, .timeout_ms = 60 * 1000};
+	return client_call(client, &call, arena, NULL, NULL);
+}
+
+/* Asked again: nothing is made, and nothing is silently other than asked. */
+static result check_existing(const struct service_status *status, const struct service_init *init, const struct arguments *arguments,
+	struct arena *arena)
+{
+	struct epoch epoch;
+	uint8_t oid[OID_SIZE];
+	TRY(epoch_open_inception(status->health.epoch_record, arena, &epoch, oid));
+	if ((init->has_recovery || arguments->no_recovery) && !same_recovery(&epoch, init))
+		return fail(ROOT_EXISTS, "it has other recovery keys than these");
+	if (arguments->trust_domain && strcmp(arguments->trust_domain, status->health.trust_domain) != 0)
+		return fail(ROOT_EXISTS, "its trust domain is '%s'", status->health.trust_domain);
+	return OK;
+}
+
+static result print(const struct service_status *status, bool existed, bool json, struct arena *arena)
+{
+	struct epoch epoch;
+	uint8_t oid[OID_SIZE];
+	char fingerprint[EPOCH_FINGERPRINT_SIZE], until[CLOCK_TEXT_SIZE], path[PATH_SIZE];
+	TRY(epoch_open_inception(status->health.epoch_record, arena, &epoch, oid));
+	rot_fingerprint(oid, fingerprint);
+	clock_format(epoch.not_after, until);
+	TRY(path_join(path, status->state_dir, "inception.epoch"));
+	if (json) {
+		json_t *object = json_pack("{s:b, s:s, s:o, s:s, s:s, s:s, s:s, s:b}", "created", !existed, "fingerprint", fingerprint, "rot_id",
+			json_hex(SPAN_ARRAY(oid)), "not_after", until, "trust_domain", status->health.trust_domain, "state",
+			status->state_dir, "inception", path, "recovery", epoch.has_recovery);
+		result printed = object ? json_print(stdout, object) : fail(NO_MEMORY, "json");
+		json_decref(object);
+		return printed;
+	}
+	printf("%s\n", existed ? "This host has its root of trust already." : "This host now has a root of trust.");
+	printf("  fingerprint   %s\n", fingerprint);
+	printf("  record        %s\n", path);
+	printf("  valid until   %.10s\n", until);
+	printf("  trust domain  %s\n", status->health.trust_domain);
+	if (epoch.has_recovery)
+		printf("  recovery      any %u of %u keys\n", epoch.recovery.k, epoch.recovery.n);
+	else
+		printf("  recovery      none: nobody can ever start this root over. Keys are given with --recovery when it is made.\n");
+	printf("Give the record to whoever will verify receipts, and compare the fingerprint with them by another way.\n");
+	return OK;
+}
+
+static result init(const struct arguments *arguments, bool json)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	CLEANUP(client_close) struct client client = CLIENT_NONE;
+	struct service_status status;
+	struct service_init init = {
+		.valid_ms = arguments->days * DAY_MS,
+		.trust_domain = arguments->trust_domain ? arguments->trust_domain : "troth.internal",
+	};
+	if (arguments->days < 1 || arguments->days > MOST_DAYS)
+		return fail(USAGE, "--valid takes 1 to %d days", MOST_DAYS);
+	if (arguments->recovery.count && arguments->no_recovery)
+		return fail(USAGE, "--recovery and --no-recovery exclude each other");
+	if (arguments->recovery.count)
+		TRY(read_recovery(&arguments->recovery, &arena, &init));
+	TRY(verb_connect(&arguments->host, true, NULL, &client));
+	TRY(read_status(&client, &arena, &status));
+	bool existed = status.health.epoch_record.len > 0;
+	if (existed)
+		TRY(check_existing(&status, &init, arguments, &arena));
+	else
+		TRY(make_root(&client, &init, &arena));
+	TRY(read_status(&client, &arena, &status));
+	if (arguments->out)
+		TRY(file_write_atomic(arguments->out, status.health.epoch_record, 0644));
+	return print(&status, existed, json, &arena);
+}
+
+int verb_host_init(int argc, char **argv)
+{
+	struct arguments arguments = {.days = DAYS};
+	const struct option_row rows[] = {
+		HOST_ROWS(&arguments.host),
+		{"recovery", OPTION_WORDS, &arguments.recovery, "K FILE...", "public keys (PEM, P-256); any K of them can start this root over"},
+		{"no-recovery", OPTION_FLAG, &arguments.no_recovery, NULL, "no recovery keys, on purpose"},
+		{"valid", OPTION_NUMBER, &arguments.days, "DAYS", "how long the root's first epoch is valid (397)"},
+		{"trust-domain", OPTION_TEXT, &arguments.trust_domain, "NAME", "last part of the enclaves' names (troth.internal)"},
+		{"wrap", OPTION_TEXT, &arguments.host.wrap, "KIND", "where the key of the state comes from: file, keyring, credential, passphrase"},
+		{"out", OPTION_TEXT, &arguments.out, "FILE", "write the inception record here too"},
+	};
+	CLEANUP(options_free) struct options options = {
+		.verb = "host init",
+		.usage = "[--state DIR] [--recovery K FILE... | --no-recovery]",
+		.description = "Makes this host's root of trust: starts and attests the secure processor and lets it make its keys, which never\n"
+			       "leave it. The public record goes to inception.epoch in the state folder. Done once; asked again, it only tells.\n"
+			       "A wrap key in a file protects nothing against its owner; keyring, credential and passphrase do better.",
+		.rows = rows,
+		.row_count = COUNT_OF(rows),
+	};
+	result done = options_parse(&options, argc, argv);
+	if (done == OK && !options.help)
+		done = init(&arguments, options.json);
+	return verb_end(done, argc, argv);
+}

@@ -1,0 +1,169 @@
+/*
+ * troth seal: a data owner seals a secret to one enclave of a job, by its measurement. The secret is boxed here to the
+ * secure processor's key, so that neither socket, host nor queue sees it (constructions/epochs.md SEAL in).
+ */
+#include "cmd/verb.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "crypto/box.h"
+#include "job/plan.h"
+#include "object/seal.h"
+#include "wire/json.h"
+
+struct arguments {
+	struct host_options host;
+	const char *job, *enclave, *secret, *root, *out;
+};
+
+struct root {
+	struct epoch epoch;
+	uint8_t rot_id[OID_SIZE];
+	struct key sign;
+};
+
+static void root_free(struct root *root)
+{
+	key_free(&root->sign);
+}
+
+static result read_root(const char *path, struct arena *arena, struct root *out)
+{
+	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
+	struct span record;
+	TRY(file_read(path, 64 * 1024, &file));
+	TRY(arena_copy(arena, bytes_span(&file), &record));
+	result opened = epoch_open_inception(record, arena, &out->epoch, out->rot_id);
+	if (opened != OK)
+		return fail_within(opened, "'%s' is no inception record", path);
+	uint64_t now = clock_wall_ms();
+	if (now < out->epoch.not_before || now > out->epoch.not_after)
+		return fail(EPOCH_EXPIRED, "the root of '%s'", path);
+	return key_from_point(SPAN_ARRAY(out->epoch.sign_pk), &out->sign);
+}
+
+/* For whom: the enclave as the job and the files on this machine make it. */
+static result make_policy(const struct arguments *arguments, const struct root *root, struct bytes *out)
+{
+	CLEANUP(job_plan_free) struct job_plan plan = {.stage_count = 0};
+	struct seal_policy policy = {.v = 1, .name = arguments->enclave};
+	bool declared = false;
+	TRY(job_plan_load(arguments->job, &plan));
+	const struct job_stage *stage = job_plan_stage(&plan, arguments->enclave);
+	if (!stage)
+		return fail(UNKNOWN_ENCLAVE, "job '%s' has no enclave '%s'", plan.job.name, arguments->enclave);
+	for (size_t i = 0; i < plan.job.input_count; i++) {
+		const struct job_input *input = &plan.job.inputs[i];
+		declared |= input->secret && strcmp(input->enclave, stage->name) == 0 &&
+			(strcmp(input->role, arguments->secret) == 0 || strcmp(input->input, arguments->secret) == 0);
+	}
+	if (!declared)
+		return fail(UNKNOWN_ROLE, "enclave '%s' takes no secret '%s'", stage->name, arguments->secret);
+	memcpy(policy.rot_id, root->rot_id, OID_SIZE);
+	memcpy(policy.measurement, stage->measurement, SHA384_SIZE);
+	return schema_encode(&seal_policy_schema, &policy, out);
+}
+
+static result read_secret(struct secret *out)
+{
+	if (isatty(STDIN_FILENO))
+		return fail(USAGE, "the secret is read from stdin, which is a terminal here; redirect a file or pipe: < key");
+	result read = file_read_secret(STDIN_FILENO, SECRET_MAX, out);
+	return read == OK ? OK : fail_within(read, "the secret (1 to %d bytes on stdin)", SECRET_MAX);
+}
+
+static void hash_box(struct span box, struct span policy, uint8_t out[static SHA256_SIZE])
+{
+	struct hash hash;
+	if (hash_start(&hash, HASH_SHA256) != OK)
+		return;
+	hash_add(&hash, box);
+	hash_add(&hash, policy);
+	hash_finish(&hash, out);
+}
+
+/* Only an answer over our own box, signed by the root that was named, is accepted: boxing authenticates nobody. */
+static result check_answer(struct span object, const struct root *root, struct span box, struct span policy, struct arena *arena)
+{
+	struct sealed sealed;
+	CLEANUP(bytes_free) struct bytes named = BYTES_EMPTY;
+	uint8_t expected[SHA256_SIZE] = {0};
+	result opened = object_open(KIND_SEALED, object, &root->sign, arena, &sealed, NULL);
+	if (opened != OK)
+		return fail_within(opened, "the host's answer is not signed by the root of --root");
+	hash_box(box, policy, expected);
+	TRY(schema_encode(&seal_policy_schema, &sealed.policy, &named));
+	if (memcmp(sealed.box_hash, expected, sizeof(expected)) != 0 || !span_equal(bytes_span(&named), policy))
+		return fail(DIGEST_MISMATCH, "the host's answer is about another secret or another enclave");
+	return OK;
+}
+
+static result print(struct span object, const struct arguments *arguments, bool json)
+{
+	uint8_t digest[SHA256_SIZE];
+	if (!arguments->out)
+		return write_all(STDOUT_FILENO, object);
+	TRY(file_write_atomic(arguments->out, object, 0644));
+	if (!json)
+		return OK;
+	sha256(object, digest);
+	json_t *told = json_pack("{s:s, s:s, s:s, s:o}", "enclave", arguments->enclave, "secret", arguments->secret, "file", arguments->out,
+		"sha256", json_hex(SPAN_ARRAY(digest)));
+	result printed = told ? json_print(stdout, told) : fail(NO_MEMORY, "json");
+	json_decref(told);
+	return printed;
+}
+
+static result seal(const struct arguments *arguments, bool json)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	CLEANUP(client_close) struct client client = CLIENT_NONE;
+	CLEANUP(secret_free) struct secret secret = SECRET_EMPTY;
+	CLEANUP(root_free) struct root root = {.sign = KEY_EMPTY};
+	CLEANUP(bytes_free) struct bytes policy = BYTES_EMPTY;
+	uint8_t box[BOX_OVERHEAD + SECRET_MAX];
+	struct service_sealed answer;
+	if (!arguments->job || !arguments->enclave || !arguments->secret || !arguments->root)
+		return fail(USAGE, "--job, --enclave, --as and --root are needed");
+	if (!arguments->out && isatty(STDOUT_FILENO))
+		return fail(USAGE, "the sealed secret is binary and stdout is a terminal; redirect it or use --out FILE");
+	TRY(read_root(arguments->root, &arena, &root));
+	TRY(make_policy(arguments, &root, &policy));
+	TRY(read_secret(&secret));
+	TRY(box_seal(SPAN_ARRAY(root.epoch.kem_pk), "seal-in", bytes_span(&policy), secret_span(&secret), box));
+	struct service_seal ask = {bytes_span(&policy), span_of(box, BOX_OVERHEAD + secret.len)};
+	secret_free(&secret);
+	const struct client_call call = {.type = SERVICE_SEAL, .body = &ask, .expected = SERVICE_SEALED, .timeout_ms = 60 * 1000};
+	TRY(verb_connect(&arguments->host, false, NULL, &client));
+	TRY(client_call(&client, &call, &arena, &answer, NULL));
+	TRY(check_answer(answer.object, &root, ask.box, ask.policy, &arena));
+	return print(answer.object, arguments, json);
+}
+
+int verb_seal(int argc, char **argv)
+{
+	struct arguments arguments = {.job = NULL};
+	const struct option_row rows[] = {
+		{"job", OPTION_TEXT, &arguments.job, "JOB", "the job file"},
+		{"enclave", OPTION_TEXT, &arguments.enclave, "NAME", "the enclave of the job that may open the secret"},
+		{"as", OPTION_TEXT, &arguments.secret, "SECRET", "which of its secrets this is"},
+		{"root", OPTION_TEXT, &arguments.root, "FILE", "inception record of the host, compared by its fingerprint"},
+		{"out", OPTION_TEXT, &arguments.out, "FILE", "where the sealed secret goes (stdout)"},
+		HOST_ROWS(&arguments.host),
+	};
+	CLEANUP(options_free) struct options options = {
+		.verb = "seal",
+		.usage = "--job JOB --enclave NAME --as SECRET --root FILE < key > key.sealed",
+		.description = "Seals a secret, read from stdin, so that only this enclave can open it: this program with these files, arguments,\n"
+			       "policy and direct peers, on the host with this root. Nobody else sees it, not even the host's own service. It does\n"
+			       "not say who sealed it. A change of the job or of a file of it needs a new seal.",
+		.rows = rows,
+		.row_count = COUNT_OF(rows),
+	};
+	result done = options_parse(&options, argc, argv);
+	if (done == OK && !options.help)
+		done = seal(&arguments, options.json);
+	return verb_end(done, argc, argv);
+}
