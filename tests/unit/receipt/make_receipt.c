@@ -18,6 +18,18 @@ static void write_file(const char *folder, const char *name, struct span content
 	}
 }
 
+/* u32 length and trust file, then the receipt: what fuzz/verify.c reads. */
+static void write_seed(const char *folder, struct span trust, struct span receipt)
+{
+	CLEANUP(writer_free) struct writer w = writer_growing(1 << 20);
+	struct span seed;
+	writer_lv(&w, trust);
+	writer_span(&w, receipt);
+	if (writer_finish(&w, &seed) != OK)
+		exit(1);
+	write_file(folder, "verify.seed", seed);
+}
+
 int main(int argc, char **argv)
 {
 	struct host host;
@@ -31,6 +43,7 @@ int main(int argc, char **argv)
 	CLEANUP(bytes_free) struct bytes trust = trust_text(&host, &job);
 	write_file(argv[1], "receipt.troth", bytes_span(&run.receipt));
 	write_file(argv[1], "trust.json", bytes_span(&trust));
+	write_seed(argv[1], bytes_span(&trust), bytes_span(&run.receipt));
 	write_file(argv[1], "E_1", host.inception);
 	write_file(argv[1], "summary.csv", span_str(summary_text));
 	write_file(argv[1], "rejects.csv", span_str(rejects_text));
