@@ -9,7 +9,7 @@
 #include "policy/table.h"
 #include "wire/text.h"
 
-enum { VIEW_MEMORY = 1 << 30, TEXT_MAX_SIZE = 256 << 20, SHORT_HEX = 12 };
+enum { VIEW_MEMORY = 512 << 20, TEXT_MAX_SIZE = 256 << 20, SHORT_HEX = 12 };
 
 const char *level_sentence(unsigned level)
 {

@@ -15,7 +15,7 @@
  * the rest is not run. The judge is the trust file: the receipt's own copies of anything are compared with it, not used.
  */
 
-enum { VERIFY_MEMORY = 1 << 30, TEXT_MAX = 1024 };
+enum { VERIFY_MEMORY = 512 << 20, CHAIN_MEMORY = 512 << 20, TEXT_MAX = 1024 };
 
 struct verifier {
 	const struct verify_options *options;
@@ -439,6 +439,7 @@ static result read_chain(struct verifier *v)
 		.latest_ms = head->time + v->trust->skew_ms,
 		.run_id = head->run_id,
 		.threads = v->options->threads,
+		.max_memory = CHAIN_MEMORY,
 		.policy = policy_of,
 		.policy_ctx = v,
 	};

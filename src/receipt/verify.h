@@ -12,7 +12,8 @@
 #include "object/receipt.h"
 #include "receipt/trust.h"
 
-enum { RECEIPT_FILE_MAX = 1 << 30 };
+/* Longer files are not read at all: a private copy is judged, so that nobody can change it meanwhile. */
+enum { RECEIPT_FILE_MAX = 256 << 20 };
 
 enum verify_verdict { VERDICT_ACCEPTED, VERDICT_REFUSED, VERDICT_CANNOT_JUDGE };
 const char *verify_verdict_name(enum verify_verdict verdict);
