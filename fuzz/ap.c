@@ -141,13 +141,14 @@ static bool ready(const struct machine *m)
 
 static void extend(struct machine *m)
 {
-	uint8_t choice = next(m->tape), index = choice & 1, fill = choice & 2 ? 99 : 7;
+	uint8_t choice = next(m->tape), fill = choice & 2 ? 99 : 7;
+	uint8_t index = choice & 4 ? choice >> 3 & 7 : choice & 1;
 	struct ap_measured_program program = {.name = index ? "trothd" : "troth-ap"};
 	CLEANUP(bytes_free) struct bytes content = BYTES_EMPTY;
 	struct ap_extended reply;
 	memset(program.digest, fill, sizeof(program.digest));
 	must(schema_encode(&ap_measured_program_schema, &program, &content) == OK);
-	struct ap_extend request = {choice & 4 ? choice >> 3 & 7 : index, bytes_span(&content), true};
+	struct ap_extend request = {index, bytes_span(&content), true};
 	if (!ask(m, IPQ_EXTEND, &ap_extend_schema, &request, &ap_extended_schema, &reply))
 		return;
 	must(request.index <= REGISTER_HOST && !(m->measured & 1 << request.index)); /* once, before use */
@@ -190,16 +191,17 @@ static void extend_launch(struct machine *m, size_t at)
 	struct launch launch = {.v = 1, .name = names[at], .tier = "N", .isolation = "uid", .limits = "cgroup2",
 		.secret_memory = "locked", .interpreter = "closed"};
 	struct ap_launch_extended reply;
-	l->keys = next(m->tape) % LAUNCHES;
+	size_t keys = next(m->tape) % LAUNCHES;
 	launch_id(l, at, launch.launch_id);
 	memset(launch.measurement, (int)at, SHA384_SIZE);
 	uint8_t job[SHA256_SIZE] = {1}, rand[32] = {2};
 	run_id_compute(job, SPAN_EMPTY, rand, launch.run_id);
-	launch_keys_hash(pair_of(l->keys)->sign.point, pair_of(l->keys)->kem.point, launch.keys_hash);
+	launch_keys_hash(pair_of(keys)->sign.point, pair_of(keys)->kem.point, launch.keys_hash);
 	if (!ask(m, IPQ_EXTEND_LAUNCH, &launch_schema, &launch, &ap_launch_extended_schema, &reply))
 		return;
 	must(ready(m) && l->stage == NEVER);
 	memcpy(l->nonce, reply.nonce, 32);
+	l->keys = keys;
 	l->stage = EXTENDED;
 	m->extended_any = true;
 }

@@ -6,7 +6,10 @@
 	GROUP(test_ipq)                                                                                                \
 	GROUP(test_ipq_hostile)                                                                                        \
 	GROUP(test_ipq_flip)                                                                                           \
-	GROUP(test_ap)
+	GROUP(test_ap)                                                                                                 \
+	GROUP(test_pins)                                                                                               \
+	GROUP(test_tcb)                                                                                                \
+	GROUP(test_wrap)
 
 #define DECLARE_GROUP(name) int name(void);
 TEST_GROUPS(DECLARE_GROUP)
