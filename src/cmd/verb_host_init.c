@@ -16,7 +16,7 @@ struct arguments {
 	struct words recovery;
 	bool no_recovery;
 	uint64_t days;
-	const char *trust_domain, *out;
+	const char *trust_domain, *output;
 };
 
 static result read_recovery_key(const char *path, struct digest32 *out)
@@ -142,8 +142,8 @@ static result init(const struct arguments *arguments, bool json)
 	else
 		TRY(make_root(&client, &init, &arena));
 	TRY(read_status(&client, &arena, &status));
-	if (arguments->out)
-		TRY(file_write_atomic(arguments->out, status.health.epoch_record, 0644));
+	if (arguments->output)
+		TRY(file_write_atomic(arguments->output, status.health.epoch_record, 0644));
 	return print(&status, existed, json, &arena);
 }
 
@@ -157,7 +157,7 @@ int verb_host_init(int argc, char **argv)
 		{"valid", OPTION_NUMBER, &arguments.days, "DAYS", "how long the root's first epoch is valid (397)"},
 		{"trust-domain", OPTION_TEXT, &arguments.trust_domain, "NAME", "last part of the enclaves' names (troth.internal)"},
 		{"wrap", OPTION_TEXT, &arguments.host.wrap, "KIND", "where the key of the state comes from: file, keyring, credential, passphrase"},
-		{"out", OPTION_TEXT, &arguments.out, "FILE", "write the inception record here too"},
+		{"output", OPTION_TEXT, &arguments.output, "FILE", "write the inception record here too"},
 	};
 	CLEANUP(options_free) struct options options = {
 		.verb = "host init",

@@ -14,7 +14,7 @@
 struct arguments {
 	struct host_options host;
 	struct words inputs, sealed;
-	const char *output, *out, *nonce;
+	const char *output, *nonce;
 	bool replace, quiet;
 };
 
@@ -77,11 +77,8 @@ static result read_files(const char *option, const struct words *words, struct a
 /* `out` beside the job file, unless told otherwise. */
 static result choose_output(const struct arguments *arguments, const char *job, char out[static PATH_SIZE])
 {
-	const char *named = arguments->output ? arguments->output : arguments->out;
-	if (arguments->output && arguments->out)
-		return fail(USAGE, "--output and --out are the same");
-	if (named)
-		return verb_absolute(named, out);
+	if (arguments->output)
+		return verb_absolute(arguments->output, out);
 	const char *slash = strrchr(job, '/');
 	return snprintf(out, PATH_SIZE, "%.*s/out", (int)(slash - job), job) < PATH_SIZE ? OK : fail(TOO_LARGE, "'%s'", job);
 }
@@ -158,7 +155,6 @@ int verb_run(int argc, char **argv)
 		{"input", OPTION_LIST, &arguments.inputs, "ROLE=FILE", "data for an input of the job; - is stdin"},
 		{"sealed", OPTION_LIST, &arguments.sealed, "ROLE=FILE", "a sealed secret for an input of the job (troth seal)"},
 		{"output", OPTION_TEXT, &arguments.output, "DIR", "where results and receipt go (default: out beside the job file)"},
-		{"out", OPTION_TEXT, &arguments.out, "DIR", "the same"},
 		{"replace", OPTION_FLAG, &arguments.replace, NULL, "replace what is in that folder, once the run has succeeded"},
 		{"nonce", OPTION_TEXT, &arguments.nonce, "HEX", "32 bytes from whoever will verify: the receipt carries them"},
 		{"quiet", OPTION_FLAG, &arguments.quiet, NULL, "no progress"},

@@ -15,7 +15,7 @@
 
 struct arguments {
 	struct host_options host;
-	const char *job, *enclave, *secret, *root, *out;
+	const char *job, *enclave, *secret, *root, *output;
 };
 
 struct root {
@@ -103,13 +103,13 @@ static result check_answer(struct span object, const struct root *root, struct s
 static result print(struct span object, const struct arguments *arguments, bool json)
 {
 	uint8_t digest[SHA256_SIZE];
-	if (!arguments->out)
+	if (!arguments->output)
 		return write_all(STDOUT_FILENO, object);
-	TRY(file_write_atomic(arguments->out, object, 0644));
+	TRY(file_write_atomic(arguments->output, object, 0644));
 	if (!json)
 		return OK;
 	sha256(object, digest);
-	json_t *told = json_pack("{s:s, s:s, s:s, s:o}", "enclave", arguments->enclave, "secret", arguments->secret, "file", arguments->out,
+	json_t *told = json_pack("{s:s, s:s, s:s, s:o}", "enclave", arguments->enclave, "secret", arguments->secret, "file", arguments->output,
 		"sha256", json_hex(SPAN_ARRAY(digest)));
 	result printed = told ? json_print(stdout, told) : fail(NO_MEMORY, "json");
 	json_decref(told);
@@ -127,8 +127,8 @@ static result seal(const struct arguments *arguments, bool json)
 	struct service_sealed answer;
 	if (!arguments->job || !arguments->enclave || !arguments->secret || !arguments->root)
 		return fail(USAGE, "--job, --enclave, --as and --root are needed");
-	if (!arguments->out && isatty(STDOUT_FILENO))
-		return fail(USAGE, "the sealed secret is binary and stdout is a terminal; redirect it or use --out FILE");
+	if (!arguments->output && isatty(STDOUT_FILENO))
+		return fail(USAGE, "the sealed secret is binary and stdout is a terminal; redirect it or use --output FILE");
 	TRY(read_root(arguments->root, &arena, &root));
 	TRY(make_policy(arguments, &root, &policy));
 	TRY(read_secret(&secret));
@@ -150,7 +150,7 @@ int verb_seal(int argc, char **argv)
 		{"enclave", OPTION_TEXT, &arguments.enclave, "NAME", "the enclave of the job that may open the secret"},
 		{"as", OPTION_TEXT, &arguments.secret, "SECRET", "which of its secrets this is"},
 		{"root", OPTION_TEXT, &arguments.root, "FILE", "inception record of the host, compared by its fingerprint"},
-		{"out", OPTION_TEXT, &arguments.out, "FILE", "where the sealed secret goes (stdout)"},
+		{"output", OPTION_TEXT, &arguments.output, "FILE", "where the sealed secret goes (stdout)"},
 		HOST_ROWS(&arguments.host),
 	};
 	CLEANUP(options_free) struct options options = {
