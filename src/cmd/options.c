@@ -59,15 +59,26 @@ static void add_word(struct words *words, const char *word)
 	words->items[words->count++] = word;
 }
 
+static const struct option_row *row_at(const struct options *options, size_t at)
+{
+	return at < options->row_count ? &options->rows[at] : &common[at - options->row_count];
+}
+
+/* The option of that name, or the only one that begins so. */
 static const struct option_row *find_row(const struct options *options, const char *name, size_t len)
 {
-	for (size_t i = 0; i < options->row_count; i++)
-		if (strlen(options->rows[i].name) == len && memcmp(options->rows[i].name, name, len) == 0)
-			return &options->rows[i];
-	for (size_t i = 0; i < COUNT_OF(common); i++)
-		if (strlen(common[i].name) == len && memcmp(common[i].name, name, len) == 0)
-			return &common[i];
-	return NULL;
+	const struct option_row *found = NULL;
+	size_t matches = 0;
+	for (size_t i = 0; i < options->row_count + COUNT_OF(common); i++) {
+		const struct option_row *row = row_at(options, i);
+		if (strncmp(row->name, name, len) != 0)
+			continue;
+		if (strlen(row->name) == len)
+			return row;
+		found = row;
+		matches++;
+	}
+	return matches == 1 && len >= 3 ? found : NULL;
 }
 
 static result take_number(const struct option_row *row, const char *value)

@@ -1,7 +1,8 @@
 /*
  * The one parser of command lines: a verb describes its options as a table, and gets parsing, --help and errors from it.
  *
- *	--name VALUE, --name=VALUE, --flag; operands may stand among the options; `--` ends them.
+ *	--name VALUE, --name=VALUE, --flag; operands may stand among the options; `--` ends them. A name may be cut short as
+ *	long as it is clear which one is meant.
  *
  * Every verb has --help and --json without a row. What is parsed points into argv and lives as long as that.
  */
