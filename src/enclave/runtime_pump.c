@@ -291,7 +291,7 @@ static result handle_close(struct input *input)
 		return fail(INPUT_INCOMPLETE, "edge '%s'", input->name);
 	input->channel->finished = true;
 	finish_input(input);
-	return OK;
+	return channel_close(input->channel);
 }
 
 /* One step with what is here already; *out_moved false when more must arrive first. */
@@ -456,7 +456,7 @@ static result serve_channel(struct runtime *rt, void *what, short events)
 		TRY(channel_receive(channel, &channel->ended));
 		TRY(process_received(rt, channel));
 	}
-	return channel->ended ? OK : channel_flush(channel);
+	return channel->ended && channel->spec.initiator ? OK : channel_flush(channel);
 }
 
 /* ---- Outputs ----------------------------------------------------------------------------------- */
@@ -751,7 +751,7 @@ static bool is_done(const struct runtime *rt)
 	if (!rt->derived)
 		return false;
 	for (size_t i = 0; i < rt->channel_count; i++)
-		if (rt->channels[i]->spec.initiator && !backlog_is_empty(&rt->channels[i]->sending))
+		if (!backlog_is_empty(&rt->channels[i]->sending))
 			return false;
 	for (size_t p = 0; p < rt->product_count; p++)
 		if (!all_idle(&rt->products[p]))
@@ -823,7 +823,7 @@ static void watch_all(struct runtime *rt, struct watches *w)
 	for (size_t i = 0; i < rt->channel_count; i++) {
 		struct channel *channel = rt->channels[i];
 		short events = wants_to_receive(rt, channel) ? POLLIN : 0;
-		if (!channel->ended && !backlog_is_empty(&channel->sending))
+		if (!backlog_is_empty(&channel->sending))
 			events |= POLLOUT;
 		watch(w, channel->socket.n, events, serve_channel, channel);
 	}
