@@ -31,6 +31,7 @@ struct verifier {
 	size_t policy_count;
 	struct place *places; /* where each record of the run must stand; sorted */
 	size_t place_count;
+	struct statement *statements; /* decoded, as statement_list */
 	bool unknown_critical;
 };
 
@@ -875,56 +876,65 @@ static void check_flow(struct verifier *v)
 
 /* ---- Grants, statements, salts, files ------------------------------------------------------------------------ */
 
-/* The grant with this oid, verified under the root and made for this launch. */
-static result check_grant(struct verifier *v, const struct record *origin, struct span bytes, bool *out_is_it)
-{
+struct grant_row {
 	struct unseal_grant grant;
 	uint8_t oid[OID_SIZE];
-	TRY(object_peek(KIND_UNSEAL_GRANT, bytes, &v->report->arena, &grant, oid));
-	*out_is_it = memcmp(oid, origin->ledger_ref, OID_SIZE) == 0;
-	if (!*out_is_it)
-		return OK;
-	TRY(object_verify(KIND_UNSEAL_GRANT, bytes, &v->root->sign));
+	bool used;
+};
+
+static result read_grants(struct verifier *v, struct grant_row **out)
+{
+	void *memory;
+	TRY(arena_alloc(&v->report->arena, v->grant_list.count + 1, sizeof(struct grant_row), &memory));
+	struct grant_row *rows = memory;
+	for (size_t i = 0; i < v->grant_list.count; i++)
+		TRY(object_open(KIND_UNSEAL_GRANT, v->grant_list.items[i].bytes, &v->root->sign, &v->report->arena, &rows[i].grant,
+			rows[i].oid));
+	*out = rows;
+	return OK;
+}
+
+static result check_grant(const struct verifier *v, const struct record *origin, struct grant_row *row)
+{
 	const struct report *report = dac_report_of(v->report->dac, origin->host_report);
-	if (memcmp(grant.epoch_oid, v->report->head.epoch_oid, OID_SIZE) != 0)
+	if (row->used)
+		return fail(DAC_DUPLICATE, "one grant for two secrets");
+	row->used = true;
+	if (memcmp(row->grant.epoch_oid, v->report->head.epoch_oid, OID_SIZE) != 0)
 		return fail(DAC_UNTRUSTED_ROOT, "the grant names another epoch");
-	return require(report && memcmp(report->launch.launch_id, grant.launch_id, LAUNCH_ID_SIZE) == 0, DAC_REPORT_MISMATCH,
+	return require(report && memcmp(report->launch.launch_id, row->grant.launch_id, LAUNCH_ID_SIZE) == 0, DAC_REPORT_MISMATCH,
 		"the grant was for another launch");
 }
 
-static result check_secret(struct verifier *v, const struct job_input *input, uint8_t *used)
+static result check_secret(const struct verifier *v, const struct job_input *input, struct grant_row *rows)
 {
 	const struct record *origin;
 	TRY(find_record(v, RECORD_ORIGIN, input->enclave, input->role, &origin));
-	for (size_t i = 0; origin->has_ledger_ref && i < v->grant_list.count; i++) {
-		bool is_it = false;
-		TRY(check_grant(v, origin, v->grant_list.items[i].bytes, &is_it));
-		if (!is_it)
-			continue;
-		if (used[i]++)
-			return fail(DAC_DUPLICATE, "one grant for two secrets");
-		return OK;
-	}
+	for (size_t i = 0; origin->has_ledger_ref && i < v->grant_list.count; i++)
+		if (memcmp(rows[i].oid, origin->ledger_ref, OID_SIZE) == 0)
+			return check_grant(v, origin, &rows[i]);
 	return fail(MISSING_FIELD, "no grant released the secret");
+}
+
+static result check_grant_count(const struct verifier *v)
+{
+	size_t secrets = 0;
+	for (size_t i = 0; i < v->trust->job.input_count; i++)
+		secrets += v->trust->job.inputs[i].secret;
+	if (secrets != v->grant_list.count)
+		return fail(DAC_EXTRA_NODE, "%zu grants for %zu secrets", v->grant_list.count, secrets);
+	return require_ascending(&v->grant_list, "grants");
 }
 
 static void check_grants(struct verifier *v)
 {
 	const struct job *job = &v->trust->job;
-	size_t secrets = 0;
-	void *used;
-	if (arena_alloc(&v->report->arena, v->grant_list.count + 1, 1, &used) != OK) {
-		check(v, "grants.count", "", NO_MEMORY);
-		return;
-	}
-	for (size_t i = 0; i < job->input_count; i++)
-		secrets += job->inputs[i].secret;
-	if (!check(v, "grants.count", "", secrets == v->grant_list.count ? require_ascending(&v->grant_list, "grants") :
-			fail(DAC_EXTRA_NODE, "%zu grants for %zu secrets", v->grant_list.count, secrets)))
+	struct grant_row *rows;
+	if (!check(v, "grants.count", "", check_grant_count(v)) || !check(v, "grants.form", "", read_grants(v, &rows)))
 		return;
 	for (size_t i = 0; i < job->input_count; i++)
 		if (job->inputs[i].secret)
-			check(v, "grant", job->inputs[i].role, check_secret(v, &job->inputs[i], used));
+			check(v, "grant", job->inputs[i].role, check_secret(v, &job->inputs[i], rows));
 }
 
 struct file_digest {
@@ -971,25 +981,43 @@ static result find_salt(const struct verifier *v, const uint8_t commit[static SH
 	return OK;
 }
 
-static result find_statement(struct verifier *v, const struct job_output *output, struct statement *out)
+/* Statements are decoded once; each is judged with the output that it is about. */
+static result read_statements(struct verifier *v)
+{
+	void *memory;
+	TRY(require_ascending(&v->statement_list, "statements"));
+	TRY(arena_alloc(&v->report->arena, v->statement_list.count + 1, sizeof(struct statement), &memory));
+	struct statement *rows = memory;
+	for (size_t i = 0; i < v->statement_list.count; i++)
+		TRY(object_peek(KIND_STATEMENT, v->statement_list.items[i].bytes, &v->report->arena, &rows[i], NULL));
+	v->statements = rows;
+	return OK;
+}
+
+static result check_statement(struct verifier *v, const struct job_output *output, const struct record *record, size_t at)
+{
+	const struct statement *statement = &v->statements[at];
+	CLEANUP(certificate_free) struct certificate certificate = CERTIFICATE_EMPTY;
+	TRY(certificate_parse(dac_certificate(v->report->dac, record->certificate), &v->report->arena, &certificate));
+	TRY(object_verify(KIND_STATEMENT, v->statement_list.items[at].bytes, &certificate.key));
+	if (memcmp(statement->certificate, record->certificate, SHA256_SIZE) != 0 ||
+		memcmp(statement->run_id, v->report->head.run_id, RUN_ID_SIZE) != 0)
+		return fail(DAC_FOREIGN_RUN, "the statement is of another run or key");
+	if (strcmp(statement->media_type, output->media_type) != 0)
+		return fail(BAD_VALUE, "the statement is about %s", statement->media_type);
+	return require_in_run(v, statement->time, "the statement");
+}
+
+static result find_statement(struct verifier *v, const struct job_output *output, const struct statement **out)
 {
 	const struct record *record;
 	size_t found = 0;
 	TRY(find_record(v, RECORD_DERIVE, output->enclave, "", &record));
-	CLEANUP(certificate_free) struct certificate certificate = CERTIFICATE_EMPTY;
-	TRY(certificate_parse(dac_certificate(v->report->dac, record->certificate), &v->report->arena, &certificate));
-	for (size_t i = 0; i < v->statement_list.count; i++) {
-		struct statement statement;
-		TRY(object_peek(KIND_STATEMENT, v->statement_list.items[i].bytes, &v->report->arena, &statement, NULL));
-		if (strcmp(statement.name, output->name) != 0 || strcmp(statement.enclave, record->enclave) != 0)
+	for (size_t i = 0; v->statements && i < v->statement_list.count; i++) {
+		const struct statement *statement = &v->statements[i];
+		if (strcmp(statement->name, output->name) != 0 || strcmp(statement->enclave, record->enclave) != 0)
 			continue;
-		TRY(object_verify(KIND_STATEMENT, v->statement_list.items[i].bytes, &certificate.key));
-		if (memcmp(statement.certificate, record->certificate, SHA256_SIZE) != 0 ||
-			memcmp(statement.run_id, v->report->head.run_id, RUN_ID_SIZE) != 0)
-			return fail(DAC_FOREIGN_RUN, "the statement is of another run or key");
-		if (strcmp(statement.media_type, output->media_type) != 0)
-			return fail(BAD_VALUE, "the statement is about %s", statement.media_type);
-		TRY(require_in_run(v, statement.time, "the statement"));
+		TRY(check_statement(v, output, record, i));
 		*out = statement;
 		found++;
 	}
@@ -999,7 +1027,7 @@ static result find_statement(struct verifier *v, const struct job_output *output
 static void check_statements(struct verifier *v)
 {
 	const struct job *job = &v->trust->job;
-	struct statement statement;
+	const struct statement *statement;
 	for (size_t i = 0; i < job->output_count; i++)
 		if (job->outputs[i].statement)
 			check(v, "output.statement", job->outputs[i].name, find_statement(v, &job->outputs[i], &statement));
@@ -1019,13 +1047,13 @@ static result check_output_file(struct verifier *v, const struct job_output *out
 {
 	const struct record_data *data;
 	struct file_digest digest;
-	struct statement statement;
+	const struct statement *statement;
 	TRY(find_output(v, output, &data));
 	TRY(check_commitment(v, file, data, &digest));
 	if (!output->statement)
 		return OK;
 	TRY(find_statement(v, output, &statement));
-	return require(memcmp(digest.digest, statement.digest, SHA256_SIZE) == 0 && digest.length == statement.length,
+	return require(memcmp(digest.digest, statement->digest, SHA256_SIZE) == 0 && digest.length == statement->length,
 		DIGEST_MISMATCH, "the file is not what the enclave signed");
 }
 
@@ -1090,14 +1118,14 @@ static result check_salts(const struct verifier *v)
 	return OK;
 }
 
-static result check_statement_count(struct verifier *v)
+static result check_statement_count(const struct verifier *v)
 {
 	size_t expected = 0;
 	for (size_t i = 0; i < v->trust->job.output_count; i++)
 		expected += v->trust->job.outputs[i].statement;
 	if (v->statement_list.count != expected)
 		return fail(DAC_EXTRA_NODE, "%zu statements for %zu outputs that need one", v->statement_list.count, expected);
-	return require_ascending(&v->statement_list, "statements");
+	return OK;
 }
 
 static result check_expiry(const struct verifier *v)
@@ -1122,6 +1150,7 @@ static void run(struct verifier *v)
 	check_flow(v);
 	check_grants(v);
 	check(v, "statements.count", "", check_statement_count(v));
+	check(v, "statements.form", "", read_statements(v));
 	check_statements(v);
 	check(v, "salts", "", check_salts(v));
 	check_files(v);
