@@ -114,13 +114,22 @@ result root_host_sign(struct root_host *host, enum object_kind kind, const struc
 
 /* ---- Starting ---------------------------------------------------------------------------------- */
 
-static result open_state_file(const char *ap_dir, struct fd *out, bool *out_new)
+/* Whether there is no state yet, so that a wrap key may be made. */
+static result is_fresh(const char *ap_dir, bool *out)
+{
+	char path[PATH_SIZE];
+	struct stat at;
+	TRY(path_join(path, ap_dir, "state"));
+	*out = lstat(path, &at) != 0;
+	return *out && errno != ENOENT ? fail_errno("'%s'", path) : OK;
+}
+
+static result open_state_file(const char *ap_dir, struct fd *out)
 {
 	char path[PATH_SIZE];
 	CLEANUP(fd_close) struct fd fd = FD_NONE;
 	TRY(path_join(path, ap_dir, "state"));
 	result opened = file_open(path, O_RDWR | O_NOFOLLOW, 0, &fd);
-	*out_new = opened == NOT_FOUND;
 	if (opened == NOT_FOUND) {
 		/* Formatted under another name first, so that a crash leaves no half-made state behind. */
 		char fresh[PATH_SIZE];
@@ -181,8 +190,10 @@ static result start_process(struct root_host *host, const struct root_host_confi
 	TRY(path_join(ap_dir, config->state_dir, "ap"));
 	TRY(file_make_dirs(ap_dir, 0700));
 	TRY(program_copy(config->program_dir, "troth-ap", &program, host->ap_digest));
-	TRY(open_state_file(ap_dir, &state, &fresh));
+	/* The key before the state: a start that fails in between is simply done again, while a state without its key is lost. */
+	TRY(is_fresh(ap_dir, &fresh));
 	TRY(send_wrap_key(ap_dir, &config->wrap, fresh, &wrap));
+	TRY(open_state_file(ap_dir, &state));
 	TRY(sock_pair(pair));
 	near_end = pair[0];
 	far_end = pair[1];
