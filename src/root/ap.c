@@ -32,6 +32,7 @@ struct stored {
 	struct span next_seed;	  /* wrapped 2-of-2 with the host's share */
 	struct register_value *references; /* registers 0 and 1 that this root was made with */
 	size_t reference_count;
+	uint8_t mac[SHA256_SIZE]; /* over all the rest, under a key from the wrap key */
 };
 
 static const struct field stored_fields[] = {
@@ -44,8 +45,12 @@ static const struct field stored_fields[] = {
 	F_UINT(struct stored, 7, storage_version, 0),
 	F_BYTES(struct stored, 8, next_seed, 0, 256),
 	F_LIST(struct stored, 9, references, reference_count, &register_schema, 0, 0, 2),
+	F_FIXED(struct stored, 10, mac),
 };
 static const struct schema stored_schema = SCHEMA(struct stored, "secure processor state", SHAPE_MAP, stored_fields);
+/* What the MAC covers: the same table without its last row. */
+static const struct schema stored_body_schema = {"secure processor state", SHAPE_MAP, sizeof(struct stored), stored_fields,
+	COUNT_OF(stored_fields) - 1};
 
 struct stored_grant {
 	uint8_t seal_oid[OID_SIZE];
@@ -175,6 +180,27 @@ uint64_t ap_boot_gen(const struct ap *ap)
 	return ap->boot_gen;
 }
 
+/*
+ * The expected registers, the times and the counts stand in clear beside the wrapped secrets; whoever can write the file
+ * but lacks the wrap key must not be able to change them.
+ */
+static result compute_state_mac(const struct ap *ap, const struct stored *stored, uint8_t out[static SHA256_SIZE])
+{
+	CLEANUP(bytes_free) struct bytes body = BYTES_EMPTY;
+	CLEANUP(secret_free) struct secret prk = SECRET_EMPTY;
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	struct hmac hmac;
+	TRY(schema_encode(&stored_body_schema, stored, &body));
+	TRY(secret_new(SHA256_SIZE, &prk));
+	TRY(secret_new(SHA256_SIZE, &key));
+	hkdf_extract(span_str("troth-apstate1"), secret_span(&ap->wrap_key), prk.data);
+	hkdf_expand_label(prk.data, "apstate1", "mac", SPAN_EMPTY, key.data, key.len);
+	TRY(hmac_start(&hmac, secret_span(&key)));
+	hmac_add(&hmac, bytes_span(&body));
+	hmac_finish(&hmac, out);
+	return OK;
+}
+
 static result encode_state(struct ap *ap)
 {
 	struct stored stored = {
@@ -190,6 +216,7 @@ static result encode_state(struct ap *ap)
 		.reference_count = ap->epoch_record.len ? 2 : 0,
 	};
 	bytes_free(&ap->persist);
+	TRY(compute_state_mac(ap, &stored, stored.mac));
 	return schema_encode(&stored_schema, &stored, &ap->persist);
 }
 
@@ -211,7 +238,11 @@ static result open_secrets(struct ap *ap)
 static result load_state(struct ap *ap, struct span state)
 {
 	struct stored stored;
+	uint8_t mac[SHA256_SIZE];
 	TRY(schema_decode(&stored_schema, state, &ap->scratch, &stored));
+	TRY(compute_state_mac(ap, &stored, mac));
+	if (!secret_equal(SPAN_ARRAY(mac), SPAN_ARRAY(stored.mac)))
+		return fail(BAD_TAG, "the state was altered, or its wrap key is another");
 	ap->boot_gen = stored.boot_gen;
 	ap->high_water = stored.high_water;
 	if (stored.epoch_record.len == 0)

@@ -590,6 +590,25 @@ static void test_state_needs_its_wrap_key(void **unused)
 	bench_free(&b);
 }
 
+/* Whoever can write the state but lacks the wrap key changes nothing of it: expected registers, times and counts included. */
+static void test_state_is_under_a_mac(void **unused)
+{
+	struct bench b;
+	struct ap_action action;
+	bench_new(&b);
+	ap_free(b.ap);
+	b.ap = NULL;
+	for (size_t i = 0; i < b.state.len; i++) {
+		struct ap_config config = {.state = bytes_span(&b.state), .wrap_key = &b.wrap, .secret_memory = "locked"};
+		b.state.data[i] ^= 1;
+		assert_int_not_equal(ap_new(&config, b.now, &b.ap, &action), OK);
+		b.state.data[i] ^= 1;
+	}
+	restart(&b, 1, 2);
+	assert_int_equal(state_of(&b), AP_READY);
+	bench_free(&b);
+}
+
 static void test_derives(void **unused)
 {
 	struct bench b;
@@ -671,6 +690,7 @@ int test_ap(void)
 		cmocka_unit_test(test_refuses_by_time),
 		cmocka_unit_test(test_old_epoch_is_refused),
 		cmocka_unit_test(test_state_needs_its_wrap_key),
+		cmocka_unit_test(test_state_is_under_a_mac),
 		cmocka_unit_test(test_derives),
 		cmocka_unit_test(test_a_failed_write_stops_it),
 	};
