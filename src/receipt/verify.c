@@ -539,6 +539,12 @@ static struct place *find_place(const struct verifier *v, enum record_kind kind,
 	return bsearch(&key, v->places, v->place_count, sizeof(key), compare_places);
 }
 
+/* What an input's data are called in records: a secret by the name under which its enclave asked for it. */
+static const char *data_name(const struct job_input *input)
+{
+	return input->secret ? input->input : input->role;
+}
+
 /* Roles and edges that lead into an enclave. */
 static size_t inputs_of(const struct job *job, const char *enclave)
 {
@@ -563,7 +569,7 @@ static result list_places(struct verifier *v)
 			places[count++] = (struct place){RECORD_ORIGIN, job->enclaves[i].name, NO_INPUT, SIZE_MAX};
 	}
 	for (size_t i = 0; i < job->input_count; i++)
-		places[count++] = (struct place){RECORD_ORIGIN, job->inputs[i].enclave, job->inputs[i].role, SIZE_MAX};
+		places[count++] = (struct place){RECORD_ORIGIN, job->inputs[i].enclave, data_name(&job->inputs[i]), SIZE_MAX};
 	for (size_t i = 0; i < job->edge_count; i++) {
 		const struct job_edge *edge = &job->edges[i];
 		bool from_enclave = is_job_enclave(job, edge->from), to_enclave = is_job_enclave(job, edge->to);
@@ -779,9 +785,9 @@ static result check_edge(struct verifier *v, const struct job_edge *edge)
 static result check_input(struct verifier *v, const struct job_input *input)
 {
 	const struct record *origin, *derive;
-	TRY(find_record(v, RECORD_ORIGIN, input->enclave, input->role, &origin));
+	TRY(find_record(v, RECORD_ORIGIN, input->enclave, data_name(input), &origin));
 	TRY(find_record(v, RECORD_DERIVE, input->enclave, "", &derive));
-	if (!same_commit(data_of(derive->in, derive->in_count, input->role), &origin->out[0]))
+	if (!same_commit(data_of(derive->in, derive->in_count, data_name(input)), &origin->out[0]))
 		return fail(DAC_COMMITMENT, "'%s' did not take in its input", input->enclave);
 	if (input->secret != origin->has_ledger_ref)
 		return fail(DAC_KIND_RULE, input->secret ? "the secret was not released by a grant" : "a plain input names a grant");
@@ -909,7 +915,7 @@ static result check_grant(const struct verifier *v, const struct record *origin,
 static result check_secret(const struct verifier *v, const struct job_input *input, struct grant_row *rows)
 {
 	const struct record *origin;
-	TRY(find_record(v, RECORD_ORIGIN, input->enclave, input->role, &origin));
+	TRY(find_record(v, RECORD_ORIGIN, input->enclave, data_name(input), &origin));
 	for (size_t i = 0; origin->has_ledger_ref && i < v->grant_list.count; i++)
 		if (memcmp(rows[i].oid, origin->ledger_ref, OID_SIZE) == 0)
 			return check_grant(v, origin, &rows[i]);
@@ -1063,7 +1069,7 @@ static result check_input_file(struct verifier *v, const struct job_input *input
 	struct file_digest digest;
 	if (input->secret)
 		return fail(BAD_VALUE, "a secret's commitment is never opened; it cannot be compared with a file");
-	TRY(find_record(v, RECORD_ORIGIN, input->enclave, input->role, &origin));
+	TRY(find_record(v, RECORD_ORIGIN, input->enclave, data_name(input), &origin));
 	return check_commitment(v, file, &origin->out[0], &digest);
 }
 

@@ -182,7 +182,7 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 	static struct job_edge external[] = {{"A-B", "IRE-A", "stdout", "IRE-B", "stdin", "rows"},
 		{"B-C", "IRE-B", "stdout", "IRE-C", "stdin", "sums"}, {"feed", "source", "stdout", "IRE-A", "feed", "feed"},
 		{"push", "IRE-C", "stdout", "sink", "stdin", "push"}};
-	static struct job_input inputs[] = {{"key", "IRE-A", "key", true}, {"rows", "IRE-A", "stdin", false}};
+	static struct job_input inputs[] = {{"rows-key", "IRE-A", "key", true}, {"rows", "IRE-A", "stdin", false}};
 	static struct job_output outputs[] = {{"rejects", "IRE-A", "rejects", "rejects.csv", false, "text/csv"},
 		{"summary", "IRE-C", "stdout", "summary.csv", true, "text/csv"}};
 	static struct job_external externals[] = {{.name = "sink"}, {.name = "source"}};

@@ -285,7 +285,7 @@ static void test_files(void **unused)
 		{"rows", true, "", DIGEST_MISMATCH},
 		{"rows", false, rows_text, UNKNOWN_ROLE},
 		{"sumary", false, summary_text, UNKNOWN_ROLE},
-		{"key", true, "open sesame", BAD_VALUE},
+		{"rows-key", true, "open sesame", BAD_VALUE},
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		struct verify_report report;
