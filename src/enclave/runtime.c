@@ -12,7 +12,6 @@
 #include "base/process.h"
 #include "base/seccomp.h"
 #include "crypto/crypto.h"
-#include "crypto/random.h"
 #include "enclave/runtime_internal.h"
 
 /*
@@ -92,25 +91,15 @@ static result read_policy(struct runtime *rt)
 	return records_add_policy(rt, rt->prepare.policy);
 }
 
-static result make_product(struct product *product, const char *port, const char *path)
-{
-	*product = (struct product){.port = port, .path = path, .source = FD_NONE};
-	random_bytes(product->salt, sizeof(product->salt));
-	return hmac_start(&product->hmac, SPAN_ARRAY(product->salt));
-}
-
-/* After the keys: salts come from the same generator. */
 static result make_products(struct runtime *rt)
 {
 	rt->products = calloc(rt->manifest.output_count + 1, sizeof(*rt->products));
 	if (!rt->products)
 		return fail(NO_MEMORY, "outputs");
-	TRY(make_product(&rt->products[rt->product_count], "stdout", NULL));
-	rt->product_count++;
-	for (size_t i = 0; i < rt->manifest.output_count; i++) {
-		TRY(make_product(&rt->products[rt->product_count], rt->manifest.outputs[i].name, rt->manifest.outputs[i].path));
-		rt->product_count++;
-	}
+	rt->products[rt->product_count++] = (struct product){.port = "stdout", .source = FD_NONE};
+	for (size_t i = 0; i < rt->manifest.output_count; i++)
+		rt->products[rt->product_count++] = (struct product){
+			.port = rt->manifest.outputs[i].name, .path = rt->manifest.outputs[i].path, .source = FD_NONE};
 	return OK;
 }
 
@@ -265,10 +254,10 @@ static void secret_row_free(struct secret_row *row)
 
 static void product_free(struct product *product)
 {
-	hmac_free(&product->hmac);
 	hash_free(&product->digest);
 	fd_close(&product->source);
 	for (size_t i = 0; i < product->consumer_count; i++) {
+		hmac_free(&product->consumers[i].hmac);
 		fd_close(&product->consumers[i].sink);
 		backlog_free(&product->consumers[i].writing);
 	}

@@ -72,6 +72,7 @@ struct channel {
 	bool finished;		    /* END and CLOSE are in `sending`, or were verified */
 	struct input *input;	    /* responder */
 	struct product *product;    /* initiator */
+	struct consumer *consumer;  /* initiator: our place among those of the product */
 };
 
 struct input {
@@ -100,6 +101,9 @@ struct consumer {
 	struct channel *channel; /* NULL: a declared output */
 	struct fd sink;
 	struct backlog writing;
+	/* Each has a commitment of its own, so that disclosing the salt of an output discloses nothing of an edge. */
+	uint8_t salt[DATA_SALT_SIZE], commit[SHA256_SIZE];
+	struct hmac hmac;
 	bool statement;
 	const char *media_type;
 };
@@ -108,12 +112,10 @@ struct consumer {
 struct product {
 	const char *port;
 	const char *path; /* NULL: stdout */
-	uint8_t salt[DATA_SALT_SIZE];
-	struct hmac hmac;
 	struct hash digest;
-	uint8_t commit[SHA256_SIZE], sha256[SHA256_SIZE];
+	uint8_t sha256[SHA256_SIZE];
 	uint64_t length;
-	bool disclosed, stated;
+	bool stated;
 	bool done;
 	struct fd source;
 	struct consumer consumers[CONTROL_MAX_EDGES];
@@ -176,7 +178,7 @@ struct runtime {
 	uint8_t derive_oid[OID_SIZE];
 
 	bool program_running, program_ended, derived;
-	uint64_t handshakes_until_ns;
+	uint64_t handshakes_until_ns, settle_until_ns;
 	struct sandbox_end end;
 	struct fd errors; /* the program's stderr */
 	uint8_t tail[TAIL_SIZE];

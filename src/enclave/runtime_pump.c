@@ -17,7 +17,7 @@
 #include "crypto/random.h"
 #include "enclave/runtime_internal.h"
 
-enum { MAX_WATCHES = 512, LONGEST_WAIT_MS = 1000, PROGRESS_MS = 200, LOG_BYTES_MAX = 256 * 1024 };
+enum { MAX_WATCHES = 512, SETTLE_MS = 5000, LONGEST_WAIT_MS = 1000, PROGRESS_MS = 200, LOG_BYTES_MAX = 256 * 1024 };
 
 static result set_nonblocking(int fd)
 {
@@ -71,9 +71,10 @@ static result add_consumer(struct runtime *rt, const char *name, const char *por
 			return fail(TOO_LARGE, "output '%s' goes to more than %d places", port, CONTROL_MAX_EDGES);
 		struct consumer *consumer = &product->consumers[product->consumer_count++];
 		*consumer = (struct consumer){.name = name, .sink = FD_NONE, .writing = {.bytes = writer_growing(PIECE)}};
+		random_bytes(consumer->salt, sizeof(consumer->salt));
 		*out = consumer;
 		*out_product = product;
-		return OK;
+		return hmac_start(&consumer->hmac, SPAN_ARRAY(consumer->salt));
 	}
 	return fail(NOT_DECLARED, "the manifest has no output '%s'", port);
 }
@@ -97,6 +98,7 @@ static result accept_channel(struct runtime *rt, struct control_message *message
 	}
 	TRY(add_consumer(rt, channel->spec.edge, channel->spec.port, &consumer, &channel->product));
 	consumer->channel = channel;
+	channel->consumer = consumer;
 	return OK;
 }
 
@@ -131,7 +133,6 @@ static result accept_output(struct runtime *rt, struct control_message *message)
 	consumer->sink = fd_move(&fd);
 	consumer->statement = body.statement;
 	consumer->media_type = body.media_type;
-	product->disclosed = true;
 	if (body.statement && !product->stated) {
 		TRY(hash_start(&product->digest, HASH_SHA256));
 		product->stated = true;
@@ -388,7 +389,7 @@ static result open_stream(struct runtime *rt, struct channel *channel)
 	TRY(channel_decide(channel, RESOURCE_OPERATION, DIRECTION_SEND, channel->spec.operation, 0));
 	*open = (struct data_open){.edge = channel->spec.edge, .operation = channel->spec.operation};
 	memcpy(open->run_id, rt->prepare.run_id, RUN_ID_SIZE);
-	memcpy(open->salt, channel->product->salt, DATA_SALT_SIZE);
+	memcpy(open->salt, channel->consumer->salt, DATA_SALT_SIZE);
 	random_bytes(open->call_id, CALL_ID_SIZE);
 	TRY(data_put_open(open, &frame));
 	TRY(writer_finish(&frame, &bytes));
@@ -421,7 +422,8 @@ static result shake_hands(struct runtime *rt, struct channel *channel)
 
 static result peer_is_gone(struct runtime *rt, struct channel *channel)
 {
-	if (channel->finished)
+	/* One of ours says CLOSE once it has verified END; whoever is outside may leave without a word. */
+	if (channel->finished && (channel->closed_by_peer || channel->spec.external))
 		return OK;
 	runtime_blame(rt, channel->spec.peer);
 	return fail(PEER_CLOSED, "'%s' ended channel '%s'%s", channel->spec.peer, channel->spec.edge,
@@ -518,7 +520,8 @@ static result count_output(struct runtime *rt, struct product *product, struct s
 			(unsigned long long)limit);
 	rt->output_bytes += bytes.len;
 	product->length += bytes.len;
-	hmac_add(&product->hmac, bytes);
+	for (size_t i = 0; i < product->consumer_count; i++)
+		hmac_add(&product->consumers[i].hmac, bytes);
 	if (product->stated)
 		hash_add(&product->digest, bytes);
 	return OK;
@@ -536,7 +539,8 @@ static result serve_product(struct runtime *rt, void *what, short events)
 		return fail_errno("reading '%s' of the program", product->port);
 	if (got == 0) {
 		fd_close(&product->source);
-		hmac_finish(&product->hmac, product->commit);
+		for (size_t i = 0; i < product->consumer_count; i++)
+			hmac_finish(&product->consumers[i].hmac, product->consumers[i].commit);
 		if (product->stated)
 			hash_finish(&product->digest, product->sha256);
 		product->done = true;
@@ -746,12 +750,24 @@ static result conclude_if_ready(struct runtime *rt)
 	return all ? conclude(rt) : OK;
 }
 
-static bool is_done(const struct runtime *rt)
+/* Handed over and acknowledged. An outside peer gets some time for its CLOSE, not for ever. */
+static bool is_settled(struct runtime *rt, const struct channel *channel)
+{
+	if (!backlog_is_empty(&channel->sending))
+		return false;
+	if (!channel->spec.initiator || channel->closed_by_peer || channel->ended)
+		return true;
+	if (channel->spec.external && rt->settle_until_ns == 0)
+		rt->settle_until_ns = clock_monotonic_ns() + SETTLE_MS * UINT64_C(1000000);
+	return channel->spec.external && clock_monotonic_ns() > rt->settle_until_ns;
+}
+
+static bool is_done(struct runtime *rt)
 {
 	if (!rt->derived)
 		return false;
 	for (size_t i = 0; i < rt->channel_count; i++)
-		if (!backlog_is_empty(&rt->channels[i]->sending))
+		if (!is_settled(rt, rt->channels[i]))
 			return false;
 	for (size_t p = 0; p < rt->product_count; p++)
 		if (!all_idle(&rt->products[p]))

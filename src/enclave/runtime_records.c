@@ -119,33 +119,49 @@ static result origin_of_nothing(struct runtime *rt, struct record_parent *parent
 	return records_origin(rt, "stdin", "none", data->commit, NULL, parent);
 }
 
+struct derivation {
+	struct record_parent parents[CONTROL_MAX_EDGES + SANDBOX_MAX_FDS];
+	struct record_data in[CONTROL_MAX_EDGES + SANDBOX_MAX_FDS], out[256];
+	struct record record;
+};
+
+static void derive_from(struct derivation *d, const struct record_parent *supplier, const char *name, const uint8_t *commit)
+{
+	d->parents[d->record.parent_count++] = *supplier;
+	d->in[d->record.in_count].name = name;
+	memcpy(d->in[d->record.in_count++].commit, commit, SHA256_SIZE);
+}
+
+/* Under the name of the edge or declared output that it goes to. */
+static result derive_to(struct derivation *d, const struct consumer *consumer)
+{
+	if (d->record.out_count == COUNT_OF(d->out))
+		return fail(TOO_LARGE, "more than %zu outputs and edges of one enclave", COUNT_OF(d->out));
+	d->out[d->record.out_count].name = consumer->name;
+	memcpy(d->out[d->record.out_count++].commit, consumer->commit, SHA256_SIZE);
+	return OK;
+}
+
 result records_derive(struct runtime *rt)
 {
-	struct record_parent parents[CONTROL_MAX_EDGES + SANDBOX_MAX_FDS];
-	struct record_data in[CONTROL_MAX_EDGES + SANDBOX_MAX_FDS], out[1 + 64];
-	struct record record = {.kind = RECORD_DERIVE, .operation = "run", .parents = parents, .in = in, .out = out};
-	for (size_t i = 0; i < rt->input_count; i++) {
-		parents[record.parent_count++] = rt->inputs[i].supplier;
-		in[record.in_count].name = rt->inputs[i].name;
-		memcpy(in[record.in_count++].commit, rt->inputs[i].commit, SHA256_SIZE);
+	struct derivation d = {.record = {.kind = RECORD_DERIVE, .operation = "run"}};
+	d.record.parents = d.parents;
+	d.record.in = d.in;
+	d.record.out = d.out;
+	for (size_t i = 0; i < rt->input_count; i++)
+		derive_from(&d, &rt->inputs[i].supplier, rt->inputs[i].name, rt->inputs[i].commit);
+	for (size_t i = 0; i < rt->secret_count; i++)
+		derive_from(&d, &rt->secrets[i].supplier, rt->secrets[i].name, rt->secrets[i].commit);
+	if (d.record.parent_count == 0) {
+		TRY(origin_of_nothing(rt, &d.parents[0], &d.in[0]));
+		d.record.parent_count = d.record.in_count = 1;
 	}
-	for (size_t i = 0; i < rt->secret_count; i++) {
-		parents[record.parent_count++] = rt->secrets[i].supplier;
-		in[record.in_count].name = rt->secrets[i].name;
-		memcpy(in[record.in_count++].commit, rt->secrets[i].commit, SHA256_SIZE);
-	}
-	if (record.parent_count == 0) {
-		TRY(origin_of_nothing(rt, &parents[0], &in[0]));
-		record.parent_count = record.in_count = 1;
-	}
-	if (record.parent_count > RECORD_MAX_PARENTS)
-		return fail(TOO_LARGE, "%zu inputs of one enclave", record.parent_count);
-	for (size_t i = 0; i < rt->product_count; i++) {
-		out[i].name = rt->products[i].port;
-		memcpy(out[i].commit, rt->products[i].commit, SHA256_SIZE);
-	}
-	record.out_count = rt->product_count;
-	return sign(rt, &record, rt->derive_oid);
+	if (d.record.parent_count > RECORD_MAX_PARENTS)
+		return fail(TOO_LARGE, "%zu inputs of one enclave", d.record.parent_count);
+	for (size_t p = 0; p < rt->product_count; p++)
+		for (size_t c = 0; c < rt->products[p].consumer_count; c++)
+			TRY(derive_to(&d, &rt->products[p].consumers[c]));
+	return sign(rt, &d.record, rt->derive_oid);
 }
 
 /* ---- Handing over ------------------------------------------------------------------------------ */
@@ -218,7 +234,7 @@ static result sign_request(struct runtime *rt, const struct channel *channel, ui
 		.in_count = 1,
 	};
 	memcpy(parent.oid, rt->derive_oid, OID_SIZE);
-	memcpy(in.commit, channel->product->commit, SHA256_SIZE);
+	memcpy(in.commit, channel->consumer->commit, SHA256_SIZE);
 	memcpy(record.call_id, channel->opened.call_id, CALL_ID_SIZE);
 	return sign(rt, &record, out_oid);
 }
@@ -377,18 +393,27 @@ static void add_salt(struct control_finished *out, const uint8_t *commit, const 
 	memcpy(row->salt, salt, DATA_SALT_SIZE);
 }
 
+static size_t count_outputs(const struct runtime *rt)
+{
+	size_t count = 0;
+	for (size_t p = 0; p < rt->product_count; p++)
+		count += rt->products[p].consumer_count;
+	return count;
+}
+
 /* Salts of what enters and leaves the job by declaration; those of edges and secrets stay here. */
 static result collect_salts(struct runtime *rt, struct control_finished *out)
 {
 	void *memory;
-	TRY(arena_alloc(&rt->arena, rt->input_count + rt->product_count + 1, sizeof(struct salt_row), &memory));
+	TRY(arena_alloc(&rt->arena, rt->input_count + count_outputs(rt) + 1, sizeof(struct salt_row), &memory));
 	out->salts = memory;
 	for (size_t i = 0; i < rt->input_count; i++)
 		if (rt->inputs[i].disclosed)
 			add_salt(out, rt->inputs[i].commit, rt->inputs[i].salt);
-	for (size_t i = 0; i < rt->product_count; i++)
-		if (rt->products[i].disclosed)
-			add_salt(out, rt->products[i].commit, rt->products[i].salt);
+	for (size_t p = 0; p < rt->product_count; p++)
+		for (size_t c = 0; c < rt->products[p].consumer_count; c++)
+			if (!rt->products[p].consumers[c].channel)
+				add_salt(out, rt->products[p].consumers[c].commit, rt->products[p].consumers[c].salt);
 	return schema_sort(&salt_row_schema, out->salts, out->salt_count);
 }
 
