@@ -241,3 +241,14 @@ def troth(home):
 @pytest.fixture
 def amount():
     return lambda short, long: long if LONG else short
+
+
+@pytest.fixture(scope='session')
+def deny(tmp_path_factory):
+    """deny(OPTION...) -> words to put before a command, which then runs on a machine that has less (tests/tools/deny.c)."""
+    folder = tmp_path_factory.mktemp('deny')
+    os.chmod(folder.parent, 0o755)  # other users run it too
+    os.chmod(folder, 0o755)
+    tool = str(folder / 'deny')
+    subprocess.run(['cc', '-O1', '-D_GNU_SOURCE', '-o', tool, os.path.join(ROOT, 'tests/tools/deny.c'), '-lseccomp'], check=True, stdin=subprocess.DEVNULL)
+    return lambda *options: [tool, *options, '--']
