@@ -210,7 +210,10 @@ static result start_process(struct root_host *host, const struct root_host_confi
 	TRY(process_start(&spec, &host->process));
 	fd_close(&far_end);
 	TRY(exchange_rings(host, near_end.n));
-	return ipq_greet(host->queue, deadline(START_MS), &host->boot_gen);
+	result greeted = ipq_greet(host->queue, deadline(START_MS), &host->boot_gen);
+	if (greeted == PEER_CLOSED || (greeted == TIMED_OUT && has_ended(host)))
+		return fail(AP_STOPPED, "it ended while it started (a wrong wrap key?); its own message says why");
+	return greeted;
 }
 
 /* ---- Measuring and judging ---------------------------------------------------------------------- */
