@@ -1,0 +1,434 @@
+"""The main job through the real programs: payroll from the generator to the verified receipt, exec, pipelines, and what is refused."""
+import collections
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+
+import cbor2
+import conftest
+import pytest
+
+PAYROLL = os.path.join(conftest.ROOT, 'examples', 'payroll')
+
+
+def written(folder, name, text, mode=0o644):
+    path = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, 'wb' if isinstance(text, bytes) else 'w') as f:
+        f.write(text)
+    os.chmod(path, mode)
+    return path
+
+
+def content(*parts):
+    with open(os.path.join(*parts), 'rb') as f:
+        return f.read()
+
+
+# ---- payroll
+
+def expected_payroll(plain):
+    """The summary, computed from the plain rows without any of the example's programs."""
+    sums, rejects, accepted = {}, collections.Counter(), 0
+    lines = plain.decode().splitlines()
+    assert lines[-1] == f'#end {len(lines) - 1}'
+    for line in lines[:-1]:
+        fields = line.split(',')
+        if len(fields) != 4:
+            rejects['fields'] += 1
+        elif not re.fullmatch(r'[0-9]+', fields[0]):
+            rejects['employee'] += 1
+        elif not re.fullmatch(r'[A-Za-z]+', fields[1]):
+            rejects['department'] += 1
+        elif not re.fullmatch(r'[0-9]+', fields[2]):
+            rejects['salary'] += 1
+        elif not re.fullmatch(r'[0-9]+', fields[3]) or int(fields[3]) > 744:
+            rejects['hours'] += 1
+        else:
+            count, salary, hours = sums.get(fields[1], (0, 0, 0))
+            sums[fields[1]] = (count + 1, salary + int(fields[2]), hours + int(fields[3]))
+            accepted += 1
+    rows = [(name, *sums[name]) for name in sorted(sums)]
+    rows.append(('TOTAL', *(sum(r[i] for r in rows) for i in (1, 2, 3))))
+    summary = 'department,employees,salary_cents,hours\n' + ''.join(','.join(map(str, r)) + '\n' for r in rows)
+    reasons = ('fields', 'employee', 'department', 'salary', 'hours')
+    counted = 'reason,rows\n' + ''.join(f'{r},{rejects[r]}\n' for r in reasons) + f'rejected,{sum(rejects.values())}\naccepted,{accepted}\n'
+    return summary.encode(), counted.encode()
+
+
+class Payroll:
+    """A copy of the example with its data, sealed key and trust file."""
+
+    def __init__(self, troth, state, work, seed=7, rows=20000):
+        self.troth, self.state = troth, state
+        self.folder = os.path.join(work, 'payroll')
+        shutil.copytree(PAYROLL, self.folder, ignore=shutil.ignore_patterns('data', 'out', 'auditor'))
+        self.job, self.out, self.trust = (os.path.join(self.folder, n) for n in ('job.yaml', 'out', 'trust.json'))
+        self.data, key, self.plain = (os.path.join(work, n) for n in ('rows.enc', 'rows.key', 'rows.plain'))
+        self.sealed = os.path.join(work, 'rows.sealed')
+        conftest.run([os.path.join(self.folder, 'generate'), '--seed', str(seed), '--rows', str(rows), '--out', self.data, '--key', key, '--plain',
+                      self.plain]).ok()
+        self.root = os.path.join(state, 'inception.epoch')
+        self.key = content(key)
+        if not os.path.exists(self.root):
+            troth('host', 'init', '--state', state, '--no-recovery').ok()
+        self.prepare()
+
+    def prepare(self):
+        self.troth('seal', '--state', self.state, '--job', self.job, '--enclave', 'IRE-A', '--as', 'rows-key', '--root', self.root, '--output',
+                   self.sealed, input=self.key).ok()
+        if os.path.exists(self.trust):
+            os.unlink(self.trust)
+        self.troth('trust', 'new', '--root', self.root, '--reference', self.job, '--output', self.trust).ok()
+
+    def run(self, *more, **rest):
+        return self.troth('run', self.job, '--state', self.state, '--input', f'rows={self.data}', '--sealed', f'rows-key={self.sealed}', *more, **rest)
+
+    def verify(self, *more, out=None):
+        out = out or self.out
+        return self.troth('verify', os.path.join(out, 'receipt.troth'), '--trust', self.trust, '--output', f'summary={out}/summary.csv', '--output',
+                          f'rejects={out}/rejects.csv', '--json', *more)
+
+
+@pytest.fixture
+def payroll(troth, state, work):
+    return Payroll(troth, state, work)
+
+
+@pytest.mark.smoke
+def test_payroll_agrees_with_an_independent_computation(payroll):
+    ran = payroll.run('--json').ok().json
+    assert content(payroll.out, 'summary.csv'), content(payroll.out, 'rejects.csv') == expected_payroll(content(payroll.plain))
+    assert (content(payroll.out, 'summary.csv'), content(payroll.out, 'rejects.csv')) == expected_payroll(content(payroll.plain))
+    assert b'TOTAL' in content(payroll.out, 'summary.csv') and b'rejected,0\n' not in content(payroll.out, 'rejects.csv')
+    assert payroll.verify().ok().json['verdict'] == 'accepted'
+    assert ran['job'] == 'payroll' and ran['receipt'] == os.path.join(payroll.out, 'receipt.troth')
+    assert sorted(os.listdir(payroll.out)) == ['receipt.troth', 'rejects.csv', 'summary.csv']
+    assert [s['name'] for s in ran['stages']] == ['IRE-A', 'IRE-B', 'IRE-C']
+    assert ran['stages'][0]['bytes_in'] == os.path.getsize(payroll.data)
+
+
+@pytest.mark.parametrize('seed, rows', [(1, 1), (2, 400), (12345, 5001)])
+def test_payroll_of_any_size(troth, state, work, seed, rows):
+    payroll = Payroll(troth, state, work, seed, rows)
+    payroll.run('--quiet').ok()
+    assert (content(payroll.out, 'summary.csv'), content(payroll.out, 'rejects.csv')) == expected_payroll(content(payroll.plain))
+    payroll.verify().ok()
+
+
+def test_the_generator_repeats_itself(work):
+    def rows(name, seed):
+        paths = [os.path.join(work, f'{name}.{end}') for end in ('enc', 'key', 'plain')]
+        conftest.run([os.path.join(PAYROLL, 'generate'), '--seed', seed, '--rows', '500', '--out', paths[0], '--key', paths[1], '--plain', paths[2]]).ok()
+        assert stat.S_IMODE(os.stat(paths[1]).st_mode) == 0o600
+        return [content(p) for p in paths]
+    first, again, other = rows('a', '3'), rows('b', '3'), rows('c', '4')
+    assert first[2] == again[2] != other[2]
+    assert first[1] != again[1], 'the key is drawn anew'
+    assert first[2] not in first[0]
+
+
+def test_two_runs_of_one_job_are_two_receipts(payroll):
+    first = payroll.run('--json').ok().json
+    second = payroll.run('--json', '--replace').ok().json
+    assert first['run_id'] != second['run_id']
+    payroll.verify().ok()
+
+
+def test_a_nonce_makes_the_run_younger_than_it(payroll):
+    nonce = os.urandom(32).hex()
+    payroll.run('--nonce', nonce).ok()
+    payroll.verify('--nonce', nonce).ok()
+    assert payroll.verify('--nonce', os.urandom(32).hex()).code == 1
+    payroll.run('--nonce', 'short', '--replace').refused('USAGE', 2)
+
+
+def test_the_wrong_data_is_not_a_small_payroll(payroll):
+    with open(payroll.data, 'r+b') as f:
+        f.truncate(os.path.getsize(payroll.data) // 2)
+    ran = payroll.run().refused('STAGE_FAILED', 1)
+    assert 'IRE-A' in ran.stderr and 'does not end as it should' in ran.stderr
+    assert not os.path.exists(payroll.out)
+
+
+def test_a_failure_as_json_names_stage_cause_and_words(payroll):
+    written(payroll.folder, 'total.awk', 'END { print "no \\033[1mway" > "/dev/stderr"; exit 3 }\n')
+    payroll.prepare()
+    error = json.loads(payroll.run('--json').refused('STAGE_FAILED', 1).stderr)['error']
+    assert error['stage'] == 'IRE-C' and 'way' in error['stderr'] and error['cause'] != 'OK' and error['code'] == 905
+    shown = payroll.run().refused('STAGE_FAILED', 1).stderr
+    assert 'IRE-C| no ?[1mway' in shown
+
+
+def test_the_denial_a_newcomer_reads(payroll):
+    """IRE-C's policy no longer names IRE-B: the run stops there and says so; undone, it runs."""
+    path = os.path.join(payroll.folder, 'policies', 'ire-c.json')
+    before = content(path).decode()
+    written(payroll.folder, 'policies/ire-c.json', before.replace('"IRE-A", "IRE-B"', '"IRE-A"'))
+    payroll.prepare()
+    error = payroll.run().refused('PEER_NOT_ALLOWED', 1).stderr
+    assert 'IRE-C' in error and 'IRE-B' in error and 'allowed_communicators' in error and 'STAGE_FAILED' in error
+    assert not os.path.exists(payroll.out)
+    written(payroll.folder, 'policies/ire-c.json', before)
+    payroll.prepare()
+    payroll.run().ok()
+    payroll.verify().ok()
+
+
+# ---- sealing
+
+def test_a_seal_opens_only_for_what_it_was_made_for(payroll):
+    payroll.run().ok()
+    with open(os.path.join(payroll.folder, 'check.awk'), 'a') as f:
+        f.write('# another file\n')
+    ran = payroll.run('--replace').refused('SEAL_FOREIGN', 1)
+    assert 'IRE-A' in ran.stderr
+    payroll.prepare()
+    payroll.run('--replace').ok()
+
+
+def test_a_seal_binds_direct_peers_too(payroll):
+    written(payroll.folder, 'job.yaml', content(payroll.job).decode().replace('GROUP BY department', 'GROUP BY 1'))
+    payroll.run().refused('SEAL_FOREIGN', 1)
+
+
+def test_the_key_is_nowhere(payroll):
+    payroll.run().ok()
+    secret = payroll.key.strip()
+    for top in (payroll.out, payroll.state):
+        for place, _, names in os.walk(top):
+            for name in names:
+                if not stat.S_ISSOCK(os.lstat(os.path.join(place, name)).st_mode):
+                    assert secret not in content(place, name), name
+    assert secret not in content(payroll.sealed)
+
+
+def test_what_seal_refuses(troth, payroll, work):
+    def seal(job=payroll.job, enclave='IRE-A', secret='rows-key', root=payroll.root, given=b'key'):
+        return troth('seal', '--state', payroll.state, '--job', job, '--enclave', enclave, '--as', secret, '--root', root, input=given)
+    assert len(seal().ok().raw) > 300
+    assert b'key' not in seal(given=b'key' * 20).raw
+    seal(enclave='IRE-X').refused('UNKNOWN_ENCLAVE', 2)
+    seal(secret='other').refused('UNKNOWN_ROLE', 2)
+    seal(given=b'').refused('BAD_VALUE', 1)
+    seal(given=bytes(4097)).refused('TOO_LARGE', 1)
+    seal(root=payroll.job).refused('', 1)
+    seal(root=os.path.join(work, 'none')).refused('NOT_FOUND', 3)
+    other = os.path.join(work, 'other')
+    troth('host', 'init', '--state', other).ok()
+    seal(root=os.path.join(other, 'inception.epoch')).refused('', 1)
+
+
+def test_a_seal_of_another_host_does_not_open(troth, payroll, work):
+    other = os.path.join(work, 'other')
+    troth('host', 'init', '--state', other).ok()
+    foreign = troth('seal', '--state', other, '--job', payroll.job, '--enclave', 'IRE-A', '--as', 'rows-key', '--root',
+                    os.path.join(other, 'inception.epoch'), input=payroll.key).ok().raw
+    written(os.path.dirname(payroll.sealed), 'rows.sealed', foreign)
+    payroll.run().refused('SEAL_FOREIGN', 1)
+    written(os.path.dirname(payroll.sealed), 'rows.sealed', b'nothing')
+    payroll.run().refused('no sealed secret', 1)
+
+
+# ---- roles
+
+def test_roles(payroll, work):
+    run = ['run', payroll.job, '--state', payroll.state]
+    rows, key = ['--input', f'rows={payroll.data}'], ['--sealed', f'rows-key={payroll.sealed}']
+    payroll.troth(*run, *rows).refused('MISSING_INPUT', 2)
+    payroll.troth(*run, *key).refused('MISSING_INPUT', 2)
+    payroll.troth(*run, *rows, *key, '--input', f'more={payroll.data}').refused('UNKNOWN_ROLE', 2)
+    payroll.troth(*run, *rows, '--input', f'rows-key={payroll.sealed}').refused('UNKNOWN_ROLE', 2)
+    payroll.troth(*run, *rows, *rows, *key).refused('USAGE', 2)
+    payroll.troth(*run, *key, '--input', 'rows').refused('USAGE', 2)
+    payroll.troth(*run, *key, '--input', f'rows={work}').refused('BAD_TYPE')
+    assert not os.path.exists(payroll.out)
+
+
+def test_an_input_from_stdin(payroll):
+    payroll.troth('run', payroll.job, '--state', payroll.state, '--input', 'rows=-', '--sealed', f'rows-key={payroll.sealed}',
+                  input=content(payroll.data)).ok()
+    assert content(payroll.out, 'summary.csv') == expected_payroll(content(payroll.plain))[0]
+    payroll.verify('--input', f'rows={payroll.data}').ok()
+
+
+# ---- output folders
+
+def test_output_folders(payroll, work):
+    taken = os.path.join(work, 'taken')
+    written(taken, 'old', 'precious')
+    payroll.run('--output', taken).refused('OUTPUT_EXISTS', 2)
+    assert os.listdir(taken) == ['old']
+    payroll.run('--output', taken, '--replace').ok()
+    assert sorted(os.listdir(taken)) == ['receipt.troth', 'rejects.csv', 'summary.csv']
+    payroll.verify(out=taken).ok()
+    nested = os.path.join(work, 'nested')
+    written(nested, 'deep/file', 'precious')
+    payroll.run('--output', nested, '--replace').refused('OUTPUT_EXISTS', 2)
+    assert content(nested, 'deep', 'file') == b'precious'
+    empty = os.path.join(work, 'empty')
+    os.mkdir(empty)
+    payroll.run('--output', empty).ok()
+    payroll.run('--output', os.path.join(work, 'none', 'out')).refused('NOT_FOUND', 3)
+    payroll.run('--output', payroll.data).refused('OUTPUT_EXISTS', 2)
+    assert not [n for n in os.listdir(work) if n.startswith('.')]
+
+
+def test_a_failed_run_leaves_the_old_output(payroll):
+    payroll.run().ok()
+    before = {n: content(payroll.out, n) for n in os.listdir(payroll.out)}
+    with open(payroll.data, 'r+b') as f:
+        f.truncate(100)
+    payroll.run('--replace').refused('STAGE_FAILED', 1)
+    assert {n: content(payroll.out, n) for n in os.listdir(payroll.out)} == before
+    assert not [n for n in os.listdir(payroll.folder) if n.startswith('.')]
+
+
+# ---- exec
+
+@pytest.fixture
+def host(troth, state):
+    troth('host', 'init', '--state', state, '--no-recovery').ok()
+
+    def execute(*words, **more):
+        return troth('exec', '--state', state, *words, **more)
+    return execute
+
+
+def test_exec(host, work):
+    ran = host('--input', '-', '--', 'tr', 'a-z', 'A-Z', input=b'hello\n\x00\xff', cwd=work).ok()
+    assert ran.raw == b'HELLO\n\x00\xff'
+    assert os.listdir(work) == ['receipt.troth']
+    assert cbor2.loads(content(work, 'receipt.troth')).keys() == {1, 2, 3}
+
+
+def test_exec_takes_files(host, work):
+    written(work, 'data/words', 'b\na\n')
+    ran = host('--file', 'data/words', '--receipt', 'r', 'sort', '/job/data/words', cwd=work).ok()
+    assert ran.stdout == 'a\nb\n' and sorted(os.listdir(work)) == ['data', 'r']
+    host('--file', '../outside', '--', 'true', cwd=work).refused('BAD_VALUE')
+    host('--file', 'none', '--', 'true', cwd=work).refused('NOT_FOUND')
+    host('--', 'cat', '/etc/shadow', cwd=work).refused('STAGE_FAILED', 1)
+    assert sorted(os.listdir(work)) == ['data', 'r']
+
+
+def test_exec_passes_stderr_on_and_nothing_of_a_failure(host, work):
+    ran = host('--', 'sh', '-c', 'echo out; echo err >&2', cwd=work).ok()
+    assert (ran.stdout, ran.stderr) == ('out\n', 'err\n')
+    failed = host('--receipt', 'second', '--', 'sh', '-c', 'echo out; exit 7', cwd=work).refused('STAGE_FAILED', 1)
+    assert failed.stdout == '' and not os.path.exists(os.path.join(work, 'second'))
+    assert '7' in failed.stderr
+    host('--', '/no/such/program', cwd=work).refused('PROGRAM_NOT_FOUND', 2)
+
+
+def test_exec_leaves_nothing_in_the_state_folder(host, state, work):
+    host('--', 'true', cwd=work).ok()
+    assert os.listdir(os.path.join(state, 'tmp')) == []
+
+
+# ---- pipelines
+
+def test_a_pipeline_gives_what_the_shell_gives(troth, host, state, work):
+    text = "grep -v '^#' | tr A-Z a-z | sort | uniq -c | sort -rn | head -n 3"
+    data = written(work, 'data', '# no\n' + 'b\nA\na\nB\nb\nc\n' * 400)
+    job = os.path.join(work, 'job.yaml')
+    troth('job', 'new', '--output', job, text).ok()
+    troth('run', job, '--state', state, '--input', f'input={data}').ok()
+    with open(data, 'rb') as f:
+        bare = subprocess.run(['sh', '-c', text], stdin=f, capture_output=True, env={'PATH': '/usr/bin:/bin'}, check=True)
+    assert content(work, 'out', 'output') == bare.stdout
+    trust = os.path.join(work, 'trust.json')
+    troth('trust', 'new', '--root', os.path.join(state, 'inception.epoch'), '--reference', job, '--output', trust).ok()
+    troth('verify', f'{work}/out/receipt.troth', '--trust', trust, '--output', f'{work}/out/output').ok()
+
+
+# ---- the host
+
+def test_many_runs_on_one_private_host(payroll):
+    """The second run attaches to the first one's host, which leaves with the last of them."""
+    results = []
+
+    def run(number):
+        results.append(payroll.run('--output', os.path.join(payroll.folder, f'out{number}'), '--json'))
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({r.ok().json['run_id'] for r in results}) == 3
+    for number in range(3):
+        payroll.verify(out=os.path.join(payroll.folder, f'out{number}')).ok()
+    assert not os.path.exists(os.path.join(payroll.state, 'socket'))
+
+
+def test_a_host_as_a_service(payroll):
+    """Runs use the service; a stranger on its socket, a stuck and a rude client hold nobody up; SIGTERM ends it cleanly."""
+    service = subprocess.Popen([conftest.program('trothd'), 'host', '--state', payroll.state, '--ready-fd', '1'], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=conftest.environment(payroll.folder))
+    try:
+        assert service.stdout.read(4)
+        status = payroll.troth('host', 'status', '--state', payroll.state, '--json').ok().json
+        assert status['pid'] == service.pid and status['private_host'] is False
+        path = os.path.join(payroll.state, 'socket')
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        with socket.socket(socket.AF_UNIX) as stuck, socket.socket(socket.AF_UNIX) as rude:
+            stuck.connect(path)
+            stuck.send(b'\x00\x00\x10')
+            rude.connect(path)
+            rude.send(b'\xff' * 100)
+            payroll.run().ok()
+        payroll.verify().ok()
+        payroll.troth('host', 'status', '--state', payroll.state).ok()
+        service.terminate()
+        assert service.wait(timeout=20) == 0
+        assert not os.path.exists(path)
+    finally:
+        service.kill()
+        service.communicate()
+
+
+def test_a_running_host_is_told_to_stop(payroll):
+    service = subprocess.Popen([conftest.program('trothd'), 'host', '--state', payroll.state, '--ready-fd', '1'], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=conftest.environment(payroll.folder))
+    try:
+        assert service.stdout.read(4)
+        second = conftest.run([conftest.program('trothd'), 'host', '--state', payroll.state], env=conftest.environment(payroll.folder))
+        second.refused('STATE_BUSY', 3)
+        payroll.troth('host', 'stop', '--state', payroll.state).ok()
+        assert service.wait(timeout=20) == 0
+    finally:
+        service.kill()
+        service.communicate()
+
+
+def test_only_the_same_uid_is_served(payroll):
+    if os.geteuid() != 0:
+        pytest.skip('only root can be another uid')
+    service = subprocess.Popen([conftest.program('trothd'), 'host', '--state', payroll.state, '--ready-fd', '1'], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=conftest.environment(payroll.folder))
+    probe = ("import os,socket,sys\ns=socket.socket(socket.AF_UNIX)\nos.chdir(sys.argv[1])\nos.setgid(62001)\nos.setuid(62001)\n"
+             "s.connect('socket')\nprint(s.recv(4096))")
+    try:
+        assert service.stdout.read(4)
+        os.chmod(os.path.join(payroll.state, 'socket'), 0o666)
+        answered = conftest.run(['/usr/bin/python3', '-c', probe, payroll.state]).ok()
+        assert 'NO_PERMISSION' not in answered.stdout and b'\xf5'.decode('latin1') not in answered.stdout
+        payroll.run().ok()
+        assert 'uid 62001' in answered.stdout
+    finally:
+        service.terminate()
+        service.communicate(timeout=30)
+
+
+def test_what_was_refused_is_recorded(payroll):
+    payroll.run().ok()
+    with open(payroll.data, 'r+b') as f:
+        f.truncate(100)
+    payroll.run('--replace').refused('STAGE_FAILED', 1)
+    journal = b''.join(content(payroll.state, 'journal', n) for n in sorted(os.listdir(os.path.join(payroll.state, 'journal'))))
+    assert journal.count(b'payroll') >= 2 and b'stage IRE-A' in journal
