@@ -53,6 +53,7 @@ static enum reason reason_of_errno(int error)
 	case EDQUOT:
 		return DISK_FULL;
 	case EEXIST:
+	case ENOTEMPTY:
 		return ALREADY_EXISTS;
 	case ENOMEM:
 		return NO_MEMORY;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "enclave/limits.h"
 #include "job/service.h"
 #include "job/state.h"
 #include "root/tcb.h"
@@ -508,6 +509,7 @@ static result start(struct server *server)
 	TRY(watch_signals(server));
 	TRY(divide_uids(server));
 	TRY(state_folder_open(server->config->state_dir, server->config->create, &server->state));
+	limits_sweep(); /* control groups of hosts that were killed */
 	TRY(start_root(server));
 	TRY(recorder_journal_open(server->state.journal, &server->recorder));
 	server->wake = fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
