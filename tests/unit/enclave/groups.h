@@ -5,6 +5,8 @@
 int group_elf(void);
 int group_closure(void);
 int group_dac(void);
+int group_data_frame(void);
+int group_runtime(void);
 int group_seccomp(void);
 int group_image(void);
 int group_limits(void);

@@ -5,6 +5,7 @@ int main(void)
 	return group_elf() +
 		group_closure() +
 		group_dac() +
+		group_data_frame() +
 		group_seccomp() +
 		group_image() +
 		group_limits() +
