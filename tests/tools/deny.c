@@ -116,8 +116,12 @@ static const struct {
 	size_t size;
 	uint64_t known[3];
 } abis[LAST_ABI + 1] = {
-	[1] = {8, {(1 << 13) - 1}},	    [2] = {8, {(1 << 14) - 1}},	       [3] = {8, {(1 << 15) - 1}},
-	[4] = {16, {(1 << 15) - 1, 3}}, [5] = {16, {(1 << 16) - 1, 3}}, [6] = {24, {(1 << 16) - 1, 3, 3}},
+	[1] = {8, {(1 << 13) - 1}},
+	[2] = {8, {(1 << 14) - 1}},
+	[3] = {8, {(1 << 15) - 1}},
+	[4] = {16, {(1 << 15) - 1, 3}},
+	[5] = {16, {(1 << 16) - 1, 3}},
+	[6] = {24, {(1 << 16) - 1, 3, 3}},
 };
 
 /* The error with which a kernel of `abi` refuses these attributes; 0: it would take them. */
@@ -293,7 +297,8 @@ static int parse(scmp_filter_ctx ctx, int argc, char **argv, int *out_abi)
 	}
 	errno = 0;
 	if (at + 1 >= argc || *out_abi < 0 || *out_abi > LAST_ABI)
-		die("usage: deny [--no-userns] [--no-memfd-secret] [--no-landlock | --landlock-abi 1..6] [--call NAME=ERRNO]... -- CMD [ARG...]");
+		die("usage: deny [--no-userns] [--no-memfd-secret] [--no-landlock | --landlock-abi 1..6] [--call NAME=ERRNO]... -- CMD "
+		    "[ARG...]");
 	return at + 1;
 }
 
