@@ -15,8 +15,8 @@ const char *level_sentence(unsigned level)
 {
 	static const char *const sentences[] = {
 		"Level-0: no evidence; nothing but a key stands behind it.",
-		"Level-1: signed by the host's secure processor; trusts the host's root user, kernel and `trothd host`, whose word the "
-		"measurements are.",
+		("Level-1: signed by the host's secure processor; trusts the host's root user, kernel and `trothd host`, whose word the "
+		 "measurements are."),
 		"Level-2: as Level-1, and a TPM vouches for how the host was booted; its root user at run time is still trusted.",
 		"Level-3: the host is not trusted; only the maker of the processor, the measured image and its TCB are.",
 	};
