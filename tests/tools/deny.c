@@ -8,7 +8,7 @@
  *	--no-memfd-secret	as on a kernel without secret memory
  *	--no-landlock		as on a kernel without Landlock
  *	--landlock-abi N	as on a kernel whose Landlock has ABI N (6.1 has 2): the version query answers N, and a
- *				ruleset that asks for more is refused as that kernel would
+ *				ruleset that asks for more is refused as that kernel would. An older kernel stays what it is
  *	--call NAME=ERRNO	any other call fails with that error (a name such as EPERM, or a number)
  *
  * The filter is inherited by everything that CMD starts. With --landlock-abi this process stays to answer for the kernel,
@@ -146,7 +146,9 @@ static void answer(int abi, const struct seccomp_notif *request, struct seccomp_
 	const __u64 *args = request->data.args;
 	memset(reply, 0, sizeof(*reply));
 	reply->id = request->id;
-	if (args[2] == VERSION_QUERY && args[0] == 0 && args[1] == 0)
+	if (abi == 0)
+		reply->error = -ENOSYS;
+	else if (args[2] == VERSION_QUERY && args[0] == 0 && args[1] == 0)
 		reply->val = abi;
 	else if (args[2] != 0)
 		reply->error = -EINVAL;
@@ -244,9 +246,8 @@ static void become(char **command)
 static int run_supervised(scmp_filter_ctx ctx, int abi, char **command)
 {
 	long real = syscall(SYS_landlock_create_ruleset, NULL, 0, VERSION_QUERY);
-	errno = 0;
 	if (real < abi)
-		die("this kernel's own Landlock is older than that");
+		abi = real > 0 ? (int)real : 0;
 	check(seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(landlock_create_ruleset), 0), "notification");
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
