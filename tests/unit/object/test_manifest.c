@@ -123,7 +123,7 @@ static void core_leaves_out_the_peers_only(void **unused)
 {
 	struct fixture f;
 	uint8_t core[SHA384_SIZE], other[SHA384_SIZE], measurement[SHA384_SIZE], changed[SHA384_SIZE];
-	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY, second = BYTES_EMPTY, third = BYTES_EMPTY;
+	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY, second = BYTES_EMPTY;
 	fixture_make(&f);
 	expect_ok(manifest_encode(&f.manifest, &encoding));
 	manifest_measurement(bytes_span(&encoding), measurement);
