@@ -30,7 +30,7 @@ enum {
 	MAX_CLIENTS = 64,
 	SEND_MS = 5000,	      /* a client that does not read for that long is dead */
 	REQUEST_MS = 5000,    /* for the rest of a request that has begun */
-	FIRST_CLIENT_MS = 15 * 1000, /* a private host that nobody comes to leaves */
+	FIRST_CLIENT_MS = 5 * 1000,  /* a private host that nobody comes to leaves */
 	REQUEST_MEMORY = 8 << 20,
 	GRACE_S = 3600,
 };
@@ -363,6 +363,8 @@ static void accept_client(struct server *server)
 		return;
 	if (accepted == OK)
 		accepted = check_peer(fd.n);
+	/* Even one that is gone before it is greeted was the client that a private host waited for. */
+	server->had_client |= accepted == OK;
 	if (accepted == OK)
 		accepted = admit(server, &fd);
 	if (accepted == OK)
@@ -531,15 +533,17 @@ static void server_end(struct server *server)
 	state_folder_close(&server->state); /* last: whoever waits for the lock finds everything gone */
 }
 
-static void tell_ready(const struct server_config *config, result started)
+/* False when whoever started this host has gone meanwhile. */
+static bool tell_ready(const struct server_config *config, result started)
 {
 	if (config->ready_fd < 0)
-		return;
+		return true;
 	result told = started == OK ? service_send(config->ready_fd, SERVICE_DONE, NULL, NULL, 0, SEND_MS) :
 				      send_failure(config->ready_fd, started);
 	if (told != OK)
 		log_debug("whoever started this host has gone");
 	close(config->ready_fd);
+	return told == OK;
 }
 
 result server_run(const struct server_config *config)
@@ -554,8 +558,8 @@ result server_run(const struct server_config *config)
 		.signals = {-1},
 	};
 	result served = start(&server);
-	tell_ready(config, served);
-	if (served == OK) {
+	bool wanted = tell_ready(config, served) || !config->private_host;
+	if (served == OK && wanted) {
 		log_debug("serving", LOG_TEXT("state", server.state.path));
 		served = serve(&server);
 	}

@@ -497,7 +497,8 @@ void root_host_stop(struct root_host *host)
 	if (!host)
 		return;
 	/* Asked first, so that it writes the latest time it saw. */
-	if (ipq_call(host->queue, IPQ_SHUTDOWN, SPAN_EMPTY, deadline(STOP_MS), NULL, NULL, &host->message) == OK &&
+	if (!has_ended(host) &&
+		ipq_call(host->queue, IPQ_SHUTDOWN, SPAN_EMPTY, deadline(STOP_MS), NULL, NULL, &host->message) == OK &&
 		process_wait(&host->process, STOP_MS, &end) != OK)
 		log_warning("the secure processor did not end in time");
 	host_free(host);
