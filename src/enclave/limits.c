@@ -252,6 +252,27 @@ result limits_group_remove(struct limits_group *group)
 	return outcome;
 }
 
+/* Ended, or a zombie that its parent has not looked at yet: it will not come back for its groups. */
+static bool has_ended(pid_t pid)
+{
+	char path[64], state = '\0';
+	if (kill(pid, 0) != 0)
+		return errno == ESRCH;
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return false;
+	/* "pid (name) state ..."; a name may hold anything but ends at the last bracket. */
+	char line[512] = "";
+	size_t len = fread(line, 1, sizeof(line) - 1, file);
+	fclose(file);
+	line[len] = '\0';
+	const char *bracket = strrchr(line, ')');
+	if (bracket)
+		sscanf(bracket + 1, " %c", &state);
+	return state == 'Z' || state == 'X';
+}
+
 static void sweep_folder(const char *parent)
 {
 	DIR *folder = opendir(parent);
@@ -260,9 +281,12 @@ static void sweep_folder(const char *parent)
 	for (const struct dirent *entry; (entry = readdir(folder));) {
 		int pid;
 		char rest;
-		if (sscanf(entry->d_name, "troth-%d-%c", &pid, &rest) != 2 || pid <= 1 || kill(pid, 0) == 0 || errno != ESRCH)
+		char path[PATH_SIZE];
+		if (sscanf(entry->d_name, "troth-%d-%c", &pid, &rest) != 2 || pid <= 1 || !has_ended(pid))
 			continue;
-		unlinkat(dirfd(folder), entry->d_name, AT_REMOVEDIR);
+		/* What runs in it has lost its host and is about to end. */
+		if (path_join(path, parent, entry->d_name) == OK)
+			remove_folder(path);
 	}
 	closedir(folder);
 }
