@@ -497,6 +497,8 @@ static result read_output(struct draft *draft, const struct node *map, struct jo
 	TRY(read_optional_name(draft, map, "output", "stdout", &output->output));
 	TRY(need_output(draft, map, stage, output->output));
 	TRY(read_optional_name(draft, map, "file", output->name, &output->file));
+	if (!path_name_ok(output->file) || output->file[0] == '.')
+		return document_fail(draft->document, map, BAD_VALUE, "'%s' is not the name of one file", output->file);
 	if (strcmp(output->file, "receipt.troth") == 0)
 		return document_fail(draft->document, map, JOB_INCONSISTENT, "'receipt.troth' is the receipt's own name");
 	if ((node = node_field(map, "statement")))
@@ -578,6 +580,26 @@ static result check_feeds(struct draft *draft, const struct node *root)
 				return document_fail(draft->document, root, JOB_INCONSISTENT,
 					"'%s' of enclave '%s' is fed twice; give one of the two another `input`", in_i, to_i);
 		}
+	return OK;
+}
+
+/* A program that waits for a secret which nothing gives would only fail at its launch. */
+static result check_secrets(struct draft *draft)
+{
+	const struct job *job = &draft->plan->job;
+	for (size_t s = 0; s < draft->plan->stage_count; s++) {
+		const struct job_stage *stage = &draft->plan->stages[s];
+		for (size_t i = 0; i < stage->manifest.secret_count; i++) {
+			const char *name = stage->manifest.secrets[i].name;
+			bool given = false;
+			for (size_t n = 0; n < job->input_count; n++)
+				given |= job->inputs[n].secret && strcmp(job->inputs[n].enclave, stage->name) == 0 &&
+					strcmp(job->inputs[n].input, name) == 0;
+			if (!given)
+				return document_fail(draft->document, draft->stage_nodes[s], JOB_INCONSISTENT,
+					"no input gives enclave '%s' its secret '%s'", stage->name, name);
+		}
+	}
 	return OK;
 }
 
@@ -737,6 +759,7 @@ static result read_job(struct draft *draft)
 	TRY(read_outputs(draft, root));
 	TRY(check_feeds(draft, root));
 	TRY(check_reachable(draft));
+	TRY(check_secrets(draft));
 	TRY(order_stages(draft));
 	TRY(measure_stages(draft));
 	return compile(draft->plan);

@@ -67,11 +67,23 @@ struct server {
 
 /* ---- Replies ------------------------------------------------------------------------------------- */
 
+/* One line that a terminal can show: a text may quote several lines of a program. */
+static void one_line(char *text)
+{
+	size_t len = strlen(text);
+	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
+		text[--len] = '\0';
+	for (char *c = text; *c; c++)
+		if (*c == '\n' || *c == '\t')
+			*c = ' ';
+	text_make_plain(text);
+}
+
 static result send_error(int fd, result reason, const char *message, const struct flow_failure *failure)
 {
 	char text[FLOW_TEXT_MAX];
 	snprintf(text, sizeof(text), "%s", message);
-	text_make_plain(text);
+	one_line(text);
 	struct service_error error = {.reason = reason, .text = text, .stage = ""};
 	if (failure && failure->stage[0]) {
 		error.stage = failure->stage;

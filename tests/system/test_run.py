@@ -347,6 +347,97 @@ def test_a_pipeline_gives_what_the_shell_gives(troth, host, state, work):
     troth('verify', f'{work}/out/receipt.troth', '--trust', trust, '--output', f'{work}/out/output').ok()
 
 
+# ---- flows of other shapes
+
+DIAMOND = """
+job: diamond
+enclaves:
+  - name: split
+    program: ./split.sh
+    files: [/usr/bin/cat, /usr/bin/mkdir, /usr/bin/tee]
+    secrets: [{name: first, fd: 7}, {name: second, fd: 5}]
+    outputs: [{name: copy, path: deep/copy.txt}]
+    policy: {enclave_id: split, allowed_communicators: [left, right], max_dac_depth: 3, required_attestation_level: Level-1}
+  - name: left
+    program: tr
+    args: [a-z, A-Z]
+    policy: {enclave_id: left, allowed_communicators: [split, join], max_dac_depth: 3, required_attestation_level: Level-1}
+  - name: right
+    program: rev
+    policy: {enclave_id: right, allowed_communicators: [split, join], max_dac_depth: 3, required_attestation_level: Level-1}
+  - name: join
+    program: cat
+    args: [-, /tmp/in/other, /tmp/in/more]
+    policy: {enclave_id: join, allowed_communicators: [left, right], max_dac_depth: 3, required_attestation_level: Level-1}
+flow:
+  - {from: split, to: left, operation: half}
+  - {from: split, output: copy, to: right, operation: half}
+  - {from: left, to: join}
+  - {from: right, to: join, input: other}
+inputs:
+  - {role: data, to: split}
+  - {role: more-data, to: join, input: more}
+  - {role: key-one, to: split, secret: first}
+  - {role: key-two, to: split, secret: second}
+outputs:
+  - {name: joined, from: join, file: joined.txt, statement: true}
+  - {name: halves, from: split, file: halves.txt}
+  - {name: copied, from: split, output: copy, file: copied.txt}
+  - {name: upper, from: left, file: upper.txt, statement: true}
+"""
+
+
+def test_a_flow_that_splits_and_joins(troth, host, state, work):
+    """Several sinks, one output in several places, named inputs, files as outputs, secrets whose roles have other names."""
+    written(work, 'split.sh', '#!/bin/sh\nset -e\nmkdir /tmp/deep\n{ cat /dev/fd/7 /dev/fd/5; cat; } | tee /tmp/deep/copy.txt\n', 0o755)
+    job = written(work, 'job.yaml', DIAMOND)
+    data, more = written(work, 'data', 'some data\n'), written(work, 'more', 'more\n')
+    root, trust, sealed = os.path.join(state, 'inception.epoch'), os.path.join(work, 'trust.json'), []
+    for role, value in (('key-one', 'one\n'), ('key-two', 'two\n')):
+        path = os.path.join(work, role)
+        troth('seal', '--state', state, '--job', job, '--enclave', 'split', '--as', role, '--root', root, '--output', path, input=value).ok()
+        sealed += ['--sealed', f'{role}={path}']
+    troth('trust', 'new', '--root', root, '--reference', job, '--output', trust).ok()
+    troth('run', job, '--state', state, '--input', f'data={data}', '--input', f'more-data={more}', *sealed).ok()
+    out = os.path.join(work, 'out')
+    text = 'one\ntwo\nsome data\n'
+    backwards = ''.join(line[::-1] + '\n' for line in text.splitlines())
+    assert content(out, 'halves.txt').decode() == content(out, 'copied.txt').decode() == text
+    assert content(out, 'upper.txt').decode() == text.upper()
+    assert content(out, 'joined.txt').decode() == text.upper() + backwards + 'more\n'
+    outputs = [a for n, f in (('joined', 'joined'), ('halves', 'halves'), ('copied', 'copied'), ('upper', 'upper'))
+               for a in ('--output', f'{n}={out}/{f}.txt')]
+    verify = ['verify', f'{out}/receipt.troth', '--trust', trust, '--input', f'data={data}', '--input', f'more-data={more}', '--json']
+    assert troth(*verify, *outputs).ok().json['verdict'] == 'accepted'
+    written(work, 'more', 'other\n')
+    assert troth(*verify).code == 1
+
+
+def test_a_secret_that_nothing_gives(troth, host, state, work):
+    written(work, 'split.sh', '#!/bin/sh\n', 0o755)
+    job = written(work, 'job.yaml', DIAMOND.replace('  - {role: key-two, to: split, secret: second}\n', ''))
+    ran = troth('run', job, '--state', state).refused('JOB_INCONSISTENT', 2)
+    assert 'second' in ran.stderr and 'job.yaml:4:' in ran.stderr
+
+
+def test_an_enclave_without_input(troth, host, state, work):
+    job = written(work, 'job.yaml', 'job: alone\nenclaves:\n  - {name: A, program: echo, args: [hello], policy: {enclave_id: A, max_dac_depth: 1, '
+                                    'required_attestation_level: Level-1}}\noutputs:\n  - {name: out, from: A, file: out.txt}\n')
+    troth('run', job, '--state', state).ok()
+    assert content(work, 'out', 'out.txt') == b'hello\n'
+    trust = os.path.join(work, 'trust.json')
+    troth('trust', 'new', '--root', os.path.join(state, 'inception.epoch'), '--reference', job, '--output', trust).ok()
+    troth('verify', f'{work}/out/receipt.troth', '--trust', trust, '--output', f'{work}/out/out.txt').ok()
+
+
+@pytest.mark.parametrize('name', ['a/b', '..', '.hidden', '/abs', 'receipt.troth'])
+def test_an_output_stays_in_its_folder(troth, work, name):
+    job = written(work, 'job.yaml', 'job: x\nenclaves:\n  - {name: A, program: echo, policy: {enclave_id: A, max_dac_depth: 1, '
+                                    f'required_attestation_level: Level-1}}}}\noutputs:\n  - {{name: out, from: A, file: "{name}"}}\n')
+    ran = troth('job', 'lint', job)
+    assert ran.code in (1, 2) and 'job.yaml:5:' in ran.stderr
+
+
 # ---- the host
 
 def test_many_runs_on_one_private_host(payroll):
