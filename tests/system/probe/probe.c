@@ -39,6 +39,12 @@ extern char **environ;
 static int allowed; /* attempts that were not refused */
 static const char *self_path = "/probe"; /* argv[0] */
 
+/* A run that fails shows the end of stderr, not what went to stdout. */
+static void tell_stderr(const char *verdict, const char *what)
+{
+	fprintf(stderr, "%s %s\n", verdict, what);
+}
+
 /* Refused: the call failed. Reports errno for people. */
 static void refused(const char *what, long outcome)
 {
@@ -48,6 +54,7 @@ static void refused(const char *what, long outcome)
 		return;
 	}
 	printf("ALLOWED  %s\n", what);
+	tell_stderr("ALLOWED", what);
 	allowed++;
 }
 
@@ -55,6 +62,8 @@ static void refused(const char *what, long outcome)
 static void must(const char *what, bool holds)
 {
 	printf("%s  %s\n", holds ? "holds  " : "BROKEN ", what);
+	if (!holds)
+		tell_stderr("BROKEN", what);
 	allowed += !holds;
 }
 
@@ -195,6 +204,8 @@ static int cf_04(int count, char **fds)
 /* The arguments are the variables that the manifest names; argv is what the caller sees in the printed lines. */
 static int cf_05(int count, char **variables)
 {
+	for (int i = 0; i < count; i++)
+		printf("argument %s\n", variables[i]);
 	for (char **variable = environ; *variable; variable++) {
 		bool wanted = false;
 		for (int i = 0; i < count; i++)
