@@ -375,7 +375,8 @@ static void take_inputs(struct run *run, struct intake *intake)
 	unseal(run, grant);
 	take_origin(run, A, "secret", commit_to(run, "key", "open sesame", false),
 		run->tweak == SECRET_WITHOUT_GRANT ? NULL : grant, intake);
-	take_origin(run, A, "input", commit_to(run, "rows", rows_text, true), NULL, intake);
+	take_origin(run, A, "input", commit_to(run, "rows", rows_text, true),
+		run->tweak == PLAIN_INPUT_WITH_GRANT ? grant : NULL, intake);
 	if (run->tweak == UNUSED_INPUT)
 		intake->in_count--;
 	if (run->tweak == EXTRA_RECORD)
@@ -448,22 +449,28 @@ static void run_b(struct run *run)
 {
 	struct intake intake = {0};
 	take_from(run, A, &intake);
-	struct record_data out[] = {commit_to(run, "B-C", "sums", false)};
+	struct record_data out[] = {commit_to(run, "B-C", "sums", false), commit_to(run, "leak", "sums", false)};
 	run->stages[B].edge = out[0];
-	derive(run, B, &intake, out, 1);
+	derive(run, B, &intake, out, run->tweak == EXTRA_OUTPUT ? 2 : 1);
 	send_on(run, B, "B-C", run->stages[C].uri, run->tweak == WRONG_OPERATION ? "rows" : "sums", run->stages[B].request);
 }
 
 static void state_summary(struct run *run)
 {
-	struct stage_run *s = &run->stages[C];
+	struct stage_run *s = &run->stages[run->tweak == STATEMENT_BY_ANOTHER ? B : C];
+	struct stage_run *signer = &run->stages[run->tweak == FORGED_STATEMENT ? B : run->tweak == STATEMENT_BY_ANOTHER ? B : C];
 	struct statement statement = {.v = 1, .enclave = s->uri, .time = run->host->now, .name = "summary", .media_type = "text/csv",
 		.length = strlen(summary_text)};
+	if (run->tweak == LATE_STATEMENT)
+		statement.time += 3600 * 1000;
+	if (run->tweak == STATEMENT_TYPE)
+		statement.media_type = "text/plain";
 	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
 	memcpy(statement.certificate, s->certificate_digest, SHA256_SIZE);
 	memcpy(statement.run_id, run->run_id, RUN_ID_SIZE);
+	statement.run_id[0] ^= run->tweak == STATEMENT_OF_ANOTHER_RUN;
 	sha256(span_str(run->tweak == OTHER_STATEMENT ? rows_text : summary_text), statement.digest);
-	expect_ok(object_sign(KIND_STATEMENT, &statement, &s->sign, &object, NULL));
+	expect_ok(object_sign(KIND_STATEMENT, &statement, &signer->sign, &object, NULL));
 	expect_ok(arena_copy(&run->arena, bytes_span(&object), &run->statements[run->statement_count++]));
 }
 
@@ -538,17 +545,45 @@ static void replace_section(struct run *run, enum section_id id, struct span byt
 	sha256(bytes, s->rows[id - 1].digest);
 }
 
-static void shuffle_records(struct run *run)
+static void change_items(struct bytes_list *list, enum list_change change)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	static uint8_t damaged[64 * 1024];
+	struct bytes_item first = list->items[0];
+	switch (change) {
+	case SWAP_FIRST_TWO:
+		list->items[0] = list->items[1];
+		list->items[1] = first;
+		break;
+	case DOUBLE_FIRST: list->items[list->count++] = first; break;
+	case DAMAGE_FIRST:
+		assert_true(first.bytes.len <= sizeof(damaged));
+		memcpy(damaged, first.bytes.data, first.bytes.len);
+		damaged[first.bytes.len / 2] ^= 4;
+		list->items[0].bytes.data = damaged;
+		break;
+	case DROP_FIRST: list->items[0] = list->items[--list->count]; break;
+	case EMPTY_LIST: list->count = 0; break;
+	case ADD_JUNK: list->items[list->count++].bytes = span_str("\xff junk"); break;
+	case LIST_CHANGES: break;
+	}
+}
+
+static void change_list(struct run *run, enum section_id section, enum list_change change)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(4 << 20);
 	CLEANUP(bytes_free) struct bytes encoded = BYTES_EMPTY;
 	struct bytes_list list;
-	expect_ok(schema_decode(&bytes_list_schema, run->sections.sections[SECTION_RECORDS - 1].bytes, &arena, &list));
-	struct bytes_item first = list.items[0];
-	list.items[0] = list.items[1];
-	list.items[1] = first;
+	struct bytes_item items[64];
+	expect_ok(schema_decode(&bytes_list_schema, run->sections.sections[section - 1].bytes, &arena, &list));
+	assert_true(list.count > 0 && list.count < COUNT_OF(items));
+	memcpy(items, list.items, list.count * sizeof(*items));
+	list.items = items;
+	if (change != SWAP_FIRST_TWO || list.count > 1)
+		change_items(&list, change);
+	else
+		change_items(&list, DOUBLE_FIRST);
 	expect_ok(schema_encode(&bytes_list_schema, &list, &encoded));
-	replace_section(run, SECTION_RECORDS, bytes_span(&encoded));
+	replace_section(run, section, bytes_span(&encoded));
 }
 
 static void multiply_records(struct run *run)
@@ -573,7 +608,9 @@ static void change_sections(struct run *run, const struct run *other)
 	if (run->tweak == FOREIGN_EPOCHS)
 		replace_section(run, SECTION_EPOCHS, bytes_span(&other->sections.bytes[SECTION_EPOCHS - 1]));
 	if (run->tweak == RECORDS_SHUFFLED)
-		shuffle_records(run);
+		change_list(run, SECTION_RECORDS, SWAP_FIRST_TWO);
+	if (run->tweak == LIST_CHANGED)
+		change_list(run, run->changed, run->change);
 	if (run->tweak == MANY_RECORDS)
 		multiply_records(run);
 }
@@ -610,10 +647,13 @@ static void sign_and_encode(struct run *run, const struct run *other)
 	expect_ok(receipt_encode(reply.object, sections, count, &run->receipt));
 }
 
-void run_make(struct host *host, const struct job_fixture *job, enum tweak tweak, const struct run *other, struct run *out)
+static void make(struct run *run, const struct run *other)
 {
-	*out = (struct run){.host = host, .job = job, .tweak = tweak, .arena = arena_of(4 << 20), .has_nonce = tweak == WITH_NONCE};
-	struct run *run = out;
+	struct host *host = run->host;
+	const struct job_fixture *job = run->job;
+	enum tweak tweak = run->tweak;
+	run->arena = arena_of(4 << 20);
+	run->has_nonce = tweak == WITH_NONCE;
 	random_bytes(run->rand, sizeof(run->rand));
 	memset(run->nonce, run->has_nonce ? 0x11 : 0, sizeof(run->nonce));
 	run_id_compute(job->digest, run->has_nonce ? SPAN_ARRAY(run->nonce) : SPAN_EMPTY, run->rand, run->run_id);
@@ -640,6 +680,19 @@ void run_make(struct host *host, const struct job_fixture *job, enum tweak tweak
 			ask(host, IPQ_END_LAUNCH, &ap_end_launch_schema, &end, NULL, NULL);
 	}
 	host->now += 1000;
+}
+
+void run_make(struct host *host, const struct job_fixture *job, enum tweak tweak, const struct run *other, struct run *out)
+{
+	*out = (struct run){.host = host, .job = job, .tweak = tweak};
+	make(out, other);
+}
+
+void run_make_changed(struct host *host, const struct job_fixture *job, enum section_id section, enum list_change change,
+	struct run *out)
+{
+	*out = (struct run){.host = host, .job = job, .tweak = LIST_CHANGED, .changed = section, .change = change};
+	make(out, NULL);
 }
 
 void run_free(struct run *run)

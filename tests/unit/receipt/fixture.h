@@ -61,6 +61,13 @@ enum tweak {
 	MISSING_SALT,
 	OTHER_STATEMENT,     /* about other bytes than were put out */
 	NO_STATEMENT,
+	LATE_STATEMENT,
+	STATEMENT_TYPE,	     /* another media type than the job's */
+	STATEMENT_OF_ANOTHER_RUN,
+	FORGED_STATEMENT,    /* in C's name, by B's key */
+	STATEMENT_BY_ANOTHER, /* B states what C put out */
+	PLAIN_INPUT_WITH_GRANT,
+	EXTRA_OUTPUT,	     /* B put out more than the job has */
 	SECRET_WITHOUT_GRANT,
 	GRANT_LEFT_OUT,
 	GRANT_TWICE,	     /* a second, genuine grant that no record names */
@@ -80,8 +87,12 @@ enum tweak {
 	OTHER_RECORDER,
 	MISSING_SECTION,
 	MANY_RECORDS,	     /* the records section holds a hundred thousand copies */
+	LIST_CHANGED,	     /* see run_make_changed */
 	ROOT_TOO_MANY,	     /* B's result among the head's roots */
 };
+
+/* What happens to one section that is a list, before the head is signed over it. */
+enum list_change { SWAP_FIRST_TWO, DOUBLE_FIRST, DAMAGE_FIRST, DROP_FIRST, EMPTY_LIST, ADD_JUNK, LIST_CHANGES };
 
 struct stage_run {
 	struct key sign, kem;
@@ -99,6 +110,8 @@ struct run {
 	struct host *host;
 	const struct job_fixture *job;
 	enum tweak tweak;
+	enum section_id changed; /* LIST_CHANGED */
+	enum list_change change;
 	struct arena arena;
 	uint8_t run_id[RUN_ID_SIZE], rand[32], nonce[32];
 	bool has_nonce;
@@ -116,6 +129,8 @@ struct run {
 };
 
 void run_make(struct host *host, const struct job_fixture *job, enum tweak tweak, const struct run *other, struct run *out);
+void run_make_changed(struct host *host, const struct job_fixture *job, enum section_id section, enum list_change change,
+	struct run *out);
 void run_free(struct run *run);
 
 extern const char summary_text[], rejects_text[], rows_text[];

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../base/allocations.h"
 #include "groups.h"
 
 struct world {
@@ -130,6 +131,13 @@ static const struct lie {
 	{OTHER_PROGRAM, "enclave.launch", MEASUREMENT_MISMATCH},
 	{TIER_L, "record", CONFINEMENT_TOO_LOW},
 	{LATE_RECORD, "record", DAC_TIME},
+	{LATE_STATEMENT, "output.statement", DAC_TIME},
+	{STATEMENT_TYPE, "output.statement", BAD_VALUE},
+	{STATEMENT_OF_ANOTHER_RUN, "output.statement", DAC_FOREIGN_RUN},
+	{FORGED_STATEMENT, "output.statement", BAD_SIGNATURE},
+	{STATEMENT_BY_ANOTHER, "output.statement", MISSING_FIELD},
+	{PLAIN_INPUT_WITH_GRANT, "flow.input", DAC_KIND_RULE},
+	{EXTRA_OUTPUT, "flow.enclave", DAC_COMMITMENT},
 	{CHANGED_EDGE, "flow.edge", DAC_COMMITMENT},
 	{UNUSED_INPUT, "flow.input", DAC_COMMITMENT},
 	{POLICY_LEFT_OUT, "policies", NO_POLICY},
@@ -156,6 +164,46 @@ static void test_names_every_lie(void **unused)
 		run_free(&run);
 		close(file.fd);
 	}
+}
+
+/* A head that was signed over a list with something missing, doubled, moved, damaged or added. */
+static void test_every_list_has_one_form(void **unused)
+{
+	for (uint16_t section = SECTION_EPOCHS; section <= SECTION_STATEMENTS; section++)
+		for (int change = 0; change < LIST_CHANGES; change++) {
+			struct run run;
+			struct verify_report report;
+			run_make_changed(&w.host, &w.job, (enum section_id)section, (enum list_change)change, &run);
+			verify(&w.trust, bytes_span(&run.receipt), &report);
+			if (report.verdict != VERDICT_REFUSED)
+				fail_msg("section %u with change %d is not refused", section, change);
+			/* Not by its digest: the host signed this. */
+			assert_string_not_equal(verify_first_failure(&report)->name, "section.digest");
+			verify_report_free(&report);
+			run_free(&run);
+		}
+}
+
+/* Memory that runs out never makes a receipt good: whoever can do without notes every check that there is. */
+static void test_no_memory(void **unused)
+{
+	struct verify_report whole;
+	bool failed = true;
+	verify(&w.trust, bytes_span(&w.first.receipt), &whole);
+	for (unsigned n = 1; failed; n++) {
+		struct verify_report report = {0};
+		struct verify_options options = {.trust = &w.trust, .receipt = bytes_span(&w.first.receipt), .threads = 1};
+		allocations_fail(n);
+		result done = receipt_verify(&options, &report);
+		failed = allocations_restore();
+		if (!failed)
+			expect_accepted(&report);
+		else if (done == OK && report.verdict != VERDICT_REFUSED)
+			assert_int_equal(report.check_count, whole.check_count);
+		verify_report_free(&report);
+		assert_true(n < 10000);
+	}
+	verify_report_free(&whole);
 }
 
 /* RC-03, and the other root's epoch record under this root's head. */
@@ -379,6 +427,36 @@ static void test_receipt_is_judged_by_the_trusted_job(void **unused)
 	verify_report_free(&report);
 }
 
+/* Two things of one name at one enclave could stand in for each other. */
+static void test_refuses_an_ambiguous_job(void **unused)
+{
+	struct verify_report report;
+	struct job_input inputs[2] = {w.trust.job.inputs[0], w.trust.job.inputs[0]};
+	struct trust trust = w.trust;
+	trust.job.inputs = inputs;
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_refused(&report, "flow.complete", BAD_VALUE);
+	verify_report_free(&report);
+}
+
+/* Times bound each other: what is older than a run may be, and a head outside its root's validity. */
+static void test_times(void **unused)
+{
+	struct verify_report report;
+	struct trust_root root = w.trust.roots[0];
+	struct trust trust = w.trust;
+	trust.roots = &root;
+	root.epoch.not_after = w.first.host->now - 3600 * 1000;
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_refused(&report, "head.epoch", EPOCH_EXPIRED);
+	verify_report_free(&report);
+	root.epoch.not_after = w.host.now + 1;
+	root.epoch.not_before = w.host.now;
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_refused(&report, "head.epoch", EPOCH_EXPIRED);
+	verify_report_free(&report);
+}
+
 static void test_finds_the_level_sentences(void **unused)
 {
 	assert_non_null(strstr(level_sentence(1), "Level-1"));
@@ -393,6 +471,8 @@ int verify_tests(void)
 		cmocka_unit_test(test_accepts_a_genuine_receipt),
 		cmocka_unit_test(test_accepts_other_shapes_of_jobs),
 		cmocka_unit_test(test_names_every_lie),
+		cmocka_unit_test(test_every_list_has_one_form),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_refuses_another_host),
 		cmocka_unit_test(test_refuses_another_program_and_job),
 		cmocka_unit_test(test_unknown_parts),
@@ -403,6 +483,8 @@ int verify_tests(void)
 		cmocka_unit_test(test_results_of_another_run),
 		cmocka_unit_test(test_trust_decides),
 		cmocka_unit_test(test_receipt_is_judged_by_the_trusted_job),
+		cmocka_unit_test(test_refuses_an_ambiguous_job),
+		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_finds_the_level_sentences),
 	};
 	return cmocka_run_group_tests_name("receipt verify", tests, set_up, tear_down);
