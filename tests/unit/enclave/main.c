@@ -11,6 +11,7 @@ int main(void)
 		group_limits() +
 		group_tier() +
 		group_sandbox() +
+		group_runtime() +
 		group_iecp() +
 		group_iecp_channel() +
 		group_iecp_vectors();

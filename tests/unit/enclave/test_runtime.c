@@ -1,0 +1,680 @@
+/*
+ * The runtime of an IRE under a host that lies: the test is the host, with the secure processor's engine at hand, and real
+ * runtimes as children. Every honest message has its dishonest twin (BI-01 to BI-05, BI-09, BI-10, CF-11).
+ */
+#include "../expect.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "confined.h"
+#include "crypto/box.h"
+#include "crypto/random.h"
+#include "enclave/control.h"
+#include "enclave/runtime.h"
+#include "groups.h"
+#include "object/epoch.h"
+#include "object/manifest.h"
+#include "object/seal.h"
+#include "policy/schema.h"
+#include "root/ap.h"
+
+enum { WAIT_MS = 20 * 1000 };
+
+enum lie {
+	NO_LIE,
+	ANOTHER_POLICY,
+	ANOTHER_PROGRAM,
+	ANOTHER_EPOCH,
+	ANOTHERS_CERTIFICATE,
+	ANOTHERS_REPORT,
+	CHALLENGE_FOR_ANOTHER,
+	ANOTHERS_GRANT,
+	FORGED_GRANT,
+	OWN_BOX,
+	START_TOO_EARLY,
+	/* in a handshake */
+	LAUNCH_REPORT_AS_EVIDENCE,
+	EVIDENCE_OF_ANOTHER_CHANNEL,
+	EVIDENCE_OF_ANOTHER_LAUNCH,
+	EVIDENCE_WITH_ONE_BIT_FLIPPED,
+};
+
+struct host {
+	struct ap *ap;
+	struct secret wrap;
+	struct arena arena;
+	struct span epoch_record;
+	uint8_t rot_id[OID_SIZE], kem_pk[POINT_SIZE], run_id[RUN_ID_SIZE];
+};
+
+/* ---- The secure processor, without a process around it ------------------------------------------------------- */
+
+static enum reason ask(struct host *h, enum ipq_type type, const struct schema *schema, const void *request,
+	const struct schema *reply_schema, void *reply)
+{
+	CLEANUP(writer_free) struct writer w = writer_growing(128 * 1024);
+	struct ap_action action;
+	struct span kept;
+	if (ipq_message_row(type)->expects_epoch)
+		ipq_put_expected(&w, (struct ipq_expected){0, h->epoch_record.len ? 1 : 0});
+	if (schema)
+		schema_put(schema, request, &w);
+	ap_step(h->ap, type, span_of(w.data, w.len), clock_wall_ms(), &action);
+	if (action.kind == AP_PERSIST)
+		ap_persisted(h->ap, OK, &action);
+	if (action.kind == AP_REPLY_ERROR)
+		return action.reason;
+	expect_ok(arena_copy(&h->arena, action.reply, &kept));
+	expect_ok(schema_decode(reply_schema, kept, &h->arena, reply));
+	return OK;
+}
+
+static void host_new(struct host *h)
+{
+	*h = (struct host){.arena = arena_of(16 << 20)};
+	struct ap_action action;
+	struct ap_extended extended;
+	struct ap_rot_available root;
+	struct epoch epoch;
+	expect_ok(secret_new(32, &h->wrap));
+	struct ap_config config = {.wrap_key = &h->wrap, .secret_memory = "locked"};
+	expect_ok(ap_new(&config, clock_wall_ms(), &h->ap, &action));
+	ap_persisted(h->ap, OK, &action);
+	for (uint8_t index = REGISTER_AP; index <= REGISTER_HOST; index++) {
+		struct ap_extend request = {index, span_str("event"), true};
+		struct ap_measured_program program = {.name = "troth-ap"};
+		CLEANUP(bytes_free) struct bytes content = BYTES_EMPTY;
+		expect_ok(schema_encode(&ap_measured_program_schema, &program, &content));
+		request.content = bytes_span(&content);
+		expect_ok(ask(h, IPQ_EXTEND, &ap_extend_schema, &request, &ap_extended_schema, &extended));
+	}
+	struct ap_generate generate = {.valid_ms = 86400000, .grace_s = 60, .trust_domain = "troth.internal"};
+	random_bytes(generate.host_seed, sizeof(generate.host_seed));
+	random_bytes(h->run_id, sizeof(h->run_id));
+	expect_ok(ask(h, IPQ_GENERATE_ROT, &ap_generate_schema, &generate, &ap_rot_available_schema, &root));
+	h->epoch_record = root.epoch_record;
+	expect_ok(epoch_open_inception(root.epoch_record, &h->arena, &epoch, h->rot_id));
+	memcpy(h->kem_pk, epoch.kem_pk, POINT_SIZE);
+}
+
+static void host_free(struct host *h)
+{
+	ap_free(h->ap);
+	secret_free(&h->wrap);
+	arena_free(&h->arena);
+}
+
+/* ---- One enclave and its runtime -------------------------------------------------------------------------------- */
+
+struct guest {
+	const char *name;
+	struct host *host;
+	enum lie lie;
+	bool with_secret;
+	pid_t pid;
+	struct fd control;
+	struct bytes policy, manifest;
+	uint8_t launch_id[LAUNCH_ID_SIZE], measurement[SHA384_SIZE], core[SHA384_SIZE];
+	struct control_prepared prepared;
+	struct span report;
+	struct span sealed;
+	enum reason reason; /* why it failed */
+	char text[CONTROL_TEXT_MAX];
+	bool finished;
+};
+
+static void compile(const char *name, const char *peer, struct bytes *out)
+{
+	char text[256];
+	CLEANUP(document_free) struct document document = {0};
+	snprintf(text, sizeof(text), "enclave_id: %s\nallowed_communicators: [%s]\nmax_dac_depth: 4\nrequired_attestation_level: Level-1\n", name,
+		peer);
+	expect_ok(document_parse("policy", span_str(text), 1 << 20, &document));
+	expect_ok(policy_compile_node(&document, document.root, out));
+}
+
+static struct manifest a_manifest(struct guest *g, struct manifest_file *file, struct manifest_secret *secret)
+{
+	static struct text_item arguments[] = {{"/probe"}, {"cf-09"}};
+	confined_manifest(file);
+	*secret = (struct manifest_secret){"key", 9};
+	struct manifest manifest = {
+		.v = 1,
+		.name = g->name,
+		.program = "/probe",
+		.arguments = arguments,
+		.argument_count = 2,
+		.files = file,
+		.file_count = 1,
+		.limits = {64 << 20, 1 << 20, 1 << 20, 8, 32, 5000, 10000},
+		.interpreter = "closed",
+		.backend = "process",
+		.secrets = secret,
+		.secret_count = g->with_secret,
+	};
+	expect_ok(policy_digest(bytes_span(&g->policy), manifest.policy_digest));
+	return manifest;
+}
+
+/* `peer_core`: the code that the manifest expects of the peer; NULL: no peers. */
+static void guest_new(struct host *h, struct guest *g, const char *name, const char *peer, const uint8_t *peer_core, bool with_secret)
+{
+	*g = (struct guest){.name = name, .host = h, .control = FD_NONE, .with_secret = with_secret};
+	struct manifest_file file;
+	struct manifest_secret secret;
+	compile(name, peer, &g->policy);
+	struct manifest manifest = a_manifest(g, &file, &secret);
+	struct manifest_peer row = {.name = peer, .rot_rule = PEER_ROT_SAME};
+	expect_ok(manifest_core(&manifest, g->core));
+	if (peer_core) {
+		memcpy(row.core, peer_core, SHA384_SIZE);
+		manifest.peers = &row;
+		manifest.peer_count = 1;
+	}
+	expect_ok(manifest_encode(&manifest, &g->manifest));
+	manifest_measurement(bytes_span(&g->manifest), g->measurement);
+	random_bytes(g->launch_id, LAUNCH_ID_SIZE);
+}
+
+static void guest_free(struct guest *g)
+{
+	fd_close(&g->control);
+	if (g->pid > 0) {
+		kill(g->pid, SIGKILL);
+		waitpid(g->pid, NULL, 0);
+	}
+	bytes_free(&g->policy);
+	bytes_free(&g->manifest);
+}
+
+static void guest_start(struct guest *g)
+{
+	struct fd pair[2];
+	expect_ok(sock_pair(pair));
+	g->pid = fork();
+	if (g->pid == 0) {
+		fd_close(&pair[0]);
+		alarm(60);
+		_exit(runtime_run(pair[1].n) == OK ? 0 : 1);
+	}
+	assert_true(g->pid > 0);
+	fd_close(&pair[1]);
+	g->control = pair[0];
+}
+
+static void tell(struct guest *g, enum control_type type, const void *body)
+{
+	/* A runtime that has refused already may be gone. */
+	result sent = control_send(g->control.n, type, control_schema(type), body, NULL, 0, WAIT_MS);
+	(void)sent;
+}
+
+/* The next message of this type. False when it was FAILED or the end: then `reason` says why. */
+static bool hear(struct guest *g, enum control_type type, void *out)
+{
+	for (;;) {
+		struct control_message message = CONTROL_MESSAGE_EMPTY;
+		result received = control_receive(g->control.n, WAIT_MS, &message);
+		if (received != OK) {
+			g->reason = received;
+			return false;
+		}
+		struct span kept;
+		expect_ok(arena_copy(&g->host->arena, message.body, &kept));
+		message.body = kept;
+		struct control_failed failed;
+		bool is_failure = message.type == CONTROL_FAILED, wanted = message.type == type;
+		if (is_failure) {
+			expect_ok(control_decode(&message, &g->host->arena, &failed));
+			g->reason = (enum reason)failed.reason;
+			snprintf(g->text, sizeof(g->text), "%s", failed.text);
+		} else if (wanted) {
+			expect_ok(control_decode(&message, &g->host->arena, out));
+		}
+		control_message_free(&message);
+		if (is_failure || wanted)
+			return wanted;
+	}
+}
+
+static void seal_for(struct guest *g, const char *text, struct span *out)
+{
+	struct host *h = g->host;
+	struct seal_policy policy = {.v = 1, .name = g->name};
+	uint8_t box[256];
+	struct bytes encoding = BYTES_EMPTY;
+	struct ap_signed sealed;
+	memcpy(policy.rot_id, h->rot_id, OID_SIZE);
+	memcpy(policy.measurement, g->measurement, SHA384_SIZE);
+	expect_ok(schema_encode(&seal_policy_schema, &policy, &encoding));
+	expect_ok(box_seal(SPAN_ARRAY(h->kem_pk), "seal-in", bytes_span(&encoding), span_str(text), box));
+	struct ap_seal request = {bytes_span(&encoding), span_of(box, strlen(text) + BOX_OVERHEAD)};
+	expect_ok(ask(h, IPQ_SEAL, &ap_seal_schema, &request, &ap_signed_schema, &sealed));
+	bytes_free(&encoding);
+	*out = sealed.object;
+}
+
+static bool prepare(struct guest *g)
+{
+	struct host *h = g->host;
+	struct text_item source = {confined_probe_path()};
+	struct control_sealed sealed = {"key", SPAN_EMPTY};
+	struct bytes other = BYTES_EMPTY;
+	struct control_prepare body = {
+		.v = 1,
+		.manifest = bytes_span(&g->manifest),
+		.sources = &source,
+		.source_count = 1,
+		.uid = test_is_root() ? OWN_UID : 0,
+		.epoch_record = h->epoch_record,
+		.trust_domain = "troth.internal",
+		.policy = bytes_span(&g->policy),
+		.sealed = &sealed,
+		.sealed_count = g->with_secret,
+	};
+	memcpy(body.launch_id, g->launch_id, LAUNCH_ID_SIZE);
+	memcpy(body.run_id, h->run_id, RUN_ID_SIZE);
+	memcpy(body.rot_id, h->rot_id, OID_SIZE);
+	if (g->with_secret)
+		seal_for(g, "open sesame", &g->sealed);
+	sealed.object = g->sealed;
+	if (g->lie == ANOTHER_POLICY) {
+		compile(g->name, "stranger", &other);
+		body.policy = bytes_span(&other);
+	}
+	if (g->lie == ANOTHER_PROGRAM)
+		source.text = "/bin/true";
+	tell(g, CONTROL_PREPARE, &body);
+	bytes_free(&other);
+	return hear(g, CONTROL_PREPARED, &g->prepared);
+}
+
+/* A launch of which this test holds the keys: what a lying host can have endorsed beside the real one. */
+struct impostor {
+	struct key sign, kem;
+	uint8_t launch_id[LAUNCH_ID_SIZE];
+	struct ap_endorsed endorsed;
+};
+
+static void extend(struct host *h, const struct guest *g, const uint8_t *launch_id, const uint8_t *sign_pk, const uint8_t *kem_pk,
+	struct ap_launch_extended *out)
+{
+	struct launch launch = {.v = 1, .name = g->name, .tier = "N", .isolation = "uid", .limits = "rlimit", .secret_memory = "locked",
+		.interpreter = "closed"};
+	memcpy(launch.launch_id, launch_id, LAUNCH_ID_SIZE);
+	memcpy(launch.run_id, h->run_id, RUN_ID_SIZE);
+	memcpy(launch.core, g->core, SHA384_SIZE);
+	memcpy(launch.measurement, g->measurement, SHA384_SIZE);
+	expect_ok(policy_digest(bytes_span(&g->policy), launch.policy_digest));
+	launch_keys_hash(sign_pk, kem_pk, launch.keys_hash);
+	expect_ok(ask(h, IPQ_EXTEND_LAUNCH, &launch_schema, &launch, &ap_launch_extended_schema, out));
+}
+
+static void key_hashes(const uint8_t *sign_pk, const uint8_t *kem_pk, uint8_t out[static 64])
+{
+	sha256(span_of(sign_pk, POINT_SIZE), out);
+	sha256(span_of(kem_pk, POINT_SIZE), out + 32);
+}
+
+static void impostor_new(struct host *h, const struct guest *g, struct impostor *i)
+{
+	struct ap_launch_extended extended;
+	struct ap_endorse_begin begin;
+	struct ap_endorse_challenge challenge;
+	struct ap_endorse_finish finish;
+	uint8_t text[14 + 16 + 32 + 64], proof[10 + 32 + 64];
+	CLEANUP(secret_free) struct secret c = SECRET_EMPTY;
+	*i = (struct impostor){.sign = KEY_EMPTY};
+	expect_ok(key_generate(&i->sign));
+	expect_ok(key_generate(&i->kem));
+	random_bytes(i->launch_id, LAUNCH_ID_SIZE);
+	extend(h, g, i->launch_id, i->sign.point, i->kem.point, &extended);
+	memcpy(text, "troth endorse1", 14);
+	memcpy(text + 14, i->launch_id, 16);
+	memcpy(text + 30, extended.nonce, 32);
+	key_hashes(i->sign.point, i->kem.point, text + 62);
+	memcpy(begin.launch_id, i->launch_id, LAUNCH_ID_SIZE);
+	memcpy(begin.sign_pk, i->sign.point, POINT_SIZE);
+	memcpy(begin.kem_pk, i->kem.point, POINT_SIZE);
+	expect_ok(key_sign(&i->sign, SPAN_ARRAY(text), begin.signature));
+	expect_ok(ask(h, IPQ_ENDORSE_BEGIN, &ap_endorse_begin_schema, &begin, &ap_endorse_challenge_schema, &challenge));
+	expect_ok(box_open(&i->kem, "pop", SPAN_ARRAY(i->launch_id), challenge.box, &c));
+	memcpy(proof, "troth pop1", 10);
+	memcpy(proof + 10, c.data, 32);
+	key_hashes(i->sign.point, i->kem.point, proof + 42);
+	memcpy(finish.launch_id, i->launch_id, LAUNCH_ID_SIZE);
+	sha256(SPAN_ARRAY(proof), finish.proof);
+	expect_ok(ask(h, IPQ_ENDORSE_FINISH, &ap_endorse_finish_schema, &finish, &ap_endorsed_schema, &i->endorsed));
+}
+
+static void impostor_free(struct impostor *i)
+{
+	key_free(&i->sign);
+	key_free(&i->kem);
+}
+
+static bool endorse(struct guest *g, struct impostor *impostor)
+{
+	struct host *h = g->host;
+	struct ap_launch_extended extended;
+	struct control_launched launched;
+	struct control_endorse signature;
+	struct ap_endorse_challenge challenge;
+	struct control_proof proof;
+	struct ap_endorsed endorsed;
+	extend(h, g, g->launch_id, g->prepared.sign_pk, g->prepared.kem_pk, &extended);
+	memcpy(launched.nonce, extended.nonce, 32);
+	memcpy(launched.epoch_oid, extended.epoch_oid, OID_SIZE);
+	if (g->lie == ANOTHER_EPOCH)
+		launched.epoch_oid[0] ^= 1;
+	tell(g, CONTROL_LAUNCHED, &launched);
+	if (!hear(g, CONTROL_ENDORSE, &signature))
+		return false;
+	struct ap_endorse_begin begin;
+	memcpy(begin.launch_id, g->launch_id, LAUNCH_ID_SIZE);
+	memcpy(begin.sign_pk, g->prepared.sign_pk, POINT_SIZE);
+	memcpy(begin.kem_pk, g->prepared.kem_pk, POINT_SIZE);
+	memcpy(begin.signature, signature.signature, SIGNATURE_SIZE);
+	expect_ok(ask(h, IPQ_ENDORSE_BEGIN, &ap_endorse_begin_schema, &begin, &ap_endorse_challenge_schema, &challenge));
+	struct control_challenge box = {challenge.box};
+	uint8_t wrong[32 + BOX_OVERHEAD];
+	if (g->lie == CHALLENGE_FOR_ANOTHER) {
+		expect_ok(box_seal(SPAN_ARRAY(g->prepared.kem_pk), "pop", SPAN_ARRAY(impostor->launch_id), SPAN_ARRAY(h->run_id), wrong));
+		box.box = SPAN_ARRAY(wrong);
+	}
+	tell(g, CONTROL_CHALLENGE, &box);
+	if (!hear(g, CONTROL_PROOF, &proof))
+		return false;
+	struct ap_endorse_finish finish;
+	memcpy(finish.launch_id, g->launch_id, LAUNCH_ID_SIZE);
+	memcpy(finish.proof, proof.proof, SHA256_SIZE);
+	expect_ok(ask(h, IPQ_ENDORSE_FINISH, &ap_endorse_finish_schema, &finish, &ap_endorsed_schema, &endorsed));
+	struct control_endorsed body = {endorsed.certificate, endorsed.report};
+	g->report = endorsed.report;
+	if (g->lie == ANOTHERS_CERTIFICATE)
+		body.certificate = impostor->endorsed.certificate;
+	if (g->lie == ANOTHERS_REPORT)
+		body.report = impostor->endorsed.report;
+	tell(g, CONTROL_ENDORSED, &body);
+	return true;
+}
+
+static void unseal_as(struct host *h, const struct impostor *i, struct span sealed, struct ap_unsealed *out)
+{
+	struct sealed content;
+	struct unseal_request request = {.v = 1};
+	struct bytes object = BYTES_EMPTY;
+	expect_ok(object_peek(KIND_SEALED, sealed, &h->arena, &content, request.seal_oid));
+	memcpy(request.launch_id, i->launch_id, LAUNCH_ID_SIZE);
+	expect_ok(object_sign(KIND_UNSEAL_REQUEST, &request, &i->sign, &object, NULL));
+	struct ap_unseal ask_for = {sealed, bytes_span(&object)};
+	expect_ok(ask(h, IPQ_UNSEAL, &ap_unseal_schema, &ask_for, &ap_unsealed_schema, out));
+	bytes_free(&object);
+}
+
+/* A grant over what was asked, right in every field, under a key that is not the root's. */
+static struct span forge_grant(struct host *h, struct span genuine)
+{
+	struct unseal_grant grant;
+	struct key key = KEY_EMPTY;
+	struct bytes object = BYTES_EMPTY;
+	struct span kept;
+	expect_ok(object_peek(KIND_UNSEAL_GRANT, genuine, &h->arena, &grant, NULL));
+	expect_ok(key_generate(&key));
+	expect_ok(object_sign(KIND_UNSEAL_GRANT, &grant, &key, &object, NULL));
+	expect_ok(arena_copy(&h->arena, bytes_span(&object), &kept));
+	bytes_free(&object);
+	key_free(&key);
+	return kept;
+}
+
+static bool unseal(struct guest *g, struct impostor *impostor)
+{
+	struct host *h = g->host;
+	struct control_unseal request;
+	struct ap_unsealed answer;
+	uint8_t own[64 + BOX_OVERHEAD];
+	if (!hear(g, CONTROL_UNSEAL, &request))
+		return false;
+	struct ap_unseal body = {g->sealed, request.request};
+	if (g->lie == ANOTHERS_GRANT)
+		unseal_as(h, impostor, g->sealed, &answer);
+	else
+		expect_ok(ask(h, IPQ_UNSEAL, &ap_unseal_schema, &body, &ap_unsealed_schema, &answer));
+	struct control_unsealed reply = {"key", answer.grant, answer.box};
+	if (g->lie == FORGED_GRANT)
+		reply.grant = forge_grant(h, answer.grant);
+	if (g->lie == OWN_BOX) {
+		struct unseal_request asked;
+		uint8_t aad[16 + 32 + 32];
+		expect_ok(object_peek(KIND_UNSEAL_REQUEST, request.request, &h->arena, &asked, NULL));
+		memcpy(aad, asked.launch_id, 16);
+		memcpy(aad + 16, asked.seal_oid, 32);
+		memcpy(aad + 48, asked.nonce, 32);
+		expect_ok(box_seal(SPAN_ARRAY(g->prepared.kem_pk), "unseal", SPAN_ARRAY(aad), span_str("the host's own idea"), own));
+		reply.box = span_of(own, strlen("the host's own idea") + BOX_OVERHEAD);
+	}
+	tell(g, CONTROL_UNSEALED, &reply);
+	return true;
+}
+
+/* Up to READY. */
+static bool bring_up(struct guest *g, enum lie lie)
+{
+	struct impostor impostor;
+	struct control_empty nothing = {false};
+	g->lie = lie;
+	impostor_new(g->host, g, &impostor);
+	guest_start(g);
+	bool ready = prepare(g);
+	if (ready && lie == START_TOO_EARLY)
+		tell(g, CONTROL_START, &nothing);
+	ready = ready && endorse(g, &impostor) && (!g->with_secret || unseal(g, &impostor)) && hear(g, CONTROL_READY, &nothing);
+	impostor_free(&impostor);
+	return ready;
+}
+
+static void one_lie(enum lie lie, bool with_secret, enum reason expected)
+{
+	struct host h;
+	struct guest g;
+	host_new(&h);
+	guest_new(&h, &g, "P", "Q", NULL, with_secret);
+	bool ready = bring_up(&g, lie);
+	if (ready != (expected == OK) || g.reason != expected)
+		print_error("lie %d: %s (%s), not %s\n", (int)lie, reason_name(g.reason), g.text, reason_name(expected));
+	assert_true(ready == (expected == OK));
+	assert_int_equal(g.reason, expected);
+	guest_free(&g);
+	host_free(&h);
+}
+
+static void an_honest_host_gets_an_enclave_up(void **unused)
+{
+	one_lie(NO_LIE, true, OK);
+}
+
+static void what_is_started_is_what_was_measured(void **unused)
+{
+	one_lie(ANOTHER_POLICY, false, MEASUREMENT_MISMATCH);
+	one_lie(ANOTHER_PROGRAM, false, MEASUREMENT_MISMATCH);
+}
+
+static void an_endorsement_is_about_this_launch(void **unused)
+{
+	one_lie(ANOTHER_EPOCH, false, EPOCH_OLD);
+	one_lie(CHALLENGE_FOR_ANOTHER, false, BAD_TAG);
+	one_lie(ANOTHERS_CERTIFICATE, false, BAD_CERTIFICATE);
+	one_lie(ANOTHERS_REPORT, false, EVIDENCE_MISMATCH);
+	one_lie(START_TOO_EARLY, false, ILLEGAL_STATE);
+}
+
+static void a_secret_needs_its_grant(void **unused)
+{
+	one_lie(ANOTHERS_GRANT, true, GRANT_MISMATCH);
+	one_lie(FORGED_GRANT, true, BAD_SIGNATURE);
+	one_lie(OWN_BOX, true, GRANT_MISMATCH);
+}
+
+/* ---- Two enclaves, one channel ------------------------------------------------------------------------------------ */
+
+static void answer_evidence(struct guest *g, const struct control_evidence *request, struct impostor *impostor)
+{
+	struct host *h = g->host;
+	struct ap_sign_report sign = {.has_launch_id = true, .challenge = SPAN_ARRAY(request->bind)};
+	struct control_evidence other = *request;
+	CLEANUP(bytes_free) struct bytes body = BYTES_EMPTY;
+	struct ap_signed reply;
+	memcpy(sign.launch_id, g->lie == EVIDENCE_OF_ANOTHER_LAUNCH ? impostor->launch_id : g->launch_id, LAUNCH_ID_SIZE);
+	if (g->lie == EVIDENCE_OF_ANOTHER_CHANNEL)
+		random_bytes(other.bind, sizeof(other.bind));
+	if (g->lie == EVIDENCE_WITH_ONE_BIT_FLIPPED)
+		other.bind[63] ^= 1; /* the last byte counts as well (BI-05) */
+	sign.challenge = SPAN_ARRAY(other.bind);
+	expect_ok(schema_encode(&ap_sign_report_schema, &sign, &body));
+	struct ap_sign question = {KIND_REPORT, bytes_span(&body)};
+	expect_ok(ask(h, IPQ_SIGN, &ap_sign_schema, &question, &ap_signed_schema, &reply));
+	struct control_evidence_reply answer = {g->lie == LAUNCH_REPORT_AS_EVIDENCE ? g->report : reply.object};
+	tell(g, CONTROL_EVIDENCE_REPLY, &answer);
+}
+
+static void give_channel(struct guest *g, const char *peer, bool initiator, int fd)
+{
+	struct control_channel body = {.edge = "A-B", .peer = peer, .operation = "rows", .port = initiator ? "stdout" : "stdin",
+		.initiator = initiator};
+	expect_ok(control_send(g->control.n, CONTROL_CHANNEL, &control_channel_schema, &body, &fd, 1, WAIT_MS));
+}
+
+/* One message of a running guest. */
+static void serve(struct guest *g, struct impostor *impostor)
+{
+	struct control_message message = CONTROL_MESSAGE_EMPTY;
+	struct control_evidence evidence;
+	struct control_failed failed;
+	result received = control_receive(g->control.n, WAIT_MS, &message);
+	if (received != OK) {
+		g->reason = received;
+		return;
+	}
+	if (message.type == CONTROL_EVIDENCE) {
+		expect_ok(control_decode(&message, &g->host->arena, &evidence));
+		answer_evidence(g, &evidence, impostor);
+	} else if (message.type == CONTROL_FAILED) {
+		expect_ok(control_decode(&message, &g->host->arena, &failed));
+		g->reason = (enum reason)failed.reason;
+		snprintf(g->text, sizeof(g->text), "%s", failed.text);
+	} else if (message.type == CONTROL_FINISHED) {
+		g->finished = true;
+	}
+	control_message_free(&message);
+}
+
+static void run_pair(struct guest *a, struct guest *b)
+{
+	struct control_empty nothing = {false};
+	struct impostor impostor_a, impostor_b;
+	struct fd pair[2];
+	enum lie lie_a = a->lie, lie_b = b->lie;
+	assert_true(bring_up(a, NO_LIE));
+	assert_true(bring_up(b, NO_LIE));
+	a->lie = lie_a;
+	b->lie = lie_b;
+	impostor_new(a->host, a, &impostor_a);
+	impostor_new(b->host, b, &impostor_b);
+	expect_ok(sock_pair(pair));
+	give_channel(a, "B", true, pair[0].n);
+	give_channel(b, "A", false, pair[1].n);
+	fd_close(&pair[0]);
+	fd_close(&pair[1]);
+	tell(a, CONTROL_START, &nothing);
+	tell(b, CONTROL_START, &nothing);
+	struct guest *guests[] = {a, b};
+	struct impostor *impostors[] = {&impostor_a, &impostor_b};
+	for (;;) {
+		struct pollfd wait[2];
+		bool live = false;
+		for (int i = 0; i < 2; i++) {
+			bool going = !guests[i]->finished && guests[i]->reason == OK;
+			wait[i] = (struct pollfd){.fd = going ? guests[i]->control.n : -1, .events = POLLIN};
+			live |= going;
+		}
+		if (!live)
+			break;
+		assert_true(poll(wait, 2, WAIT_MS) > 0);
+		for (int i = 0; i < 2; i++)
+			if (wait[i].revents)
+				serve(guests[i], impostors[i]);
+	}
+	impostor_free(&impostor_a);
+	impostor_free(&impostor_b);
+}
+
+/* `judge_is_b`: who must see through it. */
+static void one_pair(enum lie lie_a, enum lie lie_b, bool wrong_core, bool judge_is_b, enum reason expected)
+{
+	struct host h;
+	struct guest a, b;
+	uint8_t cores[2][SHA384_SIZE];
+	host_new(&h);
+	/* Cores do not depend on peers, so each can name the other. */
+	guest_new(&h, &a, "A", "B", NULL, false);
+	guest_new(&h, &b, "B", "A", NULL, false);
+	memcpy(cores[0], a.core, SHA384_SIZE);
+	memcpy(cores[1], b.core, SHA384_SIZE);
+	guest_free(&a);
+	guest_free(&b);
+	if (wrong_core)
+		cores[0][0] ^= 1;
+	guest_new(&h, &a, "A", "B", cores[1], false);
+	guest_new(&h, &b, "B", "A", cores[0], false);
+	a.lie = lie_a;
+	b.lie = lie_b;
+	run_pair(&a, &b);
+	const struct guest *judge = judge_is_b ? &b : &a;
+	if (judge->reason != expected)
+		print_error("%s: %s (%s), not %s\n", judge->name, reason_name(judge->reason), judge->text, reason_name(expected));
+	assert_int_equal(judge->reason, expected);
+	assert_true(a.finished == (expected == OK) && b.finished == (expected == OK));
+	guest_free(&a);
+	guest_free(&b);
+	host_free(&h);
+}
+
+static void honest_enclaves_meet(void **unused)
+{
+	one_pair(NO_LIE, NO_LIE, false, true, OK);
+}
+
+static void evidence_is_about_this_channel(void **unused)
+{
+	static const enum lie lies[] = {LAUNCH_REPORT_AS_EVIDENCE, EVIDENCE_OF_ANOTHER_CHANNEL, EVIDENCE_OF_ANOTHER_LAUNCH,
+		EVIDENCE_WITH_ONE_BIT_FLIPPED};
+	for (size_t i = 0; i < COUNT_OF(lies); i++) {
+		one_pair(lies[i], NO_LIE, false, true, EVIDENCE_MISMATCH);
+		one_pair(NO_LIE, lies[i], false, false, EVIDENCE_MISMATCH);
+	}
+}
+
+static void a_peer_runs_the_code_that_the_manifest_names(void **unused)
+{
+	one_pair(NO_LIE, NO_LIE, true, true, MEASUREMENT_NOT_ALLOWED);
+}
+
+int group_runtime(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_honest_host_gets_an_enclave_up),
+		cmocka_unit_test(what_is_started_is_what_was_measured),
+		cmocka_unit_test(an_endorsement_is_about_this_launch),
+		cmocka_unit_test(a_secret_needs_its_grant),
+		cmocka_unit_test(honest_enclaves_meet),
+		cmocka_unit_test(evidence_is_about_this_channel),
+		cmocka_unit_test(a_peer_runs_the_code_that_the_manifest_names),
+	};
+	return cmocka_run_group_tests_name("runtime", tests, confined_start, confined_stop);
+}
