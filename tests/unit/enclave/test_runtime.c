@@ -650,6 +650,30 @@ static void honest_enclaves_meet(void **unused)
 	one_pair(NO_LIE, NO_LIE, false, true, OK);
 }
 
+/* BI-01: everything about the peer is genuine, but vouched for by another host's secure processor. */
+static void enclaves_of_two_hosts_do_not_meet(void **unused)
+{
+	struct host here, there;
+	struct guest a, b;
+	uint8_t core[SHA384_SIZE];
+	host_new(&here);
+	host_new(&there);
+	memcpy(there.run_id, here.run_id, RUN_ID_SIZE);
+	guest_new(&there, &a, "A", "B", NULL, false);
+	memcpy(core, a.core, SHA384_SIZE);
+	guest_free(&a);
+	guest_new(&here, &b, "B", "A", core, false);
+	memcpy(core, b.core, SHA384_SIZE);
+	guest_new(&there, &a, "A", "B", core, false);
+	run_pair(&a, &b);
+	assert_int_equal(b.reason, CERTIFICATE_FOREIGN);
+	assert_false(a.finished || b.finished);
+	guest_free(&a);
+	guest_free(&b);
+	host_free(&here);
+	host_free(&there);
+}
+
 static void evidence_is_about_this_channel(void **unused)
 {
 	static const enum lie lies[] = {LAUNCH_REPORT_AS_EVIDENCE, EVIDENCE_OF_ANOTHER_CHANNEL, EVIDENCE_OF_ANOTHER_LAUNCH,
@@ -673,6 +697,7 @@ int group_runtime(void)
 		cmocka_unit_test(an_endorsement_is_about_this_launch),
 		cmocka_unit_test(a_secret_needs_its_grant),
 		cmocka_unit_test(honest_enclaves_meet),
+		cmocka_unit_test(enclaves_of_two_hosts_do_not_meet),
 		cmocka_unit_test(evidence_is_about_this_channel),
 		cmocka_unit_test(a_peer_runs_the_code_that_the_manifest_names),
 	};
