@@ -122,7 +122,7 @@ static struct span compile(struct job_fixture *job, const char *text)
 static void compile_policies(struct job_fixture *job)
 {
 	job->policies[A] = compile(job, "{\"enclave_id\":\"IRE-A\",\"allowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,"
-		"\"required_attestation_level\":\"Level-1\"}");
+		"\"required_attestation_level\":\"Level-1\",\"allow_interpreter\":false}");
 	job->policies[B] = compile(job, "{\"enclave_id\":\"IRE-B\",\"allowed_communicators\":[\"IRE-A\",\"IRE-C\"],\"max_dac_depth\":3,"
 		"\"required_attestation_level\":\"Level-1\"}");
 	job->policies[C] = compile(job, "{\"enclave_id\":\"IRE-C\",\"allowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,"
@@ -186,7 +186,7 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 	static struct job_output outputs[] = {{"rejects", "IRE-A", "rejects", "rejects.csv", false, "text/csv"},
 		{"summary", "IRE-C", "stdout", "summary.csv", true, "text/csv"}};
 	static struct job_external externals[] = {{.name = "sink"}, {.name = "source"}};
-	*job = (struct job_fixture){.arena = arena_of(4 << 20)};
+	*job = (struct job_fixture){.arena = arena_of(4 << 20), .stages = shape == SHAPE_SINGLE ? 1 : STAGES};
 	compile_policies(job);
 	struct job_enclave *kept;
 	void *memory;
@@ -196,10 +196,14 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 	measure(job, enclaves, program_version);
 	memcpy(kept, enclaves, sizeof(enclaves));
 	bool plain_shape = shape != SHAPE_EXTERNAL;
-	job->job = (struct job){.v = 1, .name = "payroll", .enclaves = kept, .enclave_count = STAGES,
+	job->job = (struct job){.v = 1, .name = "payroll", .enclaves = kept, .enclave_count = (size_t)job->stages,
 		.edges = plain_shape ? plain : external, .edge_count = plain_shape ? COUNT_OF(plain) : COUNT_OF(external),
 		.inputs = inputs, .input_count = shape == SHAPE_NO_INPUT ? 0 : COUNT_OF(inputs), .outputs = outputs, .output_count = COUNT_OF(outputs),
 		.externals = externals, .external_count = plain_shape ? 0 : COUNT_OF(externals)};
+	if (shape == SHAPE_SINGLE) {
+		job->job.edge_count = 0;
+		job->job.output_count = 1;
+	}
 	expect_ok(schema_sort(&job_edge_schema, job->job.edges, job->job.edge_count));
 	expect_ok(schema_sort(&job_external_schema, externals, COUNT_OF(externals)));
 	expect_ok(schema_sort(&job_input_schema, inputs, COUNT_OF(inputs)));
@@ -226,8 +230,10 @@ static void launch(struct run *run, int stage)
 	expect_ok(key_generate(&s->kem));
 	s->launch = (struct launch){.v = 1, .name = names[stage], .tier = "N", .isolation = stage == B ? "weak" : "uid",
 		.limits = "cgroup2", .secret_memory = "locked", .interpreter = "closed"};
-	if (run->tweak == TIER_L && stage == B)
+	if (run->tweak == TIER_L && (stage == B || run->job->stages == 1))
 		s->launch.tier = "L";
+	if (run->tweak == OPEN_INTERPRETER)
+		s->launch.interpreter = "open";
 	random_bytes(s->launch.launch_id, LAUNCH_ID_SIZE);
 	memcpy(s->launch.run_id, run->run_id, RUN_ID_SIZE);
 	memcpy(s->launch.core, enclave->core, SHA384_SIZE);
@@ -438,11 +444,15 @@ static void run_a(struct run *run)
 		take_inputs(run, &intake);
 	else
 		take_origin(run, A, "none", commit_to(run, "stdin", "", false), NULL, &intake);
-	struct record_data out[] = {commit_to(run, "A-B", "rows", run->tweak == EDGE_SALT),
-		commit_to(run, "rejects", rejects_text, run->tweak != EDGE_SALT && run->tweak != MISSING_SALT)};
-	run->stages[A].edge = out[0];
-	derive(run, A, &intake, out, COUNT_OF(out));
-	send_on(run, A, "A-B", run->stages[B].uri, "rows", run->stages[A].request);
+	bool alone = run->job->stages == 1;
+	struct record_data out[] = {
+		commit_to(run, "rejects", rejects_text, run->tweak != EDGE_SALT && run->tweak != MISSING_SALT),
+		commit_to(run, "A-B", "rows", run->tweak == EDGE_SALT),
+	};
+	run->stages[A].edge = out[1];
+	derive(run, A, &intake, out, alone ? 1 : 2);
+	if (!alone)
+		send_on(run, A, "A-B", run->stages[B].uri, "rows", run->stages[A].request);
 }
 
 static void run_b(struct run *run)
@@ -503,7 +513,8 @@ static void find_roots(struct run *run)
 {
 	bool without_c = run->tweak == FAILED_STAGE || run->tweak == PREFIX_OF_RUN;
 	add_root(run, run->stages[A].derive);
-	add_root(run, run->stages[without_c ? B : C].derive);
+	if (run->job->stages > 1)
+		add_root(run, run->stages[without_c ? B : C].derive);
 	if (run->tweak == ROOT_TOO_MANY)
 		add_root(run, run->stages[B].derive);
 	expect_ok(schema_sort(&digest32_schema, run->roots, run->root_count));
@@ -516,7 +527,7 @@ static void make_sections(struct run *run)
 	struct dac_config config = {.threads = 1};
 	struct span manifests[STAGES], epochs[] = {run->host->inception};
 	expect_ok(dac_new(&config, &dac));
-	for (int s = 0; s < STAGES; s++) {
+	for (int s = 0; s < job->stages; s++) {
 		manifests[s] = job->manifests[run->tweak == MANIFESTS_SWAPPED ? STAGES - 1 - s : s];
 		if (!run->stages[s].certificate.len)
 			continue;
@@ -526,8 +537,8 @@ static void make_sections(struct run *run)
 	for (size_t i = 0; i < run->record_count; i++)
 		expect_ok(dac_add_record(dac, run->records[i], NULL));
 	struct receipt_parts parts = {.dac = dac, .roots = run->roots, .root_count = run->root_count, .epochs = epochs,
-		.epoch_count = 1, .manifests = manifests, .manifest_count = STAGES, .policies = job->policies,
-		.policy_count = run->tweak == POLICY_LEFT_OUT ? STAGES - 1 : STAGES, .grants = run->grants,
+		.epoch_count = 1, .manifests = manifests, .manifest_count = (size_t)job->stages, .policies = job->policies,
+		.policy_count = (size_t)job->stages - (run->tweak == POLICY_LEFT_OUT), .grants = run->grants,
 		.grant_count = run->grant_count, .statements = run->statements, .statement_count = run->statement_count,
 		.salts = run->salts, .salt_count = run->salt_count, .job = job->encoding};
 	expect_ok(receipt_sections_make(&parts, &run->sections));
@@ -657,7 +668,7 @@ static void make(struct run *run, const struct run *other)
 	random_bytes(run->rand, sizeof(run->rand));
 	memset(run->nonce, run->has_nonce ? 0x11 : 0, sizeof(run->nonce));
 	run_id_compute(job->digest, run->has_nonce ? SPAN_ARRAY(run->nonce) : SPAN_EMPTY, run->rand, run->run_id);
-	for (int s = 0; s < STAGES; s++) {
+	for (int s = 0; s < job->stages; s++) {
 		if (tweak == FAILED_STAGE && s == C) {
 			expect_ok(ire_uri(host->rot_id, "troth.internal", names[C], run->stages[C].uri));
 			continue;
@@ -665,10 +676,13 @@ static void make(struct run *run, const struct run *other)
 		launch(run, s);
 		endorse(run, s);
 	}
+	host->now += tweak == SLOW_RUN ? 3600 * 1000 : 0;
 	run_a(run);
-	run_b(run);
-	if (tweak != FAILED_STAGE && tweak != PREFIX_OF_RUN)
+	if (job->stages > 1)
+		run_b(run);
+	if (job->stages > 1 && tweak != FAILED_STAGE && tweak != PREFIX_OF_RUN)
 		run_c(run);
+	host->now += tweak == SLOW_RUN ? 23 * 3600 * 1000 + 1800 * 1000 : 0;
 	find_roots(run);
 	make_sections(run);
 	change_sections(run, other);

@@ -41,11 +41,13 @@ struct job_fixture {
 	struct span encoding;
 	uint8_t digest[SHA256_SIZE];
 	struct span manifests[STAGES], policies[STAGES];
+	int stages; /* of the three that the job has */
 };
 
 enum shape {
 	SHAPE_PLAIN,	/* rows and a secret -> A -> B -> C -> summary (stated); A also leaves rejects */
 	SHAPE_NO_INPUT, /* the same without rows and secret */
+	SHAPE_SINGLE,	/* rows and a secret -> A -> rejects; nobody else judges A */
 	SHAPE_EXTERNAL, /* `feed` comes to A from the external peer "source"; C pushes to the external peer "sink" */
 };
 void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version);
@@ -73,6 +75,8 @@ enum tweak {
 	GRANT_TWICE,	     /* a second, genuine grant that no record names */
 	OTHER_PROGRAM,	     /* launched with another measurement under the same name */
 	TIER_L,
+	SLOW_RUN,	     /* the head came a day and a half hour after the launches, 23 hours and a half after the records */
+	OPEN_INTERPRETER,
 	LATE_RECORD,	     /* dated a day before the head */
 	CHANGED_EDGE,	     /* C took in what B did not send: it brought it in itself */
 	UNUSED_INPUT,	     /* A never took in its rows */

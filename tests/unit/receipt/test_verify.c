@@ -85,7 +85,7 @@ static void test_accepts_a_genuine_receipt(void **unused)
 	verify_report_free(&report);
 }
 
-static void expect_job_accepted(const struct job_fixture *job, size_t records)
+static void expect_job_accepted(const struct job_fixture *job, size_t records, size_t results)
 {
 	struct trust trust;
 	struct run run;
@@ -95,7 +95,7 @@ static void expect_job_accepted(const struct job_fixture *job, size_t records)
 	verify(&trust, bytes_span(&run.receipt), &report);
 	expect_accepted(&report);
 	assert_int_equal(dac_count(report.dac), records);
-	assert_int_equal(report.head.root_count, 2);
+	assert_int_equal(report.head.root_count, results);
 	verify_report_free(&report);
 	run_free(&run);
 	trust_free(&trust);
@@ -104,9 +104,12 @@ static void expect_job_accepted(const struct job_fixture *job, size_t records)
 static void test_accepts_other_shapes_of_jobs(void **unused)
 {
 	struct job_fixture without;
-	expect_job_accepted(&w.external, 8);
+	expect_job_accepted(&w.external, 8, 2);
 	job_fixture_new(&without, SHAPE_NO_INPUT, 1);
-	expect_job_accepted(&without, 6);
+	expect_job_accepted(&without, 6, 2);
+	job_fixture_free(&without);
+	job_fixture_new(&without, SHAPE_SINGLE, 1);
+	expect_job_accepted(&without, 3, 1);
 	job_fixture_free(&without);
 }
 
@@ -457,6 +460,47 @@ static void test_times(void **unused)
 	verify_report_free(&report);
 }
 
+/* A receipt is judged at the time of its head: launches must be of this run, certificates valid until then. */
+static void test_slow_runs(void **unused)
+{
+	struct verify_report report;
+	struct run run;
+	struct trust trust = w.trust;
+	run_make(&w.host, &w.job, SLOW_RUN, NULL, &run);
+	verify(&trust, bytes_span(&run.receipt), &report);
+	expect_refused(&report, "enclave.launch", DAC_TIME);
+	verify_report_free(&report);
+	trust.max_run_ms = 48 * 3600 * 1000;
+	verify(&trust, bytes_span(&run.receipt), &report);
+	expect_refused(&report, "enclave.launch", CERTIFICATE_EXPIRED);
+	verify_report_free(&report);
+	run_free(&run);
+}
+
+/* Its own policy binds an enclave also where no other enclave had to look at it. */
+static void test_confinement_of_one(void **unused)
+{
+	static const struct {
+		enum tweak tweak;
+		enum reason reason;
+	} cases[] = {{TIER_L, CONFINEMENT_TOO_LOW}, {OPEN_INTERPRETER, INTERPRETER_OPEN}};
+	struct job_fixture single;
+	struct trust trust;
+	job_fixture_new(&single, SHAPE_SINGLE, 1);
+	trust_make(&w.host, &single, &trust);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct run run;
+		struct verify_report report;
+		run_make(&w.host, &single, cases[i].tweak, NULL, &run);
+		verify(&trust, bytes_span(&run.receipt), &report);
+		expect_refused(&report, "enclave.launch", cases[i].reason);
+		verify_report_free(&report);
+		run_free(&run);
+	}
+	trust_free(&trust);
+	job_fixture_free(&single);
+}
+
 static void test_finds_the_level_sentences(void **unused)
 {
 	assert_non_null(strstr(level_sentence(1), "Level-1"));
@@ -485,6 +529,8 @@ int verify_tests(void)
 		cmocka_unit_test(test_receipt_is_judged_by_the_trusted_job),
 		cmocka_unit_test(test_refuses_an_ambiguous_job),
 		cmocka_unit_test(test_times),
+		cmocka_unit_test(test_slow_runs),
+		cmocka_unit_test(test_confinement_of_one),
 		cmocka_unit_test(test_finds_the_level_sentences),
 	};
 	return cmocka_run_group_tests_name("receipt verify", tests, set_up, tear_down);
