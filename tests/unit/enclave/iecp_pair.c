@@ -35,6 +35,8 @@ static result produce(void *ctx, const uint8_t bind[static IECP_BIND_SIZE], stru
 	uint8_t signature[SIGNATURE_SIZE];
 
 	side->produced++;
+	if (side->cannot_attest)
+		return fail(NOT_SUPPORTED, "no evidence here");
 	if (!side->rooted)
 		return OK;
 	TRY(key_sign(&side->processor_key, span_of(bind, IECP_BIND_SIZE), signature));

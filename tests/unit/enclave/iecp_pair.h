@@ -30,6 +30,7 @@ struct pair_side {
 	bool rooted; /* own epoch pointer and evidence */
 	/* What the verifier should refuse. */
 	int refuse_question; /* enum iecp_question, -1 for none */
+	bool cannot_attest;  /* the producer of evidence fails */
 	/* What it was asked. */
 	unsigned produced, appraised, decided;
 	struct iecp *handshake;

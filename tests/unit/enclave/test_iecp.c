@@ -621,6 +621,35 @@ static void binds_differ_by_role_transcript_and_key(void **state) /* BI-04 */
 	assert_memory_not_equal(base, other, 64);
 }
 
+/* BI-06: no exporter before the channel, and no channel without what was to be bound to it. */
+static void without_evidence_there_is_nothing_to_bind(void **state)
+{
+	struct pair *pair = *state;
+	CLEANUP(bytes_free) struct bytes m1 = BYTES_EMPTY, m2 = BYTES_EMPTY, m3 = BYTES_EMPTY;
+	struct bytes none = BYTES_EMPTY;
+	struct iecp_channel *channel = NULL;
+
+	pair->r.cannot_attest = true;
+	pair_open(pair);
+	assert_int_equal(pair_start(&pair->i, &m1), OK);
+	assert_int_equal(pair_receive(&pair->r, bytes_span(&m1), &none), NOT_SUPPORTED);
+	assert_int_equal(none.len, 0);
+	assert_int_equal(pair->r.produced, 1);
+	assert_int_equal(iecp_take_channel(pair->r.handshake, &channel), NOT_SUPPORTED);
+	pair->r.cannot_attest = false;
+	pair->i.cannot_attest = true;
+	bytes_free(&m1);
+	pair_open(pair);
+	assert_int_equal(pair_start(&pair->i, &m1), OK);
+	assert_int_equal(pair_receive(&pair->r, bytes_span(&m1), &m2), OK);
+	assert_int_equal(pair_receive(&pair->i, bytes_span(&m2), &m3), NOT_SUPPORTED);
+	assert_int_equal(m3.len, 0);
+	assert_int_equal(iecp_take_channel(pair->i.handshake, &channel), NOT_SUPPORTED);
+	assert_int_equal(iecp_take_channel(pair->r.handshake, &channel), ILLEGAL_STATE);
+	assert_null(channel);
+	pair->i.cannot_attest = false;
+}
+
 static void evidence_from_a_pinned_peer(void **state)
 {
 	struct pair *pair = *state;
@@ -858,6 +887,7 @@ int group_iecp(void)
 		ROOTED(downgrade_in_flight),
 		ROOTED(evidence_for_another_session),
 		ROOTED(binds_differ_by_role_transcript_and_key),
+		ROOTED(without_evidence_there_is_nothing_to_bind),
 		PINNED(evidence_from_a_pinned_peer),
 		ROOTED(policy_stands_at_three_doors),
 		ROOTED(nobody_to_ask_is_a_denial),
