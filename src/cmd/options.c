@@ -32,7 +32,8 @@ static void print_rows(const struct option_row *rows, size_t count)
 
 void options_print_help(const struct options *options)
 {
-	printf("usage: %s %s%s%s\n\n%s\n\n", options->program ? options->program : "troth", options->verb, options->usage[0] ? " " : "", options->usage, options->description);
+	printf("usage: %s %s%s%s\n\n%s\n\n", options->program ? options->program : "troth", options->verb, options->usage[0] ? " " : "",
+		options->usage, options->description);
 	print_rows(options->rows, options->row_count);
 	print_rows(common, COUNT_OF(common));
 }
@@ -99,8 +100,11 @@ static result take_value(struct parser *parser, const struct option_row *row, co
 {
 	struct words *words = row->target;
 	switch (row->kind) {
-	case OPTION_TEXT: *(const char **)row->target = value; return OK;
-	case OPTION_NUMBER: return take_number(row, value);
+	case OPTION_TEXT:
+		*(const char **)row->target = value;
+		return OK;
+	case OPTION_NUMBER:
+		return take_number(row, value);
 	case OPTION_LIST:
 		if (!words->items)
 			TRY(new_words(parser->options, parser->argc, words));
@@ -112,7 +116,8 @@ static result take_value(struct parser *parser, const struct option_row *row, co
 		while (parser->at + 1 < parser->argc && parser->argv[parser->at + 1][0] != '-')
 			add_word(words, parser->argv[++parser->at]);
 		return OK;
-	case OPTION_FLAG: break;
+	case OPTION_FLAG:
+		break;
 	}
 	return fail(INTERNAL, "--%s", row->name);
 }
@@ -184,8 +189,8 @@ static result check_operands(const struct options *options)
 	if (options->operands.count < options->min_operands)
 		return fail(USAGE, "troth %s needs more: troth %s %s", options->verb, options->verb, options->usage);
 	if (options->operands.count > options->max_operands)
-		return fail(USAGE, "'%s' is one word too many: troth %s %s", options->operands.items[options->max_operands],
-			options->verb, options->usage);
+		return fail(USAGE, "'%s' is one word too many: troth %s %s", options->operands.items[options->max_operands], options->verb,
+			options->usage);
 	return OK;
 }
 

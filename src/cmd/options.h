@@ -12,11 +12,11 @@
 #include "base/arena.h"
 
 enum option_kind {
-	OPTION_FLAG,   /* bool * */
-	OPTION_TEXT,   /* const char **, at most once */
+	OPTION_FLAG, /* bool * */
+	OPTION_TEXT, /* const char **, at most once */
 	OPTION_NUMBER, /* uint64_t *, at most once */
-	OPTION_LIST,   /* struct words *: one value each time it stands there */
-	OPTION_WORDS,  /* struct words *: every word up to the next option, at most once */
+	OPTION_LIST, /* struct words *: one value each time it stands there */
+	OPTION_WORDS, /* struct words *: every word up to the next option, at most once */
 };
 
 struct words {
@@ -33,9 +33,9 @@ struct option_row {
 };
 
 struct options {
-	const char *program;	 /* NULL: "troth" */
-	const char *verb;	 /* "host init" */
-	const char *usage;	 /* what follows the verb in the first line of help */
+	const char *program; /* NULL: "troth" */
+	const char *verb; /* "host init" */
+	const char *usage; /* what follows the verb in the first line of help */
 	const char *description; /* sentences, with newlines */
 	const struct option_row *rows;
 	size_t row_count;

@@ -11,7 +11,7 @@ enum { PROGRESS_STAGES = 256 };
 
 struct progress {
 	bool quiet; /* shows nothing */
-	bool logs;  /* passes on what the programs write to stderr */
+	bool logs; /* passes on what the programs write to stderr */
 	bool terminal, drawn;
 	uint64_t began, shown; /* monotonic ns */
 	struct {

@@ -36,11 +36,13 @@ static int usage(FILE *to, const char *noun, int code)
 		char name[32];
 		if (noun && strcmp(commands[i].noun, noun) != 0)
 			continue;
-		snprintf(name, sizeof(name), "%s%s%s", commands[i].noun, commands[i].verb ? " " : "", commands[i].verb ? commands[i].verb : "");
+		snprintf(name, sizeof(name), "%s%s%s", commands[i].noun, commands[i].verb ? " " : "",
+			commands[i].verb ? commands[i].verb : "");
 		fprintf(to, "  %-15s %s\n", name, commands[i].description);
 	}
-	fprintf(to, "\ntroth COMMAND --help shows the options of a command. Exit codes: 0 done, 1 refused, 2 usage, 3 environment,\n"
-		    "4 cannot judge, 5 a bug.\n");
+	fprintf(to,
+		"\ntroth COMMAND --help shows the options of a command. Exit codes: 0 done, 1 refused, 2 usage, 3 environment,\n"
+		"4 cannot judge, 5 a bug.\n");
 	return code;
 }
 

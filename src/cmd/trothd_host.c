@@ -61,7 +61,8 @@ int trothd_host(int argc, char **argv)
 		{"state", OPTION_TEXT, &arguments.state, "DIR", "state folder (default: /var/lib/troth, or ~/.local/state/troth)"},
 		{"create", OPTION_FLAG, &arguments.create, NULL, "make the folder when it is missing; for `troth host init`"},
 		{"private", OPTION_FLAG, &arguments.private_host, NULL, "leave with the last client"},
-		{"wrap", OPTION_TEXT, &arguments.wrap, "KIND", "where the key of the state comes from: file, keyring, credential, passphrase"},
+		{"wrap", OPTION_TEXT, &arguments.wrap, "KIND",
+			"where the key of the state comes from: file, keyring, credential, passphrase"},
 		{"passphrase-fd", OPTION_NUMBER, &arguments.passphrase_fd, "N", "read the passphrase from descriptor N"},
 		{"accept-ap", OPTION_TEXT, &arguments.accept, "DIGEST", "accept a changed secure processor with this SHA-384"},
 		{"first-uid", OPTION_NUMBER, &arguments.first_uid, "UID", "as root: first of 1025 uids that nothing else uses (612000)"},
@@ -69,12 +70,14 @@ int trothd_host(int argc, char **argv)
 		{"log-level", OPTION_TEXT, &arguments.log_level, "LEVEL", "debug, info, warning, error or off (info)"},
 		{"log-json", OPTION_FLAG, &arguments.log_json, NULL, "log lines are JSON"},
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.program = "trothd",
 		.verb = "host",
 		.usage = "[OPTIONS]",
-		.description = "The host service: owns a state folder, starts and attests the secure processor, launches enclaves and runs\n"
-			       "jobs for the clients that connect to the socket in its state folder. SIGTERM ends it cleanly.",
+		.description =
+			"The host service: owns a state folder, starts and attests the secure processor, launches enclaves and runs\n"
+			"jobs for the clients that connect to the socket in its state folder. SIGTERM ends it cleanly.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 	};

@@ -13,8 +13,8 @@
 
 static void print_json(const struct reason_row *row, const char *text, const struct service_error *error)
 {
-	json_t *inner = json_pack("{s:s, s:i, s:s, s:s}", "reason", row->name, "code", (int)row->reason, "text", text, "sentence",
-		row->sentence);
+	json_t *inner =
+		json_pack("{s:s, s:i, s:s, s:s}", "reason", row->name, "code", (int)row->reason, "text", text, "sentence", row->sentence);
 	if (inner && error && error->stage[0]) {
 		const struct reason_row *cause = reason_row((enum reason)error->cause);
 		char log[FLOW_LOG_TAIL + 1];

@@ -34,10 +34,13 @@ struct host_options {
 	uint64_t passphrase_fd; /* 0: none; stdin cannot be it */
 	const char *first_uid;
 };
-#define HOST_ROWS(target)                                                                                                          \
-	{"state", OPTION_TEXT, &(target)->state, "DIR", "state folder of the host (default: /var/lib/troth, or ~/.local/state/troth)"},      \
-		{"passphrase-fd", OPTION_NUMBER, &(target)->passphrase_fd, "N", "read the passphrase of the state folder from descriptor N"}, \
-		{"first-uid", OPTION_TEXT, &(target)->first_uid, "UID", "as root: first of 1025 uids that nothing else uses (612000)"}
+#define HOST_ROWS(target)                                                                                                                  \
+	{"state", OPTION_TEXT, &(target)->state, "DIR", "state folder of the host (default: /var/lib/troth, or ~/.local/state/troth)"},    \
+		{"passphrase-fd", OPTION_NUMBER, &(target)->passphrase_fd, "N",                                                            \
+			"read the passphrase of the state folder from descriptor N"},                                                      \
+	{                                                                                                                                  \
+		"first-uid", OPTION_TEXT, &(target)->first_uid, "UID", "as root: first of 1025 uids that nothing else uses (612000)"       \
+	}
 
 /* Connects to the host of the state folder, or to a private one. `accept` as in client_options. */
 NODISCARD result verb_connect(const struct host_options *options, bool create, const char *accept, struct client *out);

@@ -67,8 +67,8 @@ static size_t advice(const struct findings *found, const char *out[static 8])
 		out[count++] = "Landlock as a second wall: a kernel with it, and lsm=...,landlock on its command line";
 	if (found->tier.instrumented)
 		out[count++] = "Level-1: a release build; this one is instrumented and counts as Level-0";
-	out[count++] = found->tpm.there ? "Level-2: this machine has a TPM; using it comes with a later version" :
-					  "Level-2: a TPM 2.0 (/dev/tpmrm0); using it comes with a later version";
+	out[count++] = found->tpm.there ? "Level-2: this machine has a TPM; using it comes with a later version"
+					: "Level-2: a TPM 2.0 (/dev/tpmrm0); using it comes with a later version";
 	out[count++] = "Level-3: a SEV-SNP or TDX guest; using it comes with a later version";
 	return count;
 }
@@ -80,16 +80,16 @@ static result print_json(const struct findings *found)
 	json_t *denials = json_array(), *list = json_array();
 	for (size_t i = 0; i < found->tier.denial_count; i++) {
 		const struct tier_denial *denial = &found->tier.denials[i];
-		json_array_append_new(denials, json_pack("{s:s, s:s, s:b}", "name", denial->name, "mechanism", denial->mechanism, "refused",
-			denial->refused));
+		json_array_append_new(denials,
+			json_pack("{s:s, s:s, s:b}", "name", denial->name, "mechanism", denial->mechanism, "refused", denial->refused));
 	}
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, json_string(raises[i]));
-	json_t *json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:s, s:s, s:b, s:b, s:b, s:b, s:o, s:o}", "level", (int)found->level,
-		"tier", found->tier.tier, "isolation", found->tier.isolation, "limits", found->tier.limits, "secret_memory",
-		found->tier.secret_memory, "landlock_abi", found->tier.landlock_abi, "root", found->is_root, "instrumented",
-		found->tier.instrumented, "kernel", found->kernel.release, "missing", found->why, "tpm", found->tpm.there, "sev_guest",
-		found->sev.there, "tdx_guest", found->tdx.there, "kvm", found->kvm.there, "denials", denials, "raises", list);
+	json_t *json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:s, s:s, s:b, s:b, s:b, s:b, s:o, s:o}", "level",
+		(int)found->level, "tier", found->tier.tier, "isolation", found->tier.isolation, "limits", found->tier.limits,
+		"secret_memory", found->tier.secret_memory, "landlock_abi", found->tier.landlock_abi, "root", found->is_root,
+		"instrumented", found->tier.instrumented, "kernel", found->kernel.release, "missing", found->why, "tpm", found->tpm.there,
+		"sev_guest", found->sev.there, "tdx_guest", found->tdx.there, "kvm", found->kvm.there, "denials", denials, "raises", list);
 	result printed = json ? json_print(stdout, json) : fail(NO_MEMORY, "json");
 	json_decref(json);
 	return printed;
@@ -107,7 +107,8 @@ static void print_people(const struct findings *found)
 		found->tier.isolation, found->refused, found->tier.denial_count);
 	for (size_t i = 0; i < found->tier.denial_count; i++)
 		if (!found->tier.denials[i].refused)
-			printf("                NOT refused: %s (should be by: %s)\n", found->tier.denials[i].name, found->tier.denials[i].mechanism);
+			printf("                NOT refused: %s (should be by: %s)\n", found->tier.denials[i].name,
+				found->tier.denials[i].mechanism);
 	if (found->why[0])
 		printf("                %s\n", found->why);
 	printf("  limits        %s\n", found->tier.limits);
@@ -146,10 +147,12 @@ int verb_doctor(int argc, char **argv)
 	const struct option_row rows[] = {
 		{"first-uid", OPTION_TEXT, &first_uid, "UID", "as root: a uid that nothing else uses (612000)"},
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "doctor",
 		.usage = "",
-		.description = "Says which confinement and which attestation level this machine reaches, found by trying what must be refused, and\n"
+		.description = "Says which confinement and which attestation level this machine reaches, found by trying what must be "
+			       "refused, and\n"
 			       "what would raise it.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),

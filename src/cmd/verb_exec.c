@@ -64,8 +64,8 @@ static result hand_out(const struct arguments *arguments, const struct flow_outc
 	return done;
 }
 
-static result exec(const struct arguments *arguments, const struct words *command, bool json, struct arena *arena,
-	struct service_error *error)
+static result exec(
+	const struct arguments *arguments, const struct words *command, bool json, struct arena *arena, struct service_error *error)
 {
 	CLEANUP(client_close) struct client client = CLIENT_NONE;
 	CLEANUP(fd_close) struct fd input = FD_NONE;
@@ -112,11 +112,14 @@ int verb_exec(int argc, char **argv)
 		{"nonce", OPTION_TEXT, &arguments.nonce, "HEX", "32 bytes from whoever will verify: the receipt carries them"},
 		HOST_ROWS(&arguments.host),
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "exec",
 		.usage = "[--input FILE] [--file PATH]... [--receipt FILE] -- COMMAND [ARGUMENT]...",
-		.description = "Runs one program in an enclave of its own and leaves a receipt: what code ran, on what input, and what came out. The\n"
-			       "program sees its own files, those named with --file (relative ones below /job), and nothing else of the machine.",
+		.description =
+			"Runs one program in an enclave of its own and leaves a receipt: what code ran, on what input, and what came out. "
+			"The\n"
+			"program sees its own files, those named with --file (relative ones below /job), and nothing else of the machine.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 		.min_operands = 1,

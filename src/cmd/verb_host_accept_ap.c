@@ -33,10 +33,12 @@ int verb_host_accept_ap(int argc, char **argv)
 {
 	struct host_options host = {0};
 	const struct option_row rows[] = {HOST_ROWS(&host)};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "host accept-ap",
 		.usage = "DIGEST [--state DIR]",
-		.description = "Accepts a changed troth-ap (and the trothd and troth-ire beside it) for this state folder, after an upgrade that you\n"
+		.description = "Accepts a changed troth-ap (and the trothd and troth-ire beside it) for this state folder, after an "
+			       "upgrade that you\n"
 			       "made yourself. DIGEST is the SHA-384 of the new troth-ap, as the message AP_CHANGED or sha384sum tells it.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),

@@ -76,8 +76,8 @@ static result make_root(struct client *client, const struct service_init *init, 
 }
 
 /* Asked again: nothing is made, and nothing is silently other than asked. */
-static result check_existing(const struct service_status *status, const struct service_init *init, const struct arguments *arguments,
-	struct arena *arena)
+static result check_existing(
+	const struct service_status *status, const struct service_init *init, const struct arguments *arguments, struct arena *arena)
 {
 	struct epoch epoch;
 	uint8_t oid[OID_SIZE];
@@ -99,8 +99,8 @@ static result print(const struct service_status *status, bool existed, bool json
 	clock_format(epoch.not_after, until);
 	TRY(path_join(path, status->state_dir, "inception.epoch"));
 	if (json) {
-		json_t *object = json_pack("{s:b, s:s, s:o, s:s, s:s, s:s, s:s, s:b}", "created", !existed, "fingerprint", fingerprint, "rot_id",
-			json_hex(SPAN_ARRAY(oid)), "not_after", until, "trust_domain", status->health.trust_domain, "state",
+		json_t *object = json_pack("{s:b, s:s, s:o, s:s, s:s, s:s, s:s, s:b}", "created", !existed, "fingerprint", fingerprint,
+			"rot_id", json_hex(SPAN_ARRAY(oid)), "not_after", until, "trust_domain", status->health.trust_domain, "state",
 			status->state_dir, "inception", path, "recovery", epoch.has_recovery);
 		result printed = object ? json_print(stdout, object) : fail(NO_MEMORY, "json");
 		json_decref(object);
@@ -152,19 +152,23 @@ int verb_host_init(int argc, char **argv)
 	struct arguments arguments = {.days = DAYS};
 	const struct option_row rows[] = {
 		HOST_ROWS(&arguments.host),
-		{"recovery", OPTION_WORDS, &arguments.recovery, "K FILE...", "public keys (PEM, P-256); any K of them can start this root over"},
+		{"recovery", OPTION_WORDS, &arguments.recovery, "K FILE...",
+			"public keys (PEM, P-256); any K of them can start this root over"},
 		{"no-recovery", OPTION_FLAG, &arguments.no_recovery, NULL, "no recovery keys, on purpose"},
 		{"valid", OPTION_NUMBER, &arguments.days, "DAYS", "how long the root's first epoch is valid (397)"},
 		{"trust-domain", OPTION_TEXT, &arguments.trust_domain, "NAME", "last part of the enclaves' names (troth.internal)"},
-		{"wrap", OPTION_TEXT, &arguments.host.wrap, "KIND", "where the key of the state comes from: file, keyring, credential, passphrase"},
+		{"wrap", OPTION_TEXT, &arguments.host.wrap, "KIND",
+			"where the key of the state comes from: file, keyring, credential, passphrase"},
 		{"output", OPTION_TEXT, &arguments.output, "FILE", "write the inception record here too"},
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "host init",
 		.usage = "[--state DIR] [--recovery K FILE... | --no-recovery]",
-		.description = "Makes this host's root of trust: starts and attests the secure processor and lets it make its keys, which never\n"
-			       "leave it. The public record goes to inception.epoch in the state folder. Done once; asked again, it only tells.\n"
-			       "A wrap key in a file protects nothing against its owner; keyring, credential and passphrase do better.",
+		.description =
+			"Makes this host's root of trust: starts and attests the secure processor and lets it make its keys, which never\n"
+			"leave it. The public record goes to inception.epoch in the state folder. Done once; asked again, it only tells.\n"
+			"A wrap key in a file protects nothing against its owner; keyring, credential and passphrase do better.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 	};

@@ -117,7 +117,8 @@ int verb_host_status(int argc, char **argv)
 {
 	struct host_options host = {0};
 	const struct option_row rows[] = {HOST_ROWS(&host)};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "host status",
 		.usage = "[--state DIR]",
 		.description = "Says what the host's root of trust is, challenges it, and shows what was measured.",

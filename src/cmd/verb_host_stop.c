@@ -26,7 +26,8 @@ int verb_host_stop(int argc, char **argv)
 {
 	struct host_options host = {0};
 	const struct option_row rows[] = {HOST_ROWS(&host)};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "host stop",
 		.usage = "[--state DIR]",
 		.description = "Ends the host service that serves the state folder. Runs in progress are given up and leave nothing.",

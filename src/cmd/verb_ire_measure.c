@@ -22,8 +22,9 @@ static result print_json(const struct job_plan *plan, const char *only)
 	for (size_t i = 0; list && i < plan->stage_count; i++)
 		if (!only || strcmp(plan->stages[i].name, only) == 0)
 			json_array_append_new(list, stage_json(&plan->stages[i]));
-	json_t *json = list ? json_pack("{s:s, s:o, s:o}", "job", plan->job.name, "job_digest", json_hex(SPAN_ARRAY(plan->digest)),
-				      "enclaves", list) : NULL;
+	json_t *json = list
+		? json_pack("{s:s, s:o, s:o}", "job", plan->job.name, "job_digest", json_hex(SPAN_ARRAY(plan->digest)), "enclaves", list)
+		: NULL;
 	result printed = json ? json_print(stdout, json) : fail(NO_MEMORY, "json");
 	json_decref(json);
 	return printed;
@@ -43,7 +44,10 @@ static void print_file(const struct manifest_file *file)
 	for (size_t i = 0; file->has_digest && i < 8; i++)
 		printf("%02x", file->digest[i]);
 	printf("%-*s %9llu  %s%s%s\n", file->has_digest ? 2 : 18, file->has_digest ? ".." : "", (unsigned long long)file->size, file->path,
-		file->has_target ? " -> " : file->type == FILE_DIRECTORY ? "/" : "", file->has_target ? file->target : "");
+		file->has_target                       ? " -> "
+			: file->type == FILE_DIRECTORY ? "/"
+						       : "",
+		file->has_target ? file->target : "");
 }
 
 static void print_stage(const struct job_stage *stage)
@@ -98,11 +102,13 @@ int verb_ire_measure(int argc, char **argv)
 	const struct option_row rows[] = {
 		{"file", OPTION_LIST, &files, "PATH", "with a command: a file that it reads"},
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "ire measure",
 		.usage = "JOB [ENCLAVE] | -- COMMAND [ARGUMENT]...",
-		.description = "Prints the manifest of an enclave and its measurement: every file that its program can execute or read as code,\n"
-			       "arguments, environment, policy, limits and direct peers. Read from the files alone, on any machine.",
+		.description =
+			"Prints the manifest of an enclave and its measurement: every file that its program can execute or read as code,\n"
+			"arguments, environment, policy, limits and direct peers. Read from the files alone, on any machine.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 		.min_operands = 1,

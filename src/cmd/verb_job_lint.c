@@ -50,10 +50,12 @@ static result lint(const char *path, bool json)
 
 int verb_job_lint(int argc, char **argv)
 {
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "job lint",
 		.usage = "JOB",
-		.description = "Reads a job file, its policies and its programs, measures them, and says what the job is, or where it is wrong.",
+		.description =
+			"Reads a job file, its policies and its programs, measures them, and says what the job is, or where it is wrong.",
 		.min_operands = 1,
 		.max_operands = 1,
 	};

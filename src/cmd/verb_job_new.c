@@ -62,8 +62,9 @@ static result new_job(const struct arguments *arguments, const char *text, bool 
 		return fail(USAGE, "--stdin and --no-stdin exclude each other");
 	if (!name_is_valid(arguments->name))
 		return fail(BAD_NAME, "--name '%s'", arguments->name);
-	enum pipeline_input input = arguments->with_input ? PIPELINE_INPUT_YES :
-		arguments->without_input ? PIPELINE_INPUT_NO : PIPELINE_INPUT_GUESS;
+	enum pipeline_input input = arguments->with_input ? PIPELINE_INPUT_YES
+		: arguments->without_input                ? PIPELINE_INPUT_NO
+							  : PIPELINE_INPUT_GUESS;
 	TRY(pipeline_parse(text, &arena, &pipeline));
 	TRY(folder_of(arguments->output, folder));
 	TRY(pipeline_job(&pipeline, arguments->name, folder, input, &job, &has_input));
@@ -81,11 +82,14 @@ int verb_job_new(int argc, char **argv)
 		{"no-stdin", OPTION_FLAG, &arguments.without_input, NULL, "it does not (default: it does, unless it names a file)"},
 		{"replace", OPTION_FLAG, &arguments.replace, NULL, "replace the job file"},
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "job new",
 		.usage = "[--output FILE] 'COMMAND | COMMAND | ...'",
-		.description = "Turns a shell pipeline into a job: each command gets an enclave of its own and a policy that lets it talk to its\n"
-			       "neighbours only. Words, quotes, NAME=value and | are understood; what a shell would expand or redirect is refused.",
+		.description =
+			"Turns a shell pipeline into a job: each command gets an enclave of its own and a policy that lets it talk to its\n"
+			"neighbours only. Words, quotes, NAME=value and | are understood; what a shell would expand or redirect is "
+			"refused.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 		.min_operands = 1,

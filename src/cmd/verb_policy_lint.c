@@ -13,14 +13,15 @@ static result print_json(const char *path, const struct lint_findings *findings,
 	json_t *list = json_array(), *policies = json_array();
 	for (size_t i = 0; list && i < findings->count; i++) {
 		const struct lint_finding *finding = &findings->items[i];
-		json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:s}", "severity", lint_severity_name(finding->severity), "line",
-			(int)finding->line, "column", (int)finding->column, "text", finding->text));
+		json_array_append_new(list,
+			json_pack("{s:s, s:i, s:i, s:s}", "severity", lint_severity_name(finding->severity), "line", (int)finding->line,
+				"column", (int)finding->column, "text", finding->text));
 	}
 	for (size_t i = 0; policies && i < policy_count(table); i++) {
 		struct policy_view view;
 		policy_at(table, i, &view);
-		json_array_append_new(policies, json_pack("{s:s#, s:o}", "id", view.id.data, (int)view.id.len, "digest",
-			json_hex(SPAN_ARRAY(view.digest))));
+		json_array_append_new(policies,
+			json_pack("{s:s#, s:o}", "id", view.id.data, (int)view.id.len, "digest", json_hex(SPAN_ARRAY(view.digest))));
 	}
 	json_t *json = json_pack("{s:s, s:o, s:o, s:b}", "file", path, "policies", policies, "findings", list, "cut", findings->cut);
 	result printed = json ? json_print(stdout, json) : fail(NO_MEMORY, "json");
@@ -37,8 +38,8 @@ static void print_people(const char *path, const struct lint_findings *findings,
 	for (size_t i = 0; i < policy_count(table); i++) {
 		struct policy_view view;
 		policy_at(table, i, &view);
-		printf("%.*s: loads; %zu communicator%s, depth %u, Level-%u\n", (int)view.id.len, (const char *)view.id.data, view.peer_count,
-			view.peer_count == 1 ? "" : "s", view.max_dac_depth, view.required_level);
+		printf("%.*s: loads; %zu communicator%s, depth %u, Level-%u\n", (int)view.id.len, (const char *)view.id.data,
+			view.peer_count, view.peer_count == 1 ? "" : "s", view.max_dac_depth, view.required_level);
 	}
 }
 
@@ -58,10 +59,12 @@ static result lint(const char *path, bool json)
 
 int verb_policy_lint(int argc, char **argv)
 {
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "policy lint",
 		.usage = "FILE",
-		.description = "Checks a trust policy (JSON or YAML): errors of the format with line and column, and what is allowed but probably not\n"
+		.description = "Checks a trust policy (JSON or YAML): errors of the format with line and column, and what is allowed but "
+			       "probably not\n"
 			       "meant. Findings do not make it fail; errors do.",
 		.min_operands = 1,
 		.max_operands = 1,

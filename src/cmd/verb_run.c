@@ -45,8 +45,8 @@ static result open_input(const char *path, struct fd *out)
 }
 
 /* Files are opened here, as the person who asks, and handed over; beyond what one message carries, by their paths. */
-static result read_files(const char *option, const struct words *words, struct arena *arena, struct opened *opened,
-	struct flow_file **out, size_t *out_count)
+static result read_files(const char *option, const struct words *words, struct arena *arena, struct opened *opened, struct flow_file **out,
+	size_t *out_count)
 {
 	void *at;
 	TRY(arena_alloc(arena, words->count + 1, sizeof(**out), &at));
@@ -160,12 +160,15 @@ int verb_run(int argc, char **argv)
 		{"quiet", OPTION_FLAG, &arguments.quiet, NULL, "no progress"},
 		HOST_ROWS(&arguments.host),
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "run",
 		.usage = "JOB [--input ROLE=FILE]... [--sealed ROLE=FILE]... [--output DIR]",
-		.description = "Runs a job: measures and launches its enclaves, connects them, and leaves the results and one receipt in the output\n"
-			       "folder. Uses the host that serves the state folder, or a private one. When a stage fails there is no output and\n"
-			       "no receipt, and what was in the folder stays. docs/JOB.md describes the job file.",
+		.description =
+			"Runs a job: measures and launches its enclaves, connects them, and leaves the results and one receipt in the "
+			"output\n"
+			"folder. Uses the host that serves the state folder, or a private one. When a stage fails there is no output and\n"
+			"no receipt, and what was in the folder stays. docs/JOB.md describes the job file.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 		.min_operands = 1,

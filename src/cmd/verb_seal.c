@@ -109,8 +109,8 @@ static result print(struct span object, const struct arguments *arguments, bool 
 	if (!json)
 		return OK;
 	sha256(object, digest);
-	json_t *told = json_pack("{s:s, s:s, s:s, s:o}", "enclave", arguments->enclave, "secret", arguments->secret, "file", arguments->output,
-		"sha256", json_hex(SPAN_ARRAY(digest)));
+	json_t *told = json_pack("{s:s, s:s, s:s, s:o}", "enclave", arguments->enclave, "secret", arguments->secret, "file",
+		arguments->output, "sha256", json_hex(SPAN_ARRAY(digest)));
 	result printed = told ? json_print(stdout, told) : fail(NO_MEMORY, "json");
 	json_decref(told);
 	return printed;
@@ -153,11 +153,14 @@ int verb_seal(int argc, char **argv)
 		{"output", OPTION_TEXT, &arguments.output, "FILE", "where the sealed secret goes (stdout)"},
 		HOST_ROWS(&arguments.host),
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "seal",
 		.usage = "--job JOB --enclave NAME --as SECRET --root FILE < key > key.sealed",
-		.description = "Seals a secret, read from stdin, so that only this enclave can open it: this program with these files, arguments,\n"
-			       "policy and direct peers, on the host with this root. Nobody else sees it, not even the host's own service. It does\n"
+		.description = "Seals a secret, read from stdin, so that only this enclave can open it: this program with these files, "
+			       "arguments,\n"
+			       "policy and direct peers, on the host with this root. Nobody else sees it, not even the host's own service. "
+			       "It does\n"
 			       "not say who sealed it. A change of the job or of a file of it needs a new seal.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),

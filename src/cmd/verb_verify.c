@@ -219,7 +219,9 @@ static void print_limits(const struct verify_report *report, const struct trust 
 	if (recorder)
 		printf("Recorder journal: %s.\n", recorder);
 	if (report->weakest_isolation && strcmp(report->weakest_isolation, "uid") != 0)
-		printf("isolation=%s: other processes of the same user could reach a program while it ran.\n", report->weakest_isolation);
+		printf("%s.\n", weak_isolation_sentence);
+	if (report->interpreter_open)
+		printf("%s.\n", open_interpreter_sentence);
 	if (trust->job.output_count && output_files == 0)
 		printf("No output file was compared: this is about the run, not about a file you hold; give --output FILE.\n");
 }
@@ -260,6 +262,20 @@ static json_t *checks_json(const struct verify_report *report)
 	return list;
 }
 
+/* The sentences that stand under an accepted receipt. */
+static json_t *limits_json(const struct verify_report *report)
+{
+	const char *recorder = recorder_sentence(report->head.recorder);
+	json_t *list = json_pack("[s]", level_sentence(report->level));
+	if (recorder)
+		json_array_append_new(list, json_string(recorder));
+	if (strcmp(report->weakest_isolation, "uid") != 0)
+		json_array_append_new(list, json_string(weak_isolation_sentence));
+	if (report->interpreter_open)
+		json_array_append_new(list, json_string(open_interpreter_sentence));
+	return list;
+}
+
 static result print_json(const struct verify_report *report, const struct trust *trust)
 {
 	json_t *json = json_pack("{s:s,s:o}", "verdict", verify_verdict_name(report->verdict), "checks", checks_json(report));
@@ -275,11 +291,10 @@ static result print_json(const struct verify_report *report, const struct trust 
 		json_object_set_new(json, "recorder", json_string(report->head.recorder));
 	}
 	if (report->verdict == VERDICT_ACCEPTED) {
-		const char *recorder = recorder_sentence(report->head.recorder);
 		json_object_set_new(json, "level", json_integer((json_int_t)report->level));
 		json_object_set_new(json, "isolation", json_string(report->weakest_isolation));
-		json_object_set_new(json, "limits", recorder ? json_pack("[s,s]", level_sentence(report->level), recorder) :
-			json_pack("[s]", level_sentence(report->level)));
+		json_object_set_new(json, "interpreter", json_string(report->interpreter_open ? "open" : "closed"));
+		json_object_set_new(json, "limits", limits_json(report));
 	}
 	result printed = json_print(stdout, json);
 	json_decref(json);

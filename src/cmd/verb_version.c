@@ -23,7 +23,8 @@ static result print(bool json)
 
 int verb_version(int argc, char **argv)
 {
-	CLEANUP(options_free) struct options options = {.verb = "version", .usage = "", .description = "Version and build of this program."};
+	CLEANUP(options_free)
+	struct options options = {.verb = "version", .usage = "", .description = "Version and build of this program."};
 	result done = options_parse(&options, argc, argv);
 	if (done == OK && !options.help)
 		done = print(options.json);

@@ -52,7 +52,8 @@ static result spawn_host(const struct client_options *options, int ready, struct
 	TRY(program_folder(folder, sizeof(folder)));
 	TRY(path_join(path, folder, "trothd"));
 	TRY(file_open("/dev/null", O_RDWR, 0, &null));
-	const char *const fixed[] = {"trothd", "host", "--private", "--log-level", "warning", "--ready-fd", "3", "--state", options->state_dir};
+	const char *const fixed[] = {
+		"trothd", "host", "--private", "--log-level", "warning", "--ready-fd", "3", "--state", options->state_dir};
 	for (size_t i = 0; i < COUNT_OF(fixed); i++)
 		argv[count++] = fixed[i];
 	if (options->create)
@@ -243,8 +244,7 @@ static result take_reply(const struct service_message *message, const struct cli
 	return service_decode(&own, arena, reply);
 }
 
-result client_call(struct client *client, const struct client_call *call, struct arena *arena, void *reply,
-	struct service_error *out_error)
+result client_call(struct client *client, const struct client_call *call, struct arena *arena, void *reply, struct service_error *out_error)
 {
 	TRY(service_send(client->fd.n, call->type, call->body, call->fds, call->fd_count, SEND_MS));
 	for (;;) {

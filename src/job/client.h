@@ -10,12 +10,12 @@
 
 struct client_options {
 	const char *state_dir; /* absolute */
-	bool create;	       /* the folder may be missing or without a root (`troth host init`) */
-	const char *wrap;      /* kind of wrap key, or NULL */
-	int passphrase_fd;     /* borrowed; -1: none */
-	const char *accept;    /* digest of a troth-ap to accept, hex, or NULL: only a host started here can */
+	bool create; /* the folder may be missing or without a root (`troth host init`) */
+	const char *wrap; /* kind of wrap key, or NULL */
+	int passphrase_fd; /* borrowed; -1: none */
+	const char *accept; /* digest of a troth-ap to accept, hex, or NULL: only a host started here can */
 	const char *first_uid; /* decimal, or NULL */
-	bool running_only;     /* HOST_NOT_RUNNING instead of starting one */
+	bool running_only; /* HOST_NOT_RUNNING instead of starting one */
 };
 
 struct client {
@@ -50,7 +50,7 @@ struct client_call {
 	const struct client_listener *listener;
 	int timeout_ms; /* between two messages; -1: for ever */
 };
-NODISCARD result client_call(struct client *client, const struct client_call *call, struct arena *arena, void *reply,
-	struct service_error *out_error);
+NODISCARD result client_call(
+	struct client *client, const struct client_call *call, struct arena *arena, void *reply, struct service_error *out_error);
 
 #endif

@@ -126,8 +126,8 @@ static result check_given(const struct run *run, const struct flow_file *files, 
 		if (!input)
 			return fail(UNKNOWN_ROLE, "%s %s: job '%s' has no such input", option, files[f].role, job->name);
 		if (input->secret != secret)
-			return fail(UNKNOWN_ROLE, "%s %s: this input is given with %s", option, files[f].role,
-				secret ? "--input" : "--sealed");
+			return fail(
+				UNKNOWN_ROLE, "%s %s: this input is given with %s", option, files[f].role, secret ? "--input" : "--sealed");
 		if (find_file(files, f, files[f].role))
 			return fail(USAGE, "%s %s is given twice", option, files[f].role);
 	}
@@ -163,8 +163,8 @@ static result check_roles(struct run *run)
 		run->inputs[i] = FD_NONE;
 	for (size_t i = 0; i < job->input_count; i++) {
 		const struct job_input *input = &job->inputs[i];
-		const struct flow_file *file = input->secret ? find_file(request->sealed, request->sealed_count, input->role) :
-							       find_file(request->inputs, request->input_count, input->role);
+		const struct flow_file *file = input->secret ? find_file(request->sealed, request->sealed_count, input->role)
+							     : find_file(request->inputs, request->input_count, input->role);
 		if (!file)
 			return fail(MISSING_INPUT, "'%s' of enclave '%s': add %s %s=FILE", input->role, input->enclave,
 				input->secret ? "--sealed" : "--input", input->role);
@@ -624,8 +624,8 @@ static result explain_failure(struct run *run, result failed, struct flow_failur
 	out->cause = failed;
 	memcpy(out->log, stage->log, stage->log_len);
 	out->log[stage->log_len] = '\0';
-	return fail(STAGE_FAILED, "stage %s: %s: %s", stage->stage->name, reason_name(failed), text + strlen(stage->stage->name) + 1 +
-		strspn(text + strlen(stage->stage->name) + 1, " "));
+	return fail(STAGE_FAILED, "stage %s: %s: %s", stage->stage->name, reason_name(failed),
+		text + strlen(stage->stage->name) + 1 + strspn(text + strlen(stage->stage->name) + 1, " "));
 }
 
 static void record_refusal(struct run *run, result failed, const char *text)

@@ -26,7 +26,7 @@ struct flow_host {
 struct flow_file {
 	const char *role;
 	const char *path; /* absolute; "" when it comes as a descriptor */
-	uint8_t fd;	  /* index into the descriptors of the request */
+	uint8_t fd; /* index into the descriptors of the request */
 	bool has_fd;
 };
 

@@ -30,23 +30,33 @@ static const char *meaning(char c)
 {
 	switch (c) {
 	case '$':
-	case '`': return "a shell would expand this; write the value itself, or quote it with '...'";
+	case '`':
+		return "a shell would expand this; write the value itself, or quote it with '...'";
 	case '*':
 	case '?':
-	case '[': return "a shell would match file names here; name the files, or quote it";
+	case '[':
+		return "a shell would match file names here; name the files, or quote it";
 	case '{':
-	case '}': return "a shell may expand braces here; quote them";
-	case '~': return "a shell would put the home folder here; write the path";
+	case '}':
+		return "a shell may expand braces here; quote them";
+	case '~':
+		return "a shell would put the home folder here; write the path";
 	case '<':
-	case '>': return "redirections cannot be represented; inputs and outputs belong to the job";
+	case '>':
+		return "redirections cannot be represented; inputs and outputs belong to the job";
 	case '&':
 	case ';':
-	case '\n': return "only commands joined by | can be represented";
+	case '\n':
+		return "only commands joined by | can be represented";
 	case '(':
-	case ')': return "subshells cannot be represented";
-	case '!': return "a shell would invert the status here; quote it";
-	case '#': return "a shell would take the rest for a comment; quote it";
-	default: return NULL;
+	case ')':
+		return "subshells cannot be represented";
+	case '!':
+		return "a shell would invert the status here; quote it";
+	case '#':
+		return "a shell would take the rest for a comment; quote it";
+	default:
+		return NULL;
 	}
 }
 
@@ -134,9 +144,12 @@ static result read_one(struct scanner *s)
 	char c = s->text[s->at];
 	switch (c) {
 	case ' ':
-	case '\t': return end_word(s);
-	case '\'': return read_single(s);
-	case '"': return read_double(s);
+	case '\t':
+		return end_word(s);
+	case '\'':
+		return read_single(s);
+	case '"':
+		return read_double(s);
 	case '|':
 		if (s->text[s->at + 1] == '|' || s->text[s->at + 1] == '&')
 			return refuse(s, "only a plain | can be represented");
@@ -147,7 +160,8 @@ static result read_one(struct scanner *s)
 			return refuse(s, "nothing follows this backslash");
 		put(s, s->text[++s->at]);
 		return OK;
-	default: break;
+	default:
+		break;
 	}
 	bool only_at_start = c == '~' || c == '#' || c == '!';
 	if (meaning(c) && !(only_at_start && s->in_word))

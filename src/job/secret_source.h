@@ -42,8 +42,8 @@ struct sealed_source {
 /* All of it is borrowed. */
 struct sealed_source sealed_source_new(const struct root_identity *identity, const struct sealed_file *files, size_t count);
 
-static inline result secret_source_sealed(const struct secret_source *source, const struct job_stage *stage,
-	const struct job_input *input, struct arena *arena, struct span *out)
+static inline result secret_source_sealed(const struct secret_source *source, const struct job_stage *stage, const struct job_input *input,
+	struct arena *arena, struct span *out)
 {
 	return source->backend->sealed(source, stage, input, arena, out);
 }

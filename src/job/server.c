@@ -28,9 +28,9 @@
 
 enum {
 	MAX_CLIENTS = 64,
-	SEND_MS = 5000,	      /* a client that does not read for that long is dead */
-	REQUEST_MS = 5000,    /* for the rest of a request that has begun */
-	FIRST_CLIENT_MS = 5 * 1000,  /* a private host that nobody comes to leaves */
+	SEND_MS = 5000, /* a client that does not read for that long is dead */
+	REQUEST_MS = 5000, /* for the rest of a request that has begun */
+	FIRST_CLIENT_MS = 5 * 1000, /* a private host that nobody comes to leaves */
 	REQUEST_MEMORY = 8 << 20,
 	GRACE_S = 3600,
 };
@@ -157,8 +157,7 @@ static result handle_attest(struct request *request)
 	struct ap_attest ask = {.purpose = "status"};
 	struct ap_rot_available answer;
 	memcpy(ask.challenge, body->challenge, sizeof(ask.challenge));
-	TRY(root_host_call(request->server->root, IPQ_ATTEST, &ap_attest_schema, &ask, &ap_rot_available_schema, &request->arena,
-		&answer));
+	TRY(root_host_call(request->server->root, IPQ_ATTEST, &ap_attest_schema, &ask, &ap_rot_available_schema, &request->arena, &answer));
 	struct service_attested attested = {answer.epoch_record, answer.challenge};
 	return reply(request, SERVICE_ATTESTED, &attested);
 }
@@ -204,8 +203,7 @@ static result handle_bye(struct request *request)
 static void tell(const struct client *client, enum service_type type, const void *body)
 {
 	struct pollfd poller = {.fd = client->fd.n, .events = POLLOUT};
-	if (poll(&poller, 1, 0) == 1 && (poller.revents & POLLOUT) &&
-		service_send(client->fd.n, type, body, NULL, 0, SEND_MS) != OK)
+	if (poll(&poller, 1, 0) == 1 && (poller.revents & POLLOUT) && service_send(client->fd.n, type, body, NULL, 0, SEND_MS) != OK)
 		(void)shutdown(client->fd.n, SHUT_RDWR); /* out of step: the run is given up */
 }
 
@@ -550,8 +548,8 @@ static bool tell_ready(const struct server_config *config, result started)
 {
 	if (config->ready_fd < 0)
 		return true;
-	result told = started == OK ? service_send(config->ready_fd, SERVICE_DONE, NULL, NULL, 0, SEND_MS) :
-				      send_failure(config->ready_fd, started);
+	result told = started == OK ? service_send(config->ready_fd, SERVICE_DONE, NULL, NULL, 0, SEND_MS)
+				    : send_failure(config->ready_fd, started);
 	if (told != OK)
 		log_debug("whoever started this host has gone");
 	close(config->ready_fd);

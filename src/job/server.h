@@ -11,12 +11,12 @@
 
 struct server_config {
 	const char *state_dir; /* absolute */
-	bool create;	       /* make the folder, and allow one without a root: for `troth host init` */
-	bool private_host;     /* leave with the last client */
+	bool create; /* make the folder, and allow one without a root: for `troth host init` */
+	bool private_host; /* leave with the last client */
 	struct wrap_source wrap;
 	const uint8_t *accept_digest; /* as in root_host_config */
-	uid_t first_uid;	      /* of UID_POOL_SIZE + 1, as root */
-	int ready_fd;		      /* is told DONE or ERROR (service.h) once; -1: nobody waits */
+	uid_t first_uid; /* of UID_POOL_SIZE + 1, as root */
+	int ready_fd; /* is told DONE or ERROR (service.h) once; -1: nobody waits */
 };
 
 /* Serves until SIGTERM, SIGINT, a SHUTDOWN or the end of the secure processor (AP_STOPPED). Call from main, single-threaded. */

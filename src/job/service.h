@@ -43,8 +43,8 @@ struct service_error {
 	uint32_t reason;
 	const char *text;
 	const char *stage; /* STAGE_FAILED: its name; else "" */
-	uint32_t cause;	   /* STAGE_FAILED: what was wrong there */
-	struct span log;   /* and the end of its stderr */
+	uint32_t cause; /* STAGE_FAILED: what was wrong there */
+	struct span log; /* and the end of its stderr */
 };
 
 struct service_status {
@@ -105,9 +105,9 @@ struct service_empty {
 	bool nothing;
 };
 
-extern const struct schema service_error_schema, service_status_schema, service_init_schema, service_attest_schema,
-	service_attested_schema, service_seal_schema, service_sealed_schema, service_run_schema, service_ran_schema,
-	service_events_schema, service_progress_schema, service_log_schema, service_farewell_schema, service_empty_schema;
+extern const struct schema service_error_schema, service_status_schema, service_init_schema, service_attest_schema, service_attested_schema,
+	service_seal_schema, service_sealed_schema, service_run_schema, service_ran_schema, service_events_schema, service_progress_schema,
+	service_log_schema, service_farewell_schema, service_empty_schema;
 
 /* Of the body of a type; NULL for an unknown one. */
 const struct schema *service_schema(enum service_type type);
