@@ -30,6 +30,11 @@ const char *recorder_sentence(const char *recorder)
 	return NULL;
 }
 
+const char *const weak_isolation_sentence =
+	"isolation=weak: other processes of the same user could reach a program while it ran";
+const char *const open_interpreter_sentence =
+	"interpreter=open: a program could run scripts out of its data, which nobody measured, if its arguments tell it to";
+
 /* ---- Reading ------------------------------------------------------------------------------------------ */
 
 void receipt_view_free(struct receipt_view *view)
@@ -389,17 +394,20 @@ static void show_outputs(struct show *s)
 static void show_limits(struct show *s)
 {
 	const char *sentence = recorder_sentence(s->view->head.recorder);
-	bool weak = false, instrumented = false;
+	bool weak = false, instrumented = false, open = false;
 	for (size_t i = 0; i < s->view->job.enclave_count; i++) {
 		const struct report *report = report_of(s->view, s->view->job.enclaves[i].name);
 		weak |= report && strcmp(report->launch.isolation, "uid") != 0;
 		instrumented |= report && report->instrumented;
+		open |= report && strcmp(report->launch.interpreter, "closed") != 0;
 	}
 	put(s, "\nWhat this proves, and what not\n  %s\n", level_sentence(instrumented ? 0 : 1));
 	if (sentence)
 		put(s, "  Recorder journal: %s.\n", sentence);
 	if (weak)
-		put(s, "  isolation=weak: other processes of the same user could reach a program while it ran.\n");
+		put(s, "  %s.\n", weak_isolation_sentence);
+	if (open)
+		put(s, "  %s.\n", open_interpreter_sentence);
 	put(s, "  A record proves what a measured enclave said about data its runtime moved, not that a function was computed right.\n");
 }
 

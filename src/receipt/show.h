@@ -13,6 +13,9 @@ const char *level_sentence(unsigned level);
 /* What a receipt of this recorder cannot prove; NULL when there is nothing to say. */
 const char *recorder_sentence(const char *recorder);
 
+/* What else of how the enclaves ran a reader must know. */
+extern const char *const weak_isolation_sentence, *const open_interpreter_sentence;
+
 struct show_options {
 	bool unicode; /* box-drawing characters instead of ASCII */
 };

@@ -716,6 +716,7 @@ static void check_launches(struct verifier *v)
 			v->report->level = 0;
 		if (report && strcmp(report->launch.isolation, "uid") != 0)
 			v->report->weakest_isolation = report->launch.isolation;
+		v->report->interpreter_open |= report && strcmp(report->launch.interpreter, "closed") != 0;
 	}
 }
 

@@ -57,6 +57,7 @@ struct verify_report {
 	struct dac *dac; /* NULL before the chain was read */
 	unsigned level;	 /* of the weakest enclave */
 	const char *weakest_isolation;
+	bool interpreter_open; /* in some enclave */
 	struct policy_table *policies;
 };
 
