@@ -1,6 +1,7 @@
-int test_plan(void);
+#include "groups.h"
 
 int main(void)
 {
-	return test_plan() == 0 ? 0 : 1;
+	return group_output_folder() + group_pipeline() + group_plan() + group_recorder() + group_service() + group_state() +
+		group_uid_pool();
 }

@@ -1,0 +1,50 @@
+#include "job/uid_pool.h"
+
+#include "base/isolate.h"
+#include "expect.h"
+#include "groups.h"
+
+static void test_each_uid_once(void **state)
+{
+	static struct uid_pool pool;
+	uid_t first, second, again;
+	expect_ok(uid_pool_init(&pool, 700000));
+	if (!isolate_is_root()) {
+		expect_ok(uid_pool_take(&pool, &first));
+		assert_int_equal(first, 0);
+		uid_pool_give_back(&pool, first);
+		return;
+	}
+	expect_ok(uid_pool_take(&pool, &first));
+	expect_ok(uid_pool_take(&pool, &second));
+	assert_int_equal(first, 700000);
+	assert_int_equal(second, 700001);
+	uid_pool_give_back(&pool, first);
+	uid_pool_give_back(&pool, 5);
+	expect_ok(uid_pool_take(&pool, &again));
+	assert_int_equal(again, first);
+	for (int i = 2; i < UID_POOL_SIZE; i++)
+		expect_ok(uid_pool_take(&pool, &again));
+	expect(uid_pool_take(&pool, &again), BUSY);
+}
+
+static void test_ranges_that_belong_to_others(void **state)
+{
+	static struct uid_pool pool;
+	if (!isolate_is_root())
+		return;
+	expect(uid_pool_init(&pool, 0), BAD_VALUE);
+	expect(uid_pool_init(&pool, 1000), BAD_VALUE);
+	expect(uid_pool_init(&pool, 65534), BAD_VALUE);
+	expect(uid_pool_init(&pool, UINT32_MAX - 10), BAD_VALUE);
+	expect_ok(uid_pool_init(&pool, 65536));
+}
+
+int group_uid_pool(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_each_uid_once),
+		cmocka_unit_test(test_ranges_that_belong_to_others),
+	};
+	return cmocka_run_group_tests_name("uid pool", tests, NULL, NULL);
+}
