@@ -166,7 +166,7 @@ struct runtime {
 	struct input inputs[CONTROL_MAX_EDGES];
 	size_t input_count;
 	struct product *products; /* stdout first, then the manifest's outputs */
-	size_t product_count;
+	size_t product_count, place_count;
 
 	struct dac_root dac_root;
 	struct dac *dac;

@@ -17,7 +17,8 @@
 #include "crypto/random.h"
 #include "enclave/runtime_internal.h"
 
-enum { MAX_WATCHES = 512, SETTLE_MS = 5000, LONGEST_WAIT_MS = 1000, PROGRESS_MS = 200, LOG_BYTES_MAX = 256 * 1024 };
+/* Host, program, stderr, all channels, inputs (twice), products and their consumers: nothing is ever left out. */
+enum { MAX_PLACES = 256, MAX_WATCHES = 768, SETTLE_MS = 5000, LONGEST_WAIT_MS = 1000, PROGRESS_MS = 200, LOG_BYTES_MAX = 256 * 1024 };
 
 static result set_nonblocking(int fd)
 {
@@ -67,8 +68,9 @@ static result add_consumer(struct runtime *rt, const char *name, const char *por
 		struct product *product = &rt->products[p];
 		if (strcmp(product->port, port) != 0)
 			continue;
-		if (product->consumer_count == CONTROL_MAX_EDGES)
+		if (product->consumer_count == CONTROL_MAX_EDGES || rt->place_count == MAX_PLACES)
 			return fail(TOO_LARGE, "output '%s' goes to more than %d places", port, CONTROL_MAX_EDGES);
+		rt->place_count++;
 		struct consumer *consumer = &product->consumers[product->consumer_count++];
 		*consumer = (struct consumer){.name = name, .sink = FD_NONE, .writing = {.bytes = writer_growing(PIECE)}};
 		random_bytes(consumer->salt, sizeof(consumer->salt));
