@@ -497,8 +497,6 @@ static result read_output(struct draft *draft, const struct node *map, struct jo
 	TRY(read_optional_name(draft, map, "output", "stdout", &output->output));
 	TRY(need_output(draft, map, stage, output->output));
 	TRY(read_optional_name(draft, map, "file", output->name, &output->file));
-	if (!path_name_ok(output->file) || output->file[0] == '.')
-		return document_fail(draft->document, map, BAD_VALUE, "'%s' is not the name of one file", output->file);
 	if (strcmp(output->file, "receipt.troth") == 0)
 		return document_fail(draft->document, map, JOB_INCONSISTENT, "'receipt.troth' is the receipt's own name");
 	if ((node = node_field(map, "statement")))

@@ -103,7 +103,7 @@ static void test_what_is_wrong_is_named_with_its_place(void **state)
 		{"- {role: key, to: A, secret: k}\n", "", JOB_INCONSISTENT, "job.yaml:4:"},
 		{"output: o, ", "output: p, ", JOB_INCONSISTENT, "job.yaml:13:"},
 		{"file: o.txt}\n", "file: out}\n", JOB_INCONSISTENT, "job.yaml:13:"},
-		{"file: o.txt}\n", "file: ../o}\n", BAD_VALUE, "job.yaml:13:"},
+		{"file: o.txt}\n", "file: ../o}\n", BAD_NAME, "job.yaml:13:"},
 		{"file: o.txt}\n", "file: receipt.troth}\n", JOB_INCONSISTENT, "job.yaml:13:"},
 		{"./a.sh", "../a.sh", BAD_VALUE, "job.yaml:4:"},
 		{"job: x\n", "", MISSING_FIELD, "job.yaml:"},
