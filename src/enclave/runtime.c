@@ -317,7 +317,7 @@ static void runtime_fail(struct runtime *rt, result why)
 		channel_give_up(rt->channels[i], why, cause);
 	struct control_failed failed = {.reason = (uint32_t)why, .text = text, .cause = cause};
 	if (runtime_send(rt, CONTROL_FAILED, &failed) != OK)
-		log_warning("the host did not take the reason", LOG_TEXT("reason", reason_name(why)), LOG_TEXT("text", text));
+		log_debug("the host did not take the reason", LOG_TEXT("reason", reason_name(why)), LOG_TEXT("text", text));
 }
 
 static result run(struct runtime *rt)

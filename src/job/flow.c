@@ -15,7 +15,7 @@
 #include "job/secret_source.h"
 #include "receipt/build.h"
 
-enum { RUN_MEMORY = 64 << 20, SKEW_MS = 60 * 1000, PROGRESS_EVERY_MS = 200 };
+enum { RUN_MEMORY = 64 << 20, SKEW_MS = 60 * 1000, PROGRESS_EVERY_MS = 200, LAST_WORDS_MS = 5000 };
 
 /* One stage of this run. */
 struct stage_run {
@@ -562,6 +562,29 @@ static result publish(struct run *run)
 	return output_folder_publish(&run->folder);
 }
 
+/*
+ * An enclave may refuse what it is given and end at once, so that the next thing cannot be handed to it. What counts then is
+ * why it ended, which it has told already.
+ */
+static result connect_and_start(struct run *run)
+{
+	TRY(connect_edges(run));
+	TRY(give_inputs(run));
+	TRY(give_outputs(run));
+	return start_programs(run);
+}
+
+static result set_going(struct run *run)
+{
+	char text[FLOW_TEXT_MAX];
+	result started = connect_and_start(run);
+	if (started != PEER_CLOSED)
+		return started;
+	snprintf(text, sizeof(text), "%s", failure_text());
+	result cause = launch_wait(run->launches, run->plan.stage_count, LAUNCH_FINISHED, run->listener->cancel_fd, LAST_WORDS_MS);
+	return cause != OK && cause != TIMED_OUT ? cause : fail(started, "%s", text);
+}
+
 /* ---- The run ---------------------------------------------------------------------------------------- */
 
 static result run_job(struct run *run)
@@ -572,10 +595,7 @@ static result run_job(struct run *run)
 	name_run(run);
 	TRY(authorise(run));
 	TRY(launch_stages(run));
-	TRY(connect_edges(run));
-	TRY(give_inputs(run));
-	TRY(give_outputs(run));
-	TRY(start_programs(run));
+	TRY(set_going(run));
 	TRY(wait_for(run, LAUNCH_FINISHED));
 	TRY(verify_chain(run));
 	TRY(make_receipt(run));
