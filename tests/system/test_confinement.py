@@ -93,6 +93,28 @@ def test_only_declared_outputs_leave(machine, probe):
     jobs.assert_untouched(machine, other)
 
 
+@pytest.mark.attack('CF-02')
+@pytest.mark.parametrize('what, reason', [('mkfifo /tmp/one', 'BAD_TYPE'), ('mkdir /tmp/one', 'BAD_TYPE'), ('ln -s /dev/zero /tmp/one', 'BAD_TYPE'),
+                                          ('mkdir /tmp/d; ln -s d /tmp/e; ln -s e/x /tmp/one; echo x >/tmp/d/x', 'BAD_TYPE'), (':', 'OUTPUT_MISSING')])
+def test_an_output_that_is_no_file(box, what, reason):
+    jobs.written(box.work, 'p.sh', f'#!/bin/sh\n{what}\nexit 0\n', 0o755)
+    files = [f'/usr/bin/{name}' for name in ('mkfifo', 'mkdir', 'ln')]
+    job = jobs.write_job(box.work, [jobs.enclave('P', './p.sh', files=files, outputs=[{'name': 'one', 'path': 'one'}])],
+                         outputs=[{'name': 'one', 'from': 'P', 'output': 'one', 'file': 'one.txt'}])
+    ran = box.run(job)
+    ran.refused('STAGE_FAILED', 1)
+    assert reason in ran.stderr and '/tmp/one' in ran.stderr, str(ran)
+    jobs.assert_untouched(box)
+
+
+@pytest.mark.attack('CF-02')
+def test_last_words_do_not_steer_the_terminal(box):
+    jobs.written(box.work, 'p.sh', '#!/bin/sh\nprintf "\\033]0;evil\\007\\033[31mred\\r\\302\\233J\\n" >&2\nexit 1\n', 0o755)
+    ran = box.run(jobs.single(box.work, './p.sh'))
+    ran.refused('PROGRAM_FAILED', 1)
+    assert 'red' in ran.stderr and not set(ran.stderr) & {'\033', '\007', '\r', '\x9b'}, repr(ran.stderr)
+
+
 @pytest.mark.attack('CF-03')
 def test_nothing_is_sent(machine, probe):
     """No socket of any family and type; and a listener of the host hears nothing."""

@@ -493,6 +493,16 @@ def test_an_unreadable_input(home):
     jobs.assert_untouched(machine)
 
 
+@pytest.mark.parametrize('what, second, expected', [
+    ('reads nothing', 'echo done', 'done\n'), ('reads a little', 'read line; echo "$line"', '0,row 0\n'), ('closes its input', 'exec <&-; echo done', 'done\n'),
+    ('leaves a child behind', '(while :; do :; done) & cat >/dev/null; echo done', 'done\n'), ('reads twice', 'cat >/dev/null; cat; echo done', 'done\n')])
+def test_a_stage_in_the_middle_that(box, what, second, expected):
+    """Programs that an honest pipeline has: each run ends, whole, and its receipt verifies."""
+    job = jobs.pipeline(box.work, 'cat', second, 'cat')
+    box.run(job, {'rows': jobs.written(box.work, 'rows', ROWS * 4)}).ok()
+    jobs.assert_complete(box, box.trust(job), expected)
+
+
 def test_a_failed_stage_names_itself(box):
     job, inputs, _ = pipeline(box)
     jobs.written(box.work, 'B.sh', '#!/bin/sh\ncat >/dev/null\necho "no such table: sales" >&2\nexit 3\n', 0o755)
