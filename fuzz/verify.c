@@ -2,9 +2,9 @@
  * The whole verifier and the drawing: u32 length and text of a trust file, then a receipt. The checksum is made right, so
  * that changes reach what stands behind it. Nothing but the seed itself may ever be accepted.
  */
+#include "receipt/verify.h"
 #include "base/reader.h"
 #include "receipt/show.h"
-#include "receipt/verify.h"
 
 #include <stdlib.h>
 

@@ -12,8 +12,7 @@ enum { DESCRIBE_MEMORY = 1 << 30, DOCUMENT_MEMORY = 64 << 20 };
 
 const char *file_kind_name(enum file_kind kind)
 {
-	static const char *const names[] = {"receipt", "signed object", "epoch record", "certificate", "trust file", "job file",
-		"policy"};
+	static const char *const names[] = {"receipt", "signed object", "epoch record", "certificate", "trust file", "job file", "policy"};
 	return names[kind];
 }
 
@@ -90,8 +89,8 @@ static result manifest_json(struct span bytes, json_t **out)
 	uint8_t measurement[SHA384_SIZE];
 	TRY(manifest_decode(bytes, &arena, &manifest));
 	manifest_measurement(bytes, measurement);
-	*out = json_pack("{s:o,s:o}", "measurement", json_hex(SPAN_ARRAY(measurement)), "content",
-		schema_json(&manifest_schema, &manifest));
+	*out = json_pack(
+		"{s:o,s:o}", "measurement", json_hex(SPAN_ARRAY(measurement)), "content", schema_json(&manifest_schema, &manifest));
 	return *out ? OK : fail(NO_MEMORY, "manifest");
 }
 
@@ -216,8 +215,10 @@ result describe_section_bytes(const struct receipt *receipt, const char *name, s
 		*out_id = receipt->sections[i].id;
 		return OK;
 	}
-	return fail(NOT_FOUND, "the receipt has no section '%s'; there are head, epochs, certificates, reports, records, manifests, "
-			       "policies, grants, statements, salts, job", name);
+	return fail(NOT_FOUND,
+		"the receipt has no section '%s'; there are head, epochs, certificates, reports, records, manifests, "
+		"policies, grants, statements, salts, job",
+		name);
 }
 
 result describe_receipt(const struct receipt_view *view, json_t **out)
@@ -295,12 +296,13 @@ static result document_json(const char *name, struct span bytes, enum file_kind 
 		for (size_t i = 0; i < trust.root_count; i++) {
 			char fingerprint[EPOCH_FINGERPRINT_SIZE];
 			rot_fingerprint(trust.roots[i].rot_id, fingerprint);
-			json_array_append_new(roots, json_pack("{s:s,s:o}", "fingerprint", fingerprint, "epoch",
-				schema_json(&epoch_schema, &trust.roots[i].epoch)));
+			json_array_append_new(roots,
+				json_pack("{s:s,s:o}", "fingerprint", fingerprint, "epoch",
+					schema_json(&epoch_schema, &trust.roots[i].epoch)));
 		}
 		*out = json_pack("{s:o,s:o,s:o,s:i,s:i,s:o}", "roots", roots, "job_digest", json_hex(SPAN_ARRAY(trust.job_digest)), "job",
-			schema_json(&job_schema, &trust.job), "tcb", (int)trust.tcb_count, "revoked", (int)trust.revoked_count,
-			"expires", trust.has_expires ? json_time(trust.expires_ms) : json_null());
+			schema_json(&job_schema, &trust.job), "tcb", (int)trust.tcb_count, "revoked", (int)trust.revoked_count, "expires",
+			trust.has_expires ? json_time(trust.expires_ms) : json_null());
 		return *out ? OK : fail(NO_MEMORY, "trust file");
 	}
 	*out = json_stringn((const char *)bytes.data, bytes.len);
@@ -319,10 +321,15 @@ result describe_file(const char *name, struct span bytes, json_t **out)
 	enum file_kind kind;
 	TRY(describe_kind(name, bytes, &kind));
 	switch (kind) {
-	case FILE_RECEIPT: return receipt_file_json(bytes, out);
-	case FILE_OBJECT: return any_object_json(bytes, out);
-	case FILE_EPOCH: return epoch_json(bytes, out);
-	case FILE_CERTIFICATE: return certificate_json(bytes, out);
-	default: return document_json(name, bytes, kind, out);
+	case FILE_RECEIPT:
+		return receipt_file_json(bytes, out);
+	case FILE_OBJECT:
+		return any_object_json(bytes, out);
+	case FILE_EPOCH:
+		return epoch_json(bytes, out);
+	case FILE_CERTIFICATE:
+		return certificate_json(bytes, out);
+	default:
+		return document_json(name, bytes, kind, out);
 	}
 }

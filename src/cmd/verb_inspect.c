@@ -72,7 +72,8 @@ int verb_inspect(int argc, char **argv)
 		{"section", OPTION_TEXT, &words.section, "NAME", "of a receipt: only this section, or head"},
 		{"raw", OPTION_FLAG, &words.raw, NULL, "its bytes as they are signed or hashed, to stdout"},
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "inspect",
 		.usage = "FILE [--section NAME [--raw]]",
 		.description = "Says what a file is - receipt, epoch record, signed object, certificate, trust, job or policy file - and\n"

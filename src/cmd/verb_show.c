@@ -35,8 +35,8 @@ static result print_json(const struct receipt_view *view, const struct verify_re
 {
 	json_t *content;
 	TRY(describe_receipt(view, &content));
-	json_t *json = json_pack("{s:o,s:o}", "verdict", report ? json_string(verify_verdict_name(report->verdict)) : json_null(),
-		"receipt", content);
+	json_t *json = json_pack(
+		"{s:o,s:o}", "verdict", report ? json_string(verify_verdict_name(report->verdict)) : json_null(), "receipt", content);
 	result printed = json ? json_print(stdout, json) : fail(NO_MEMORY, "result");
 	json_decref(json);
 	return printed;
@@ -47,8 +47,9 @@ static result end_with(const struct verify_report *report)
 	const struct verify_check *first = verify_first_failure(report);
 	if (!first)
 		return OK;
-	return fail_within(report->verdict == VERDICT_CANNOT_JUDGE ? fail(RECEIPT_UNJUDGED, "%s", first->text) :
-		fail(RECEIPT_REFUSED, "%s", first->text), "%s %s", first->name, first->object);
+	return fail_within(report->verdict == VERDICT_CANNOT_JUDGE ? fail(RECEIPT_UNJUDGED, "%s", first->text)
+								   : fail(RECEIPT_REFUSED, "%s", first->text),
+		"%s %s", first->name, first->object);
 }
 
 static result show(const struct options *options, const struct show_words *words)
@@ -78,7 +79,8 @@ int verb_show(int argc, char **argv)
 	const struct option_row rows[] = {
 		{"trust", OPTION_TEXT, &words.trust, "FILE", "verify it first, and say the verdict"},
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "show",
 		.usage = "RECEIPT [--trust FILE]",
 		.description = "Draws a receipt: who ran what and when, and the chain from its results back to the inputs.",

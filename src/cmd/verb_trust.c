@@ -138,7 +138,8 @@ static result tell(const struct options *options, const struct trust_words *word
 	if (!options->json) {
 		json_decref(roots);
 		printf("job  %s, %zu enclaves, %zu outputs\n%s written; compare each root with what the host's owner tells you by "
-		       "another way\n", g->plan.job.name, g->plan.job.enclave_count, g->plan.job.output_count, words->output);
+		       "another way\n",
+			g->plan.job.name, g->plan.job.enclave_count, g->plan.job.output_count, words->output);
 		return OK;
 	}
 	json_t *json = json_pack("{s:s,s:o,s:s,s:o}", "written", words->output, "roots", roots, "job", g->plan.job.name, "job_digest",
@@ -180,7 +181,8 @@ int verb_trust_new(int argc, char **argv)
 		{"max-run", OPTION_NUMBER, &words.max_run_s, "SECONDS", "how long a run may take (86400)"},
 		{"output", OPTION_TEXT, &words.output, "FILE", "write here, never over an existing file (default: stdout)"},
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "trust new",
 		.usage = "--root FILE... [--recovery FILE]... --reference JOB [--output FILE]",
 		.description = "Writes a trust file: the roots, programs and job that receipts are judged by. Needs no daemon.\n"

@@ -168,8 +168,8 @@ static size_t group_of(const struct verify_check *check)
 static void print_failure(const struct verify_check *check)
 {
 	char text[1200];
-	snprintf(text, sizeof(text), "%s%s%s: %s: %s", check->name, check->object[0] ? " " : "", check->object,
-		reason_name(check->reason), check->text);
+	snprintf(text, sizeof(text), "%s%s%s: %s: %s", check->name, check->object[0] ? " " : "", check->object, reason_name(check->reason),
+		check->text);
 	text_make_plain(text);
 	printf("          %s\n          %s\n", text, reason_row(check->reason)->sentence);
 }
@@ -254,10 +254,10 @@ static json_t *checks_json(const struct verify_report *report)
 		snprintf(text, sizeof(text), "%s", check->text);
 		text_make_plain(object);
 		text_make_plain(text);
-		json_array_append_new(list, check->ok ?
-			json_pack("{s:s,s:s,s:b,s:n}", "name", check->name, "object", object, "ok", 1, "reason") :
-			json_pack("{s:s,s:s,s:b,s:s,s:s,s:s}", "name", check->name, "object", object, "ok", 0, "reason",
-				reason_name(check->reason), "text", text, "sentence", reason_row(check->reason)->sentence));
+		json_array_append_new(list,
+			check->ok ? json_pack("{s:s,s:s,s:b,s:n}", "name", check->name, "object", object, "ok", 1, "reason")
+				  : json_pack("{s:s,s:s,s:b,s:s,s:s,s:s}", "name", check->name, "object", object, "ok", 0, "reason",
+					    reason_name(check->reason), "text", text, "sentence", reason_row(check->reason)->sentence));
 	}
 	return list;
 }
@@ -310,8 +310,8 @@ static result judgement(const struct verify_report *report)
 	if (!first)
 		return report->verdict == VERDICT_ACCEPTED ? OK : fail(RECEIPT_REFUSED, "the checks could not be noted");
 	char text[1024];
-	snprintf(text, sizeof(text), "%s%s%s: %s: %s", first->name, first->object[0] ? " " : "", first->object,
-		reason_name(first->reason), first->text);
+	snprintf(text, sizeof(text), "%s%s%s: %s: %s", first->name, first->object[0] ? " " : "", first->object, reason_name(first->reason),
+		first->text);
 	if (report->verdict == VERDICT_CANNOT_JUDGE)
 		return fail(RECEIPT_UNJUDGED, "%s", text);
 	return fail(RECEIPT_REFUSED, "%s", text);
@@ -341,7 +341,8 @@ int verb_verify(int argc, char **argv)
 		{"nonce", OPTION_TEXT, &words.nonce, "HEX", "32 bytes that the receipt must carry"},
 		{"at", OPTION_TEXT, &words.at, "TIME", "judge the trust file's expiry at this time instead of now"},
 	};
-	CLEANUP(options_free) struct options options = {
+	CLEANUP(options_free)
+	struct options options = {
 		.verb = "verify",
 		.usage = "RECEIPT --trust FILE [--output [NAME=]FILE]... [--input NAME=FILE]... [--nonce HEX] [--at TIME]",
 		.description = "Checks a receipt offline: needs no network, no daemon and no state.\n"

@@ -42,9 +42,12 @@ static struct span pick(const struct dac *dac, size_t index, enum wanted what)
 {
 	const struct record *record = dac_record(dac, index);
 	switch (what) {
-	case CERTIFICATES: return dac_certificate(dac, record->certificate);
-	case REPORTS: return dac_report(dac, record->host_report);
-	case RECORDS: break;
+	case CERTIFICATES:
+		return dac_certificate(dac, record->certificate);
+	case REPORTS:
+		return dac_report(dac, record->host_report);
+	case RECORDS:
+		break;
 	}
 	return dac_bytes(dac, index);
 }

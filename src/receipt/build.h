@@ -9,22 +9,22 @@
 #include "object/receipt.h"
 
 struct receipt_parts {
-	const struct dac *dac;		/* verified; holds exactly the run's records, certificates and reports */
-	const struct digest32 *roots;	/* final DERIVE of every sink, sorted */
+	const struct dac *dac; /* verified; holds exactly the run's records, certificates and reports */
+	const struct digest32 *roots; /* final DERIVE of every sink, sorted */
 	size_t root_count;
-	const struct span *epochs;	/* inception first */
+	const struct span *epochs; /* inception first */
 	size_t epoch_count;
-	const struct span *manifests;	/* in the order of the compiled job's enclaves */
+	const struct span *manifests; /* in the order of the compiled job's enclaves */
 	size_t manifest_count;
-	const struct span *policies;	/* any order, repeats allowed */
+	const struct span *policies; /* any order, repeats allowed */
 	size_t policy_count;
-	const struct span *grants;	/* unseal grants */
+	const struct span *grants; /* unseal grants */
 	size_t grant_count;
 	const struct span *statements;
 	size_t statement_count;
-	struct salt_row *salts;		/* sorted in place */
+	struct salt_row *salts; /* sorted in place */
 	size_t salt_count;
-	struct span job;		/* compiled */
+	struct span job; /* compiled */
 };
 
 enum { RECEIPT_SECTIONS = 10 };

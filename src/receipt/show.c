@@ -30,8 +30,7 @@ const char *recorder_sentence(const char *recorder)
 	return NULL;
 }
 
-const char *const weak_isolation_sentence =
-	"isolation=weak: other processes of the same user could reach a program while it ran";
+const char *const weak_isolation_sentence = "isolation=weak: other processes of the same user could reach a program while it ran";
 const char *const open_interpreter_sentence =
 	"interpreter=open: a program could run scripts out of its data, which nobody measured, if its arguments tell it to";
 
@@ -52,17 +51,28 @@ static result read_list(struct receipt_view *view, struct span bytes, struct byt
 static result read_section(struct receipt_view *view, const struct receipt_section *section)
 {
 	switch (section->id) {
-	case SECTION_EPOCHS: return read_list(view, section->bytes, &view->epochs);
-	case SECTION_CERTIFICATES: return read_list(view, section->bytes, &view->certificates);
-	case SECTION_REPORTS: return read_list(view, section->bytes, &view->reports);
-	case SECTION_RECORDS: return read_list(view, section->bytes, &view->records);
-	case SECTION_MANIFESTS: return read_list(view, section->bytes, &view->manifests);
-	case SECTION_POLICIES: return read_list(view, section->bytes, &view->policies);
-	case SECTION_GRANTS: return read_list(view, section->bytes, &view->grants);
-	case SECTION_STATEMENTS: return read_list(view, section->bytes, &view->statements);
-	case SECTION_SALTS: return schema_decode(&salt_list_schema, section->bytes, &view->arena, &view->salts);
-	case SECTION_JOB: return schema_decode(&job_schema, section->bytes, &view->arena, &view->job);
-	default: return OK;
+	case SECTION_EPOCHS:
+		return read_list(view, section->bytes, &view->epochs);
+	case SECTION_CERTIFICATES:
+		return read_list(view, section->bytes, &view->certificates);
+	case SECTION_REPORTS:
+		return read_list(view, section->bytes, &view->reports);
+	case SECTION_RECORDS:
+		return read_list(view, section->bytes, &view->records);
+	case SECTION_MANIFESTS:
+		return read_list(view, section->bytes, &view->manifests);
+	case SECTION_POLICIES:
+		return read_list(view, section->bytes, &view->policies);
+	case SECTION_GRANTS:
+		return read_list(view, section->bytes, &view->grants);
+	case SECTION_STATEMENTS:
+		return read_list(view, section->bytes, &view->statements);
+	case SECTION_SALTS:
+		return schema_decode(&salt_list_schema, section->bytes, &view->arena, &view->salts);
+	case SECTION_JOB:
+		return schema_decode(&job_schema, section->bytes, &view->arena, &view->job);
+	default:
+		return OK;
 	}
 }
 

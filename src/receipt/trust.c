@@ -328,8 +328,8 @@ static result read_trust(struct source *s)
 	TRY(document_fields(s->document, root, fields));
 	TRY(node_uint(s->document, node_field(root, "troth_trust"), UINT32_MAX, &version));
 	if (version != 1)
-		return document_fail(s->document, node_field(root, "troth_trust"), UNKNOWN_VERSION, "version %llu",
-			(unsigned long long)version);
+		return document_fail(
+			s->document, node_field(root, "troth_trust"), UNKNOWN_VERSION, "version %llu", (unsigned long long)version);
 	TRY(read_roots(s, root));
 	TRY(read_recovery(s, root));
 	TRY(read_tcbs(s, root));
@@ -384,9 +384,9 @@ static json_t *enclaves_json(const struct job *job)
 	json_t *list = json_array();
 	for (size_t i = 0; i < job->enclave_count; i++) {
 		const struct job_enclave *e = &job->enclaves[i];
-		json_array_append_new(list, json_pack("{s:s,s:o,s:o,s:o}", "name", e->name, "core", hex_json(e->core, SHA384_SIZE),
-			"measurement", hex_json(e->measurement, SHA384_SIZE), "policy_digest",
-			hex_json(e->policy_digest, SHA256_SIZE)));
+		json_array_append_new(list,
+			json_pack("{s:s,s:o,s:o,s:o}", "name", e->name, "core", hex_json(e->core, SHA384_SIZE), "measurement",
+				hex_json(e->measurement, SHA384_SIZE), "policy_digest", hex_json(e->policy_digest, SHA256_SIZE)));
 	}
 	return list;
 }
@@ -396,8 +396,9 @@ static json_t *edges_json(const struct job *job)
 	json_t *list = json_array();
 	for (size_t i = 0; i < job->edge_count; i++) {
 		const struct job_edge *e = &job->edges[i];
-		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "name", e->name, "from", e->from, "output",
-			e->output, "to", e->to, "input", e->input, "operation", e->operation));
+		json_array_append_new(list,
+			json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "name", e->name, "from", e->from, "output", e->output, "to", e->to, "input",
+				e->input, "operation", e->operation));
 	}
 	return list;
 }
@@ -407,8 +408,8 @@ static json_t *inputs_json(const struct job *job)
 	json_t *list = json_array();
 	for (size_t i = 0; i < job->input_count; i++) {
 		const struct job_input *e = &job->inputs[i];
-		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:b}", "role", e->role, "enclave", e->enclave, "input",
-			e->input, "secret", e->secret));
+		json_array_append_new(list,
+			json_pack("{s:s,s:s,s:s,s:b}", "role", e->role, "enclave", e->enclave, "input", e->input, "secret", e->secret));
 	}
 	return list;
 }
@@ -418,8 +419,9 @@ static json_t *outputs_json(const struct job *job)
 	json_t *list = json_array();
 	for (size_t i = 0; i < job->output_count; i++) {
 		const struct job_output *e = &job->outputs[i];
-		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:b,s:s}", "name", e->name, "enclave", e->enclave,
-			"output", e->output, "file", e->file, "statement", e->statement, "media_type", e->media_type));
+		json_array_append_new(list,
+			json_pack("{s:s,s:s,s:s,s:s,s:b,s:s}", "name", e->name, "enclave", e->enclave, "output", e->output, "file", e->file,
+				"statement", e->statement, "media_type", e->media_type));
 	}
 	return list;
 }
@@ -428,17 +430,17 @@ static json_t *externals_json(const struct job *job)
 {
 	json_t *list = json_array();
 	for (size_t i = 0; i < job->external_count; i++)
-		json_array_append_new(list, json_pack("{s:s,s:o}", "name", job->externals[i].name, "spki",
-			hex_json(job->externals[i].spki, KEY_ID_SIZE)));
+		json_array_append_new(list,
+			json_pack("{s:s,s:o}", "name", job->externals[i].name, "spki", hex_json(job->externals[i].spki, KEY_ID_SIZE)));
 	return list;
 }
 
 static json_t *job_json(const struct trust_parts *parts)
 {
 	const struct job *job = parts->job;
-	return json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "name", job->name, "digest",
-		hex_json(parts->job_digest, SHA256_SIZE), "enclaves", enclaves_json(job), "edges", edges_json(job), "inputs",
-		inputs_json(job), "outputs", outputs_json(job), "externals", externals_json(job));
+	return json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "name", job->name, "digest", hex_json(parts->job_digest, SHA256_SIZE), "enclaves",
+		enclaves_json(job), "edges", edges_json(job), "inputs", inputs_json(job), "outputs", outputs_json(job), "externals",
+		externals_json(job));
 }
 
 static result roots_json(const struct trust_parts *parts, json_t **out)
@@ -455,8 +457,9 @@ static result roots_json(const struct trust_parts *parts, json_t **out)
 			return fail_within(opened, "inception record %zu", i + 1);
 		}
 		rot_fingerprint(rot_id, fingerprint);
-		json_array_append_new(list, json_pack("{s:o,s:s}", "inception",
-			hex_json(parts->inceptions[i].data, parts->inceptions[i].len), "fingerprint", fingerprint));
+		json_array_append_new(list,
+			json_pack("{s:o,s:s}", "inception", hex_json(parts->inceptions[i].data, parts->inceptions[i].len), "fingerprint",
+				fingerprint));
 	}
 	*out = list;
 	return OK;
@@ -474,8 +477,9 @@ static json_t *tcbs_json(const struct trust_parts *parts)
 {
 	json_t *list = json_array();
 	for (size_t i = 0; i < parts->tcb_count; i++)
-		json_array_append_new(list, json_pack("{s:o,s:o}", "register0", hex_json(parts->tcbs[i].register0, SHA384_SIZE),
-			"register1", hex_json(parts->tcbs[i].register1, SHA384_SIZE)));
+		json_array_append_new(list,
+			json_pack("{s:o,s:o}", "register0", hex_json(parts->tcbs[i].register0, SHA384_SIZE), "register1",
+				hex_json(parts->tcbs[i].register1, SHA384_SIZE)));
 	return list;
 }
 
@@ -484,10 +488,9 @@ result trust_write(const struct trust_parts *parts, struct bytes *out_text)
 	json_t *roots;
 	TRY(roots_json(parts, &roots));
 	json_t *file = json_pack("{s:i,s:o,s:o,s:o,s:o,s:[],s:[],s:b,s:I,s:I}", "troth_trust", 1, "roots", roots, "recovery_keys",
-		digests_json(parts->recovery_keys, parts->recovery_key_count), "tcb", tcbs_json(parts), "job", job_json(parts),
-		"authors", "revoked", "allow_synthetic", 0, "max_run_s",
-		(json_int_t)(parts->max_run_s ? parts->max_run_s : DEFAULT_MAX_RUN_S), "skew_s",
-		(json_int_t)(parts->skew_s ? parts->skew_s : DEFAULT_SKEW_S));
+		digests_json(parts->recovery_keys, parts->recovery_key_count), "tcb", tcbs_json(parts), "job", job_json(parts), "authors",
+		"revoked", "allow_synthetic", 0, "max_run_s", (json_int_t)(parts->max_run_s ? parts->max_run_s : DEFAULT_MAX_RUN_S),
+		"skew_s", (json_int_t)(parts->skew_s ? parts->skew_s : DEFAULT_SKEW_S));
 	if (!file)
 		return fail(NO_MEMORY, "trust file");
 	if (parts->expires)

@@ -39,8 +39,8 @@ struct verifier {
 struct place {
 	enum record_kind kind;
 	const char *enclave;
-	const char *data;   /* ORIGIN: role or edge, REQUEST: edge, DERIVE: "" */
-	size_t record;	    /* SIZE_MAX: not found */
+	const char *data; /* ORIGIN: role or edge, REQUEST: edge, DERIVE: "" */
+	size_t record; /* SIZE_MAX: not found */
 };
 
 const char *verify_verdict_name(enum verify_verdict verdict)
@@ -155,8 +155,8 @@ static result check_run_id(const struct receipt_head *head)
 {
 	uint8_t run_id[RUN_ID_SIZE];
 	run_id_compute(head->job_digest, head->has_nonce ? SPAN_ARRAY(head->nonce) : SPAN_EMPTY, head->rand, run_id);
-	return require(memcmp(run_id, head->run_id, RUN_ID_SIZE) == 0, BAD_VALUE,
-		"the run id is not that of the job, nonce and random value");
+	return require(
+		memcmp(run_id, head->run_id, RUN_ID_SIZE) == 0, BAD_VALUE, "the run id is not that of the job, nonce and random value");
 }
 
 /* Another recorder bounds time and order by rules that this version does not know. */
@@ -198,20 +198,18 @@ static bool check_head(struct verifier *v)
 
 static const char *section_name(uint16_t id)
 {
-	static const char *const names[] = {"?", "epochs", "certificates", "reports", "records", "manifests", "policies", "grants",
-		"statements", "salts", "job"};
+	static const char *const names[] = {
+		"?", "epochs", "certificates", "reports", "records", "manifests", "policies", "grants", "statements", "salts", "job"};
 	return id < COUNT_OF(names) ? names[id] : "unknown";
 }
 
 static result check_section_table(const struct receipt *receipt, const struct receipt_head *head)
 {
 	if (receipt->section_count != head->section_count)
-		return fail(BAD_VALUE, "the head names %zu sections, the receipt has %zu", head->section_count,
-			receipt->section_count);
+		return fail(BAD_VALUE, "the head names %zu sections, the receipt has %zu", head->section_count, receipt->section_count);
 	for (size_t i = 0; i < head->section_count; i++) {
 		if (receipt->sections[i].id != head->sections[i].id)
-			return fail(BAD_VALUE, "section %u stands where the head names %u", receipt->sections[i].id,
-				head->sections[i].id);
+			return fail(BAD_VALUE, "section %u stands where the head names %u", receipt->sections[i].id, head->sections[i].id);
 		if (i && head->sections[i].id <= head->sections[i - 1].id)
 			return fail(DUPLICATE_KEY, "section %u stands twice or out of order", head->sections[i].id);
 	}
@@ -222,8 +220,7 @@ static result check_section_digest(const struct receipt_section *section, const 
 {
 	uint8_t digest[SHA256_SIZE];
 	sha256(section->bytes, digest);
-	return require(memcmp(digest, row->digest, SHA256_SIZE) == 0, DIGEST_MISMATCH,
-		"its bytes are not those that the head names");
+	return require(memcmp(digest, row->digest, SHA256_SIZE) == 0, DIGEST_MISMATCH, "its bytes are not those that the head names");
 }
 
 static result read_list(struct verifier *v, struct span bytes, struct bytes_list *out)
@@ -234,17 +231,29 @@ static result read_list(struct verifier *v, struct span bytes, struct bytes_list
 static result read_section(struct verifier *v, const struct receipt_section *section)
 {
 	switch (section->id) {
-	case SECTION_EPOCHS: return read_list(v, section->bytes, &v->epochs);
-	case SECTION_CERTIFICATES: return read_list(v, section->bytes, &v->certificates);
-	case SECTION_REPORTS: return read_list(v, section->bytes, &v->reports);
-	case SECTION_RECORDS: return read_list(v, section->bytes, &v->records);
-	case SECTION_MANIFESTS: return read_list(v, section->bytes, &v->manifest_list);
-	case SECTION_POLICIES: return read_list(v, section->bytes, &v->policy_list);
-	case SECTION_GRANTS: return read_list(v, section->bytes, &v->grant_list);
-	case SECTION_STATEMENTS: return read_list(v, section->bytes, &v->statement_list);
-	case SECTION_SALTS: return schema_decode(&salt_list_schema, section->bytes, &v->report->arena, &v->salts);
-	case SECTION_JOB: v->job_bytes = section->bytes; return OK;
-	default: return OK;
+	case SECTION_EPOCHS:
+		return read_list(v, section->bytes, &v->epochs);
+	case SECTION_CERTIFICATES:
+		return read_list(v, section->bytes, &v->certificates);
+	case SECTION_REPORTS:
+		return read_list(v, section->bytes, &v->reports);
+	case SECTION_RECORDS:
+		return read_list(v, section->bytes, &v->records);
+	case SECTION_MANIFESTS:
+		return read_list(v, section->bytes, &v->manifest_list);
+	case SECTION_POLICIES:
+		return read_list(v, section->bytes, &v->policy_list);
+	case SECTION_GRANTS:
+		return read_list(v, section->bytes, &v->grant_list);
+	case SECTION_STATEMENTS:
+		return read_list(v, section->bytes, &v->statement_list);
+	case SECTION_SALTS:
+		return schema_decode(&salt_list_schema, section->bytes, &v->report->arena, &v->salts);
+	case SECTION_JOB:
+		v->job_bytes = section->bytes;
+		return OK;
+	default:
+		return OK;
 	}
 }
 
@@ -267,7 +276,8 @@ static bool check_sections(struct verifier *v)
 			return false;
 		if (!is_known_section(section->id) && head->sections[i].critical) {
 			v->unknown_critical = true;
-			check(v, "section.known", object, fail(UNKNOWN_CRITICAL, "cannot judge section %u; use a newer Troth", section->id));
+			check(v, "section.known", object,
+				fail(UNKNOWN_CRITICAL, "cannot judge section %u; use a newer Troth", section->id));
 			continue;
 		}
 		if (is_known_section(section->id))
@@ -297,15 +307,16 @@ static bool check_job(struct verifier *v)
 	struct verify_report *report = v->report;
 	uint8_t digest[SHA256_SIZE];
 	job_digest(v->job_bytes, digest);
-	result expected = memcmp(v->trust->job_digest, report->head.job_digest, SHA256_SIZE) == 0 ? OK :
-		fail(DIGEST_MISMATCH, "the receipt is about another job than the trust file's '%s'", v->trust->job.name);
+	result expected = memcmp(v->trust->job_digest, report->head.job_digest, SHA256_SIZE) == 0
+		? OK
+		: fail(DIGEST_MISMATCH, "the receipt is about another job than the trust file's '%s'", v->trust->job.name);
 	if (!check(v, "job.expected", v->trust->job.name, expected))
 		return false;
-	if (!check(v, "job.digest", v->trust->job.name, require(memcmp(digest, v->trust->job_digest, SHA256_SIZE) == 0,
-			DIGEST_MISMATCH, "the compiled job is not the one that the head names")))
+	if (!check(v, "job.digest", v->trust->job.name,
+		    require(memcmp(digest, v->trust->job_digest, SHA256_SIZE) == 0, DIGEST_MISMATCH,
+			    "the compiled job is not the one that the head names")))
 		return false;
-	report->has_job = check(v, "job.form", v->trust->job.name,
-		schema_decode(&job_schema, v->job_bytes, &report->arena, &report->job));
+	report->has_job = check(v, "job.form", v->trust->job.name, schema_decode(&job_schema, v->job_bytes, &report->arena, &report->job));
 	return report->has_job;
 }
 
@@ -344,8 +355,8 @@ static bool check_manifests(struct verifier *v)
 	const struct job *job = &v->trust->job;
 	void *manifests;
 	if (v->manifest_list.count != job->enclave_count)
-		return check(v, "manifests.count", "", fail(BAD_VALUE, "%zu manifests for %zu enclaves", v->manifest_list.count,
-			job->enclave_count));
+		return check(v, "manifests.count", "",
+			fail(BAD_VALUE, "%zu manifests for %zu enclaves", v->manifest_list.count, job->enclave_count));
 	if (arena_alloc(&v->report->arena, job->enclave_count, sizeof(*v->manifests), &manifests) != OK)
 		return check(v, "manifests.count", "", NO_MEMORY);
 	v->manifests = manifests;
@@ -499,7 +510,8 @@ static bool check_records(struct verifier *v)
 
 static bool check_chain(struct verifier *v)
 {
-	return check(v, "chain.size", "", check_chain_size(v)) && check(v, "chain.form", "", read_chain(v)) && check(v, "chain.closed", "", check_order(v)) && check_records(v);
+	return check(v, "chain.size", "", check_chain_size(v)) && check(v, "chain.form", "", read_chain(v)) &&
+		check(v, "chain.closed", "", check_order(v)) && check_records(v);
 }
 
 /* ---- Places: which record is which ---------------------------------------------------------------------------- */
@@ -592,10 +604,14 @@ static result list_places(struct verifier *v)
 static const char *subject_of(const struct record *record)
 {
 	switch ((enum record_kind)record->kind) {
-	case RECORD_ORIGIN: return record->out_count == 1 ? record->out[0].name : NULL;
-	case RECORD_REQUEST: return record->in_count == 1 ? record->in[0].name : NULL;
-	case RECORD_DERIVE: return "";
-	case RECORD_RESPONSE: break;
+	case RECORD_ORIGIN:
+		return record->out_count == 1 ? record->out[0].name : NULL;
+	case RECORD_REQUEST:
+		return record->in_count == 1 ? record->in[0].name : NULL;
+	case RECORD_DERIVE:
+		return "";
+	case RECORD_RESPONSE:
+		break;
 	}
 	return NULL;
 }
@@ -624,8 +640,7 @@ static result fill_places(struct verifier *v)
 	return outcome;
 }
 
-static result find_record(const struct verifier *v, enum record_kind kind, const char *enclave, const char *data,
-	const struct record **out)
+static result find_record(const struct verifier *v, enum record_kind kind, const char *enclave, const char *data, const struct record **out)
 {
 	const struct place *place = find_place(v, kind, enclave, data);
 	if (!place || place->record == SIZE_MAX)
@@ -704,9 +719,11 @@ static void check_launches(struct verifier *v)
 {
 	const struct job *job = &v->trust->job;
 	/* Each report is named by a record, each record by an enclave's name: so many of them, one each. */
-	check(v, "launches.count", "", v->reports.count == job->enclave_count && v->certificates.count == job->enclave_count ? OK :
-		fail(MISSING_FIELD, "%zu certificates and %zu launch reports of %zu enclaves", v->certificates.count,
-			v->reports.count, job->enclave_count));
+	check(v, "launches.count", "",
+		v->reports.count == job->enclave_count && v->certificates.count == job->enclave_count
+			? OK
+			: fail(MISSING_FIELD, "%zu certificates and %zu launch reports of %zu enclaves", v->certificates.count,
+				  v->reports.count, job->enclave_count));
 	v->report->level = 1;
 	v->report->weakest_isolation = "uid";
 	for (size_t i = 0; i < job->enclave_count; i++) {
@@ -826,8 +843,8 @@ static result check_enclave_data(struct verifier *v, const char *name)
 	for (size_t i = 0; i < job->edge_count; i++)
 		out += strcmp(job->edges[i].from, name) == 0;
 	if (derive->in_count != in || derive->out_count != out)
-		return fail(DAC_COMMITMENT, "%zu inputs and %zu outputs where the job has %zu and %zu", derive->in_count,
-			derive->out_count, in, out);
+		return fail(DAC_COMMITMENT, "%zu inputs and %zu outputs where the job has %zu and %zu", derive->in_count, derive->out_count,
+			in, out);
 	return OK;
 }
 
@@ -895,8 +912,8 @@ static result read_grants(struct verifier *v, struct grant_row **out)
 	TRY(arena_alloc(&v->report->arena, v->grant_list.count + 1, sizeof(struct grant_row), &memory));
 	struct grant_row *rows = memory;
 	for (size_t i = 0; i < v->grant_list.count; i++)
-		TRY(object_open(KIND_UNSEAL_GRANT, v->grant_list.items[i].bytes, &v->root->sign, &v->report->arena, &rows[i].grant,
-			rows[i].oid));
+		TRY(object_open(
+			KIND_UNSEAL_GRANT, v->grant_list.items[i].bytes, &v->root->sign, &v->report->arena, &rows[i].grant, rows[i].oid));
 	*out = rows;
 	return OK;
 }
@@ -980,8 +997,8 @@ static int compare_salt(const void *key, const void *row)
 
 static result find_salt(const struct verifier *v, const uint8_t commit[static SHA256_SIZE], const struct salt_row **out)
 {
-	const struct salt_row *row = v->salts.count ?
-		bsearch(commit, v->salts.rows, v->salts.count, sizeof(*v->salts.rows), compare_salt) : NULL;
+	const struct salt_row *row =
+		v->salts.count ? bsearch(commit, v->salts.rows, v->salts.count, sizeof(*v->salts.rows), compare_salt) : NULL;
 	if (!row)
 		return fail(MISSING_FIELD, "the salt of its commitment is missing");
 	*out = row;
@@ -1040,8 +1057,8 @@ static void check_statements(struct verifier *v)
 			check(v, "output.statement", job->outputs[i].name, find_statement(v, &job->outputs[i], &statement));
 }
 
-static result check_commitment(const struct verifier *v, const struct verify_file *file, const struct record_data *data,
-	struct file_digest *out)
+static result check_commitment(
+	const struct verifier *v, const struct verify_file *file, const struct record_data *data, struct file_digest *out)
 {
 	const struct salt_row *salt;
 	TRY(find_salt(v, data->commit, &salt));
@@ -1060,8 +1077,8 @@ static result check_output_file(struct verifier *v, const struct job_output *out
 	if (!output->statement)
 		return OK;
 	TRY(find_statement(v, output, &statement));
-	return require(memcmp(digest.digest, statement->digest, SHA256_SIZE) == 0 && digest.length == statement->length,
-		DIGEST_MISMATCH, "the file is not what the enclave signed");
+	return require(memcmp(digest.digest, statement->digest, SHA256_SIZE) == 0 && digest.length == statement->length, DIGEST_MISMATCH,
+		"the file is not what the enclave signed");
 }
 
 static result check_input_file(struct verifier *v, const struct job_input *input, const struct verify_file *file)

@@ -20,7 +20,7 @@ const char *verify_verdict_name(enum verify_verdict verdict);
 enum exit_code verify_exit_code(enum verify_verdict verdict);
 
 struct verify_check {
-	const char *name;   /* "head.signature": stable */
+	const char *name; /* "head.signature": stable */
 	const char *object; /* what it is about: an enclave, an edge, a section; "" for the receipt */
 	bool ok;
 	enum reason reason;
@@ -30,7 +30,7 @@ struct verify_check {
 /* A file whose content the receipt must be about. */
 struct verify_file {
 	const char *name; /* of the job's output or input */
-	int fd;		  /* a regular file, read from its beginning */
+	int fd; /* a regular file, read from its beginning */
 	bool is_input;
 };
 
@@ -40,8 +40,8 @@ struct verify_options {
 	const struct verify_file *files;
 	size_t file_count;
 	struct span nonce; /* 32 bytes that the receipt must carry; empty: any or none */
-	uint64_t at_ms;	   /* for the trust file's `expires` */
-	unsigned threads;  /* 0: one per processor */
+	uint64_t at_ms; /* for the trust file's `expires` */
+	unsigned threads; /* 0: one per processor */
 };
 
 struct verify_report {
@@ -55,7 +55,7 @@ struct verify_report {
 	bool has_head, has_job;
 	struct job job;
 	struct dac *dac; /* NULL before the chain was read */
-	unsigned level;	 /* of the weakest enclave */
+	unsigned level; /* of the weakest enclave */
 	const char *weakest_isolation;
 	bool interpreter_open; /* in some enclave */
 	struct policy_table *policies;

@@ -21,8 +21,8 @@ static void keep_state(struct host *host, struct span state)
 	expect_ok(bytes_copy(state, &host->state));
 }
 
-static void ask(struct host *host, enum ipq_type type, const struct schema *schema, const void *request,
-	const struct schema *reply_schema, void *reply)
+static void ask(struct host *host, enum ipq_type type, const struct schema *schema, const void *request, const struct schema *reply_schema,
+	void *reply)
 {
 	CLEANUP(writer_free) struct writer w = writer_growing(128 * 1024);
 	struct ap_action action;
@@ -72,8 +72,11 @@ static void boot(struct host *host, uint8_t seed)
 
 static void generate(struct host *host)
 {
-	struct ap_generate request = {.valid_ms = 397ULL * 86400000, .grace_s = 60, .trust_domain = "troth.internal",
-		.has_recovery = true, .recovery = {.k = 1, .n = 1, .keys = &host->recovery, .key_count = 1}};
+	struct ap_generate request = {.valid_ms = 397ULL * 86400000,
+		.grace_s = 60,
+		.trust_domain = "troth.internal",
+		.has_recovery = true,
+		.recovery = {.k = 1, .n = 1, .keys = &host->recovery, .key_count = 1}};
 	struct ap_rot_available reply;
 	struct epoch epoch;
 	memset(host->recovery.bytes, 0x77, sizeof(host->recovery.bytes));
@@ -121,11 +124,14 @@ static struct span compile(struct job_fixture *job, const char *text)
 
 static void compile_policies(struct job_fixture *job)
 {
-	job->policies[A] = compile(job, "{\"enclave_id\":\"IRE-A\",\"allowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,"
+	job->policies[A] = compile(job,
+		"{\"enclave_id\":\"IRE-A\",\"allowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,"
 		"\"required_attestation_level\":\"Level-1\",\"allow_interpreter\":false}");
-	job->policies[B] = compile(job, "{\"enclave_id\":\"IRE-B\",\"allowed_communicators\":[\"IRE-A\",\"IRE-C\"],\"max_dac_depth\":3,"
+	job->policies[B] = compile(job,
+		"{\"enclave_id\":\"IRE-B\",\"allowed_communicators\":[\"IRE-A\",\"IRE-C\"],\"max_dac_depth\":3,"
 		"\"required_attestation_level\":\"Level-1\"}");
-	job->policies[C] = compile(job, "{\"enclave_id\":\"IRE-C\",\"allowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,"
+	job->policies[C] = compile(job,
+		"{\"enclave_id\":\"IRE-C\",\"allowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,"
 		"\"required_attestation_level\":\"Level-1\",\"version\":4}");
 }
 
@@ -135,9 +141,16 @@ static struct manifest manifest_of(struct job_fixture *job, int stage, uint8_t p
 	static struct manifest_secret secret = {"key", 3};
 	*file = (struct manifest_file){.path = "/bin/x", .type = FILE_REGULAR, .mode = 0555, .size = 9, .has_digest = true};
 	memset(file->digest, stage + 16 * program_version, sizeof(file->digest));
-	struct manifest manifest = {.v = 1, .name = names[stage], .program = "/bin/x", .arguments = arguments, .argument_count = 1,
-		.files = file, .file_count = 1, .limits = {1 << 28, 1 << 26, 1 << 30, 32, 256, 60000, 120000},
-		.interpreter = "closed", .backend = "process"};
+	struct manifest manifest = {.v = 1,
+		.name = names[stage],
+		.program = "/bin/x",
+		.arguments = arguments,
+		.argument_count = 1,
+		.files = file,
+		.file_count = 1,
+		.limits = {1 << 28, 1 << 26, 1 << 30, 32, 256, 60000, 120000},
+		.interpreter = "closed",
+		.backend = "process"};
 	if (stage == A) {
 		manifest.secrets = &secret;
 		manifest.secret_count = 1;
@@ -177,8 +190,8 @@ static void measure(struct job_fixture *job, struct job_enclave *enclaves, uint8
 void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version)
 {
 	static struct job_enclave enclaves[STAGES];
-	static struct job_edge plain[] = {{"A-B", "IRE-A", "stdout", "IRE-B", "stdin", "rows"},
-		{"B-C", "IRE-B", "stdout", "IRE-C", "stdin", "sums"}};
+	static struct job_edge plain[] = {
+		{"A-B", "IRE-A", "stdout", "IRE-B", "stdin", "rows"}, {"B-C", "IRE-B", "stdout", "IRE-C", "stdin", "sums"}};
 	static struct job_edge external[] = {{"A-B", "IRE-A", "stdout", "IRE-B", "stdin", "rows"},
 		{"B-C", "IRE-B", "stdout", "IRE-C", "stdin", "sums"}, {"feed", "source", "stdout", "IRE-A", "feed", "feed"},
 		{"push", "IRE-C", "stdout", "sink", "stdin", "push"}};
@@ -196,10 +209,18 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 	measure(job, enclaves, program_version);
 	memcpy(kept, enclaves, sizeof(enclaves));
 	bool plain_shape = shape != SHAPE_EXTERNAL;
-	job->job = (struct job){.v = 1, .name = "payroll", .enclaves = kept, .enclave_count = (size_t)job->stages,
-		.edges = plain_shape ? plain : external, .edge_count = plain_shape ? COUNT_OF(plain) : COUNT_OF(external),
-		.inputs = inputs, .input_count = shape == SHAPE_NO_INPUT ? 0 : COUNT_OF(inputs), .outputs = outputs, .output_count = COUNT_OF(outputs),
-		.externals = externals, .external_count = plain_shape ? 0 : COUNT_OF(externals)};
+	job->job = (struct job){.v = 1,
+		.name = "payroll",
+		.enclaves = kept,
+		.enclave_count = (size_t)job->stages,
+		.edges = plain_shape ? plain : external,
+		.edge_count = plain_shape ? COUNT_OF(plain) : COUNT_OF(external),
+		.inputs = inputs,
+		.input_count = shape == SHAPE_NO_INPUT ? 0 : COUNT_OF(inputs),
+		.outputs = outputs,
+		.output_count = COUNT_OF(outputs),
+		.externals = externals,
+		.external_count = plain_shape ? 0 : COUNT_OF(externals)};
 	if (shape == SHAPE_SINGLE) {
 		job->job.edge_count = 0;
 		job->job.output_count = 1;
@@ -228,8 +249,13 @@ static void launch(struct run *run, int stage)
 	struct ap_launch_extended reply;
 	expect_ok(key_generate(&s->sign));
 	expect_ok(key_generate(&s->kem));
-	s->launch = (struct launch){.v = 1, .name = names[stage], .tier = "N", .isolation = stage == B ? "weak" : "uid",
-		.limits = "cgroup2", .secret_memory = "locked", .interpreter = "closed"};
+	s->launch = (struct launch){.v = 1,
+		.name = names[stage],
+		.tier = "N",
+		.isolation = stage == B ? "weak" : "uid",
+		.limits = "cgroup2",
+		.secret_memory = "locked",
+		.interpreter = "closed"};
 	if (run->tweak == TIER_L && (stage == B || run->job->stages == 1))
 		s->launch.tier = "L";
 	if (run->tweak == OPEN_INTERPRETER)
@@ -332,8 +358,13 @@ static struct record_data commit_to(struct run *run, const char *name, const cha
 static struct record record_of(struct run *run, int stage, enum record_kind kind, const char *operation)
 {
 	struct stage_run *s = &run->stages[stage];
-	struct record record = {.v = 1, .kind = (uint8_t)kind, .enclave = s->uri, .epoch = 1, .seq = ++s->seq,
-		.time = run->host->now, .operation = operation};
+	struct record record = {.v = 1,
+		.kind = (uint8_t)kind,
+		.enclave = s->uri,
+		.epoch = 1,
+		.seq = ++s->seq,
+		.time = run->host->now,
+		.operation = operation};
 	if (run->tweak == LATE_RECORD && stage == A && kind == RECORD_ORIGIN)
 		record.time -= 25 * 3600 * 1000;
 	memcpy(record.certificate, s->certificate_digest, SHA256_SIZE);
@@ -359,8 +390,8 @@ struct intake {
 	size_t in_count;
 };
 
-static void take_origin(struct run *run, int stage, const char *operation, struct record_data data, const uint8_t *grant,
-	struct intake *intake)
+static void take_origin(
+	struct run *run, int stage, const char *operation, struct record_data data, const uint8_t *grant, struct intake *intake)
 {
 	struct record record = record_of(run, stage, RECORD_ORIGIN, operation);
 	record.out = &data;
@@ -379,10 +410,9 @@ static void take_inputs(struct run *run, struct intake *intake)
 {
 	uint8_t grant[OID_SIZE];
 	unseal(run, grant);
-	take_origin(run, A, "secret", commit_to(run, "key", "open sesame", false),
-		run->tweak == SECRET_WITHOUT_GRANT ? NULL : grant, intake);
-	take_origin(run, A, "input", commit_to(run, "rows", rows_text, true),
-		run->tweak == PLAIN_INPUT_WITH_GRANT ? grant : NULL, intake);
+	take_origin(
+		run, A, "secret", commit_to(run, "key", "open sesame", false), run->tweak == SECRET_WITHOUT_GRANT ? NULL : grant, intake);
+	take_origin(run, A, "input", commit_to(run, "rows", rows_text, true), run->tweak == PLAIN_INPUT_WITH_GRANT ? grant : NULL, intake);
 	if (run->tweak == UNUSED_INPUT)
 		intake->in_count--;
 	if (run->tweak == EXTRA_RECORD)
@@ -469,7 +499,11 @@ static void state_summary(struct run *run)
 {
 	struct stage_run *s = &run->stages[run->tweak == STATEMENT_BY_ANOTHER ? B : C];
 	struct stage_run *signer = &run->stages[run->tweak == FORGED_STATEMENT ? B : run->tweak == STATEMENT_BY_ANOTHER ? B : C];
-	struct statement statement = {.v = 1, .enclave = s->uri, .time = run->host->now, .name = "summary", .media_type = "text/csv",
+	struct statement statement = {.v = 1,
+		.enclave = s->uri,
+		.time = run->host->now,
+		.name = "summary",
+		.media_type = "text/csv",
 		.length = strlen(summary_text)};
 	if (run->tweak == LATE_STATEMENT)
 		statement.time += 3600 * 1000;
@@ -536,11 +570,22 @@ static void make_sections(struct run *run)
 	}
 	for (size_t i = 0; i < run->record_count; i++)
 		expect_ok(dac_add_record(dac, run->records[i], NULL));
-	struct receipt_parts parts = {.dac = dac, .roots = run->roots, .root_count = run->root_count, .epochs = epochs,
-		.epoch_count = 1, .manifests = manifests, .manifest_count = (size_t)job->stages, .policies = job->policies,
-		.policy_count = (size_t)job->stages - (run->tweak == POLICY_LEFT_OUT), .grants = run->grants,
-		.grant_count = run->grant_count, .statements = run->statements, .statement_count = run->statement_count,
-		.salts = run->salts, .salt_count = run->salt_count, .job = job->encoding};
+	struct receipt_parts parts = {.dac = dac,
+		.roots = run->roots,
+		.root_count = run->root_count,
+		.epochs = epochs,
+		.epoch_count = 1,
+		.manifests = manifests,
+		.manifest_count = (size_t)job->stages,
+		.policies = job->policies,
+		.policy_count = (size_t)job->stages - (run->tweak == POLICY_LEFT_OUT),
+		.grants = run->grants,
+		.grant_count = run->grant_count,
+		.statements = run->statements,
+		.statement_count = run->statement_count,
+		.salts = run->salts,
+		.salt_count = run->salt_count,
+		.job = job->encoding};
 	expect_ok(receipt_sections_make(&parts, &run->sections));
 	dac_free(dac);
 }
@@ -565,17 +610,26 @@ static void change_items(struct bytes_list *list, enum list_change change)
 		list->items[0] = list->items[1];
 		list->items[1] = first;
 		break;
-	case DOUBLE_FIRST: list->items[list->count++] = first; break;
+	case DOUBLE_FIRST:
+		list->items[list->count++] = first;
+		break;
 	case DAMAGE_FIRST:
 		assert_true(first.bytes.len <= sizeof(damaged));
 		memcpy(damaged, first.bytes.data, first.bytes.len);
 		damaged[first.bytes.len / 2] ^= 4;
 		list->items[0].bytes.data = damaged;
 		break;
-	case DROP_FIRST: list->items[0] = list->items[--list->count]; break;
-	case EMPTY_LIST: list->count = 0; break;
-	case ADD_JUNK: list->items[list->count++].bytes = span_str("\xff junk"); break;
-	case LIST_CHANGES: break;
+	case DROP_FIRST:
+		list->items[0] = list->items[--list->count];
+		break;
+	case EMPTY_LIST:
+		list->count = 0;
+		break;
+	case ADD_JUNK:
+		list->items[list->count++].bytes = span_str("\xff junk");
+		break;
+	case LIST_CHANGES:
+		break;
 	}
 }
 
@@ -612,8 +666,8 @@ static void multiply_records(struct run *run)
 
 static void change_sections(struct run *run, const struct run *other)
 {
-	static const enum section_id of_run[] = {SECTION_CERTIFICATES, SECTION_REPORTS, SECTION_RECORDS, SECTION_GRANTS,
-		SECTION_STATEMENTS, SECTION_SALTS};
+	static const enum section_id of_run[] = {
+		SECTION_CERTIFICATES, SECTION_REPORTS, SECTION_RECORDS, SECTION_GRANTS, SECTION_STATEMENTS, SECTION_SALTS};
 	for (size_t i = 0; run->tweak == OLD_RECORDS && i < COUNT_OF(of_run); i++)
 		replace_section(run, of_run[i], bytes_span(&other->sections.bytes[of_run[i] - 1]));
 	if (run->tweak == FOREIGN_EPOCHS)
@@ -641,9 +695,12 @@ static void sign_and_encode(struct run *run, const struct run *other)
 	}
 	if (run->tweak == MISSING_SECTION)
 		count--;
-	struct ap_sign_head head = {.recorder = run->tweak == OTHER_RECORDER ? "ledger" : "journal", .roots = run->roots,
-		.root_count = run->tweak == OLD_RECORDS ? other->root_count : run->root_count, .sections = rows,
-		.section_count = count, .has_nonce = run->has_nonce};
+	struct ap_sign_head head = {.recorder = run->tweak == OTHER_RECORDER ? "ledger" : "journal",
+		.roots = run->roots,
+		.root_count = run->tweak == OLD_RECORDS ? other->root_count : run->root_count,
+		.sections = rows,
+		.section_count = count,
+		.has_nonce = run->has_nonce};
 	if (run->tweak == OLD_RECORDS)
 		memcpy(run->roots, other->roots, sizeof(run->roots));
 	memcpy(head.run_id, run->run_id, RUN_ID_SIZE);
@@ -702,8 +759,7 @@ void run_make(struct host *host, const struct job_fixture *job, enum tweak tweak
 	make(out, other);
 }
 
-void run_make_changed(struct host *host, const struct job_fixture *job, enum section_id section, enum list_change change,
-	struct run *out)
+void run_make_changed(struct host *host, const struct job_fixture *job, enum section_id section, enum list_change change, struct run *out)
 {
 	*out = (struct run){.host = host, .job = job, .tweak = LIST_CHANGED, .changed = section, .change = change};
 	make(out, NULL);
@@ -728,8 +784,13 @@ struct bytes trust_text(const struct host *host, const struct job_fixture *job)
 	struct bytes text;
 	memcpy(tcb.register0, host->registers[0].value, SHA384_SIZE);
 	memcpy(tcb.register1, host->registers[1].value, SHA384_SIZE);
-	struct trust_parts parts = {.inceptions = &host->inception, .inception_count = 1, .recovery_keys = &host->recovery,
-		.recovery_key_count = 1, .tcbs = &tcb, .tcb_count = 1, .job = &job->job};
+	struct trust_parts parts = {.inceptions = &host->inception,
+		.inception_count = 1,
+		.recovery_keys = &host->recovery,
+		.recovery_key_count = 1,
+		.tcbs = &tcb,
+		.tcb_count = 1,
+		.job = &job->job};
 	memcpy(parts.job_digest, job->digest, SHA256_SIZE);
 	expect_ok(trust_write(&parts, &text));
 	return text;

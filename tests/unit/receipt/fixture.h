@@ -45,9 +45,9 @@ struct job_fixture {
 };
 
 enum shape {
-	SHAPE_PLAIN,	/* rows and a secret -> A -> B -> C -> summary (stated); A also leaves rejects */
+	SHAPE_PLAIN, /* rows and a secret -> A -> B -> C -> summary (stated); A also leaves rejects */
 	SHAPE_NO_INPUT, /* the same without rows and secret */
-	SHAPE_SINGLE,	/* rows and a secret -> A -> rejects; nobody else judges A */
+	SHAPE_SINGLE, /* rows and a secret -> A -> rejects; nobody else judges A */
 	SHAPE_EXTERNAL, /* `feed` comes to A from the external peer "source"; C pushes to the external peer "sink" */
 };
 void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version);
@@ -55,44 +55,44 @@ void job_fixture_free(struct job_fixture *job);
 
 enum tweak {
 	NO_TWEAK,
-	FAILED_STAGE,	     /* C never ran */
-	PREFIX_OF_RUN,	     /* C ran; its records are left out */
-	EXTRA_RECORD,	     /* A took in something that the job does not have */
-	WRONG_OPERATION,     /* an edge used for another operation */
-	EDGE_SALT,	     /* the salt of an edge is disclosed */
+	FAILED_STAGE, /* C never ran */
+	PREFIX_OF_RUN, /* C ran; its records are left out */
+	EXTRA_RECORD, /* A took in something that the job does not have */
+	WRONG_OPERATION, /* an edge used for another operation */
+	EDGE_SALT, /* the salt of an edge is disclosed */
 	MISSING_SALT,
-	OTHER_STATEMENT,     /* about other bytes than were put out */
+	OTHER_STATEMENT, /* about other bytes than were put out */
 	NO_STATEMENT,
 	LATE_STATEMENT,
-	STATEMENT_TYPE,	     /* another media type than the job's */
+	STATEMENT_TYPE, /* another media type than the job's */
 	STATEMENT_OF_ANOTHER_RUN,
-	FORGED_STATEMENT,    /* in C's name, by B's key */
+	FORGED_STATEMENT, /* in C's name, by B's key */
 	STATEMENT_BY_ANOTHER, /* B states what C put out */
 	PLAIN_INPUT_WITH_GRANT,
-	EXTRA_OUTPUT,	     /* B put out more than the job has */
+	EXTRA_OUTPUT, /* B put out more than the job has */
 	SECRET_WITHOUT_GRANT,
 	GRANT_LEFT_OUT,
-	GRANT_TWICE,	     /* a second, genuine grant that no record names */
-	OTHER_PROGRAM,	     /* launched with another measurement under the same name */
+	GRANT_TWICE, /* a second, genuine grant that no record names */
+	OTHER_PROGRAM, /* launched with another measurement under the same name */
 	TIER_L,
-	SLOW_RUN,	     /* the head came a day and a half hour after the launches, 23 hours and a half after the records */
+	SLOW_RUN, /* the head came a day and a half hour after the launches, 23 hours and a half after the records */
 	OPEN_INTERPRETER,
-	LATE_RECORD,	     /* dated a day before the head */
-	CHANGED_EDGE,	     /* C took in what B did not send: it brought it in itself */
-	UNUSED_INPUT,	     /* A never took in its rows */
+	LATE_RECORD, /* dated a day before the head */
+	CHANGED_EDGE, /* C took in what B did not send: it brought it in itself */
+	UNUSED_INPUT, /* A never took in its rows */
 	UNKNOWN_CRITICAL_SECTION,
 	UNKNOWN_SECTION,
 	POLICY_LEFT_OUT,
 	MANIFESTS_SWAPPED,
 	RECORDS_SHUFFLED,
-	OLD_RECORDS,	     /* records, certificates, reports, grants and statements of `other` under a new head */
-	FOREIGN_EPOCHS,	     /* the epochs section of `other` */
+	OLD_RECORDS, /* records, certificates, reports, grants and statements of `other` under a new head */
+	FOREIGN_EPOCHS, /* the epochs section of `other` */
 	WITH_NONCE,
 	OTHER_RECORDER,
 	MISSING_SECTION,
-	MANY_RECORDS,	     /* the records section holds a hundred thousand copies */
-	LIST_CHANGED,	     /* see run_make_changed */
-	ROOT_TOO_MANY,	     /* B's result among the head's roots */
+	MANY_RECORDS, /* the records section holds a hundred thousand copies */
+	LIST_CHANGED, /* see run_make_changed */
+	ROOT_TOO_MANY, /* B's result among the head's roots */
 };
 
 /* What happens to one section that is a list, before the head is signed over it. */
@@ -133,8 +133,7 @@ struct run {
 };
 
 void run_make(struct host *host, const struct job_fixture *job, enum tweak tweak, const struct run *other, struct run *out);
-void run_make_changed(struct host *host, const struct job_fixture *job, enum section_id section, enum list_change change,
-	struct run *out);
+void run_make_changed(struct host *host, const struct job_fixture *job, enum section_id section, enum list_change change, struct run *out);
 void run_free(struct run *run);
 
 extern const char summary_text[], rejects_text[], rows_text[];

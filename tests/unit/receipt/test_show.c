@@ -44,7 +44,7 @@ static void test_shows_everything(void **unused)
 {
 	static const char *const wanted[] = {"job 'payroll'", "root      ", "IRE-A", "tier N", "isolation weak", "outside Troth",
 		"IRE-C ran and put out", "IRE-B sent to IRE-C for 'sums'", "IRE-A secret enters key", "IRE-A input enters rows",
-"version 4", "grant ", "IRE-C signs summary: text/csv, 27 bytes", "summary.csv",
+		"version 4", "grant ", "IRE-C signs summary: text/csv, 27 bytes", "summary.csv",
 		"Level-1: ", "a later thief of this epoch key could make such a receipt", "isolation=weak", "(drawn above)", "`- "};
 	char *text = draw(NO_TWEAK, false);
 	for (size_t i = 0; i < COUNT_OF(wanted); i++)

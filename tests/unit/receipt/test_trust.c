@@ -97,8 +97,7 @@ static void test_refuses_what_is_wrong(void **unused)
 		if ((int)cases[i].reason == OK + 1)
 			assert_int_not_equal(reason, OK);
 		else if (reason != cases[i].reason)
-			fail_msg("%s: %s (%s), not %s", cases[i].to, reason_name(reason), failure_text(),
-				reason_name(cases[i].reason));
+			fail_msg("%s: %s (%s), not %s", cases[i].to, reason_name(reason), failure_text(), reason_name(cases[i].reason));
 		if (reason != OK && !strstr(failure_text(), cases[i].said))
 			fail_msg("'%s' does not say '%s'", failure_text(), cases[i].said);
 	}

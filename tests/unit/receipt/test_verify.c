@@ -158,8 +158,8 @@ static void test_names_every_lie(void **unused)
 		struct verify_report report;
 		struct verify_file file = {.name = "summary", .fd = file_with(summary_text)};
 		run_make(&w.host, &w.job, lies[i].tweak, &w.first, &run);
-		struct verify_options options = {.trust = &w.trust, .receipt = bytes_span(&run.receipt), .files = &file,
-			.file_count = 1, .at_ms = w.host.now};
+		struct verify_options options = {
+			.trust = &w.trust, .receipt = bytes_span(&run.receipt), .files = &file, .file_count = 1, .at_ms = w.host.now};
 		expect_ok(receipt_verify(&options, &report));
 		expect_refused(&report, lies[i].check, lies[i].reason);
 		assert_int_equal(verify_exit_code(report.verdict), EXIT_REFUSED);
@@ -341,8 +341,8 @@ static void test_files(void **unused)
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		struct verify_report report;
 		struct verify_file file = {cases[i].name, file_with(cases[i].text), cases[i].is_input};
-		struct verify_options options = {.trust = &w.trust, .receipt = bytes_span(&w.first.receipt), .files = &file,
-			.file_count = 1};
+		struct verify_options options = {
+			.trust = &w.trust, .receipt = bytes_span(&w.first.receipt), .files = &file, .file_count = 1};
 		expect_ok(receipt_verify(&options, &report));
 		if (cases[i].reason == OK)
 			expect_accepted(&report);
@@ -501,6 +501,20 @@ static void test_confinement_of_one(void **unused)
 	job_fixture_free(&single);
 }
 
+/* Sections are made only of what is whole: a result whose record is missing makes no receipt. */
+static void test_makes_no_sections_of_a_broken_chain(void **unused)
+{
+	struct dac *dac;
+	struct dac_config config = {.threads = 1};
+	struct receipt_sections sections = {0};
+	struct receipt_parts parts = {.roots = w.first.roots, .root_count = w.first.root_count, .job = w.job.encoding};
+	expect_ok(dac_new(&config, &dac));
+	parts.dac = dac;
+	expect(receipt_sections_make(&parts, &sections), DAC_MISSING_PARENT);
+	assert_null(sections.bytes[0].data);
+	dac_free(dac);
+}
+
 static void test_finds_the_level_sentences(void **unused)
 {
 	assert_non_null(strstr(level_sentence(1), "Level-1"));
@@ -530,6 +544,7 @@ int verify_tests(void)
 		cmocka_unit_test(test_refuses_an_ambiguous_job),
 		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_slow_runs),
+		cmocka_unit_test(test_makes_no_sections_of_a_broken_chain),
 		cmocka_unit_test(test_confinement_of_one),
 		cmocka_unit_test(test_finds_the_level_sentences),
 	};
