@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -118,7 +119,11 @@ static result make_temporary(struct output_folder *folder, const char *name)
 result output_folder_begin(const char *target, bool replace, struct output_folder *out)
 {
 	struct output_folder folder = OUTPUT_FOLDER_NONE;
+	char resolved[PATH_SIZE];
 	const char *name;
+	/* Behind a link the folder itself is replaced, not the link. */
+	if (target[0] == '/' && realpath(target, resolved))
+		target = resolved;
 	if (target[0] != '/' || snprintf(folder.target, sizeof(folder.target), "%s", target) >= (int)sizeof(folder.target))
 		return fail(BAD_VALUE, "an output folder needs an absolute path");
 	folder.replace = replace;

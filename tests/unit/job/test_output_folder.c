@@ -90,6 +90,23 @@ static void test_replaces_in_one_step(void **state)
 	assert_int_equal(folder_count(*state), 1);
 }
 
+static void test_behind_a_link(void **state)
+{
+	struct output_folder folder;
+	const char *link = folder_path(*state, "link");
+	struct stat at;
+	assert_int_equal(mkdir(folder_path(*state, "real"), 0700), 0);
+	folder_write(*state, "real/old", "old");
+	assert_int_equal(symlink("real", link), 0);
+	expect_ok(output_folder_begin(link, true, &folder));
+	put(&folder, "new", "new");
+	expect_ok(output_folder_publish(&folder));
+	assert_int_equal(lstat(link, &at), 0);
+	assert_true(S_ISLNK(at.st_mode));
+	assert_int_equal(folder_count(folder_path(*state, "real")), 1);
+	expect_content(folder_path(*state, "real/new"), "new");
+}
+
 static void test_filled_meanwhile(void **state)
 {
 	struct output_folder folder;
@@ -141,6 +158,7 @@ int group_output_folder(void)
 		WITH_FOLDER(test_takes_an_empty_folder),
 		WITH_FOLDER(test_refuses_what_is_there),
 		WITH_FOLDER(test_replaces_in_one_step),
+		WITH_FOLDER(test_behind_a_link),
 		WITH_FOLDER(test_filled_meanwhile),
 		WITH_FOLDER(test_only_dead_folders_are_swept),
 		WITH_FOLDER(test_file_names),
