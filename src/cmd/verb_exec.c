@@ -50,12 +50,28 @@ static result copy_receipt(const char *folder, const char *to)
 	return file_write_atomic(to, bytes_span(&receipt), 0644);
 }
 
+static result print_json(const struct flow_outcome *outcome)
+{
+	char path[PATH_SIZE];
+	TRY(path_join(path, outcome->out, "receipt.troth"));
+	json_t *json = schema_json(&service_ran_schema, outcome);
+	if (!json)
+		return fail(NO_MEMORY, "json");
+	json_object_set_new(json, "receipt", json_string(path));
+	result printed = json_print(stdout, json);
+	json_decref(json);
+	return printed;
+}
+
 /* The host's scratch folder is emptied when the host starts; what is ours goes now. */
-static result hand_out(const struct arguments *arguments, const struct flow_outcome *outcome)
+static result hand_out(const struct arguments *arguments, const struct flow_outcome *outcome, bool json)
 {
 	const char *receipt = arguments->receipt ? arguments->receipt : "receipt.troth";
-	if (arguments->output)
-		return arguments->receipt ? copy_receipt(outcome->out, receipt) : OK;
+	if (arguments->output) {
+		if (arguments->receipt)
+			TRY(copy_receipt(outcome->out, receipt));
+		return json ? print_json(outcome) : OK; /* stdout is free for it */
+	}
 	result done = copy_receipt(outcome->out, receipt);
 	if (done == OK)
 		done = copy_stdout(outcome->out);
@@ -95,7 +111,7 @@ static result exec(
 	result ran = client_call(&client, &call, arena, &outcome, error);
 	progress_end(&progress);
 	TRY(ran);
-	return hand_out(arguments, &outcome);
+	return hand_out(arguments, &outcome, json);
 }
 
 int verb_exec(int argc, char **argv)

@@ -307,6 +307,15 @@ def test_exec(host, work):
     assert cbor2.loads(content(work, 'receipt.troth')).keys() == {1, 2, 3}
 
 
+def test_exec_into_a_folder(host, work):
+    told = host('--output', 'o', '--json', '--', 'echo', 'hi', cwd=work).ok().json
+    assert content(work, 'o', 'stdout') == b'hi\n' and told['receipt'] == os.path.join(work, 'o', 'receipt.troth')
+    assert told['stages'][0]['bytes_out'] == 3
+    host('--output', 'o', '--', 'echo', 'hi', cwd=work).refused('OUTPUT_EXISTS', 2)
+    host('--output', 'o', '--replace', '--', 'echo', 'ho', cwd=work).ok()
+    assert content(work, 'o', 'stdout') == b'ho\n'
+
+
 def test_exec_takes_files(host, work):
     written(work, 'data/words', 'b\na\n')
     ran = host('--file', 'data/words', '--receipt', 'r', 'sort', '/job/data/words', cwd=work).ok()
