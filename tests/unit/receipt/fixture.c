@@ -415,6 +415,10 @@ static void take_inputs(struct run *run, struct intake *intake)
 	take_origin(run, A, "input", commit_to(run, "rows", rows_text, true), run->tweak == PLAIN_INPUT_WITH_GRANT ? grant : NULL, intake);
 	if (run->tweak == UNUSED_INPUT)
 		intake->in_count--;
+	if (run->tweak == EXTRA_INPUT) {
+		intake->in[intake->in_count] = intake->in[intake->in_count - 1];
+		intake->in[intake->in_count++].name = "again";
+	}
 	if (run->tweak == EXTRA_RECORD)
 		take_origin(run, A, "input", commit_to(run, "more", "more", false), NULL, intake);
 	if (run->job->job.external_count)

@@ -70,6 +70,7 @@ enum tweak {
 	STATEMENT_BY_ANOTHER, /* B states what C put out */
 	PLAIN_INPUT_WITH_GRANT,
 	EXTRA_OUTPUT, /* B put out more than the job has */
+	EXTRA_INPUT, /* A took in its rows under a second name */
 	SECRET_WITHOUT_GRANT,
 	GRANT_LEFT_OUT,
 	GRANT_TWICE, /* a second, genuine grant that no record names */

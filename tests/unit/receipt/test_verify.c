@@ -141,6 +141,7 @@ static const struct lie {
 	{STATEMENT_BY_ANOTHER, "output.statement", MISSING_FIELD},
 	{PLAIN_INPUT_WITH_GRANT, "flow.input", DAC_KIND_RULE},
 	{EXTRA_OUTPUT, "flow.enclave", DAC_COMMITMENT},
+	{EXTRA_INPUT, "flow.enclave", DAC_COMMITMENT},
 	{CHANGED_EDGE, "flow.edge", DAC_COMMITMENT},
 	{UNUSED_INPUT, "flow.input", DAC_COMMITMENT},
 	{POLICY_LEFT_OUT, "policies", NO_POLICY},
