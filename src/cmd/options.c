@@ -14,7 +14,7 @@ static const struct option_row common[] = {
 bool options_want_json(int argc, char **argv)
 {
 	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (strcmp(argv[i], "--json") == 0)
+		if (strlen(argv[i]) >= 5 && strncmp("--json", argv[i], strlen(argv[i])) == 0) /* cut short too */
 			return true;
 	return false;
 }
@@ -96,6 +96,12 @@ static result take_number(const struct option_row *row, const char *value)
 	return OK;
 }
 
+/* "-" alone is a word: it names stdin. */
+static bool is_option(const char *word)
+{
+	return word[0] == '-' && word[1] != '\0';
+}
+
 static result take_value(struct parser *parser, const struct option_row *row, const char *value)
 {
 	struct words *words = row->target;
@@ -113,7 +119,7 @@ static result take_value(struct parser *parser, const struct option_row *row, co
 	case OPTION_WORDS:
 		TRY(new_words(parser->options, parser->argc, words));
 		add_word(words, value);
-		while (parser->at + 1 < parser->argc && parser->argv[parser->at + 1][0] != '-')
+		while (parser->at + 1 < parser->argc && !is_option(parser->argv[parser->at + 1]))
 			add_word(words, parser->argv[++parser->at]);
 		return OK;
 	case OPTION_FLAG:
