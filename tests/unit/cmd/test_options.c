@@ -53,7 +53,7 @@ static void test_every_kind(void **state)
 	assert_true(number == 18446744073709551600ULL);
 	assert_int_equal(list.count, 2);
 	assert_string_equal(list.items[1], "2");
-	assert_int_equal(words.count, 1);
+	assert_int_equal(words.count, 2); /* "-" is a word */
 	assert_int_equal(options.operands.count, 2);
 	assert_string_equal(options.operands.items[1], "b");
 }
