@@ -481,7 +481,7 @@ static void run_a(struct run *run)
 	bool alone = run->job->stages == 1;
 	struct record_data out[] = {
 		commit_to(run, "rejects", rejects_text, run->tweak != EDGE_SALT && run->tweak != MISSING_SALT),
-		commit_to(run, "A-B", "rows", run->tweak == EDGE_SALT),
+		commit_to(run, "A-B", "rows", run->tweak == EDGE_SALT || run->tweak == EXTRA_SALT),
 	};
 	run->stages[A].edge = out[1];
 	derive(run, A, &intake, out, alone ? 1 : 2);

@@ -60,6 +60,7 @@ enum tweak {
 	EXTRA_RECORD, /* A took in something that the job does not have */
 	WRONG_OPERATION, /* an edge used for another operation */
 	EDGE_SALT, /* the salt of an edge is disclosed */
+	EXTRA_SALT, /* the same, beside all that belong there */
 	MISSING_SALT,
 	OTHER_STATEMENT, /* about other bytes than were put out */
 	NO_STATEMENT,

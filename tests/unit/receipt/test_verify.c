@@ -124,6 +124,7 @@ static const struct lie {
 	{EXTRA_RECORD, "flow.complete", DAC_EXTRA_NODE},
 	{WRONG_OPERATION, "flow.edge", OPERATION_NOT_ALLOWED},
 	{EDGE_SALT, "salts", MISSING_FIELD},
+	{EXTRA_SALT, "salts", DAC_EXTRA_NODE},
 	{MISSING_SALT, "salts", MISSING_FIELD},
 	{OTHER_STATEMENT, "output.file", DIGEST_MISMATCH},
 	{NO_STATEMENT, "statements.count", DAC_EXTRA_NODE},
