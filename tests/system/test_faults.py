@@ -503,6 +503,7 @@ def test_a_stage_in_the_middle_that(box, what, second, expected):
     jobs.assert_complete(box, box.trust(job), expected)
 
 
+@pytest.mark.attack('RC-08')
 def test_a_failed_stage_names_itself(box):
     job, inputs, _ = pipeline(box)
     jobs.written(box.work, 'B.sh', '#!/bin/sh\ncat >/dev/null\necho "no such table: sales" >&2\nexit 3\n', 0o755)
