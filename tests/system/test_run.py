@@ -422,6 +422,21 @@ def test_a_flow_that_splits_and_joins(troth, host, state, work):
     assert troth(*verify).code == 1
 
 
+def test_more_inputs_than_one_message_carries(troth, host, state, work):
+    names = range(20)
+    job = written(work, 'job.json', json.dumps({
+        'job': 'many', 'enclaves': [{'name': 'A', 'program': 'cat', 'args': [f'/tmp/in/n{i}' for i in names],
+                                     'policy': {'enclave_id': 'A', 'max_dac_depth': 1, 'required_attestation_level': 'Level-1'}}],
+        'inputs': [{'role': f'r{i}', 'to': 'A', 'input': f'n{i}'} for i in names], 'outputs': [{'name': 'out', 'from': 'A'}]}))
+    for i in names:
+        written(work, f'f{i}', f'{i}\n')
+    given = [w for i in names for w in ('--input', f'r{i}=f{i}')]
+    troth('run', job, '--state', state, *given, cwd=work).ok()
+    assert content(work, 'out', 'out').decode().split() == [str(i) for i in names]
+    os.unlink(os.path.join(work, 'f19'))
+    troth('run', job, '--state', state, '--replace', *given, cwd=work).refused('NOT_FOUND', 3)
+
+
 def test_a_secret_that_nothing_gives(troth, host, state, work):
     written(work, 'split.sh', '#!/bin/sh\n', 0o755)
     job = written(work, 'job.yaml', DIAMOND.replace('  - {role: key-two, to: split, secret: second}\n', ''))
