@@ -18,7 +18,8 @@
 #include "enclave/runtime_internal.h"
 
 /* Host, program, stderr, all channels, inputs (twice), products and their consumers: nothing is ever left out. */
-enum { MAX_PLACES = 256, MAX_WATCHES = 768, SETTLE_MS = 5000, LONGEST_WAIT_MS = 1000, PROGRESS_MS = 200, LOG_BYTES_MAX = 256 * 1024 };
+enum { MAX_PLACES = 256, MAX_WATCHES = 768, SETTLE_MS = 5000, LONGEST_WAIT_MS = 1000, PROGRESS_MS = 200 };
+enum { PIPE_BYTES = 256 * 1024, LOG_BYTES_MAX = 256 * 1024 };
 
 static result set_nonblocking(int fd)
 {
@@ -650,6 +651,8 @@ static result start_pipe(struct start *start, int to, int end, struct fd *ours)
 {
 	struct fd ends[2];
 	TRY(fd_pipe(ends));
+	/* Room for several pieces: fewer turns of both sides. Refused, where a user's pipes have no more memory, it works without. */
+	(void)fcntl(ends[0].n, F_SETPIPE_SZ, PIPE_BYTES);
 	start_give(start, &ends[!end], to);
 	*ours = ends[end];
 	return set_nonblocking(ours->n);
