@@ -18,7 +18,9 @@
 enum { MOST_ROOTS = 64, MOST_KEYS = 32, INCEPTION_MAX = 16 * 1024, PEM_MAX = 64 * 1024 };
 
 struct trust_words {
-	struct words roots, recovery;
+	struct words roots, recovery, files;
+	const struct words *command; /* instead of a job: what `troth exec` ran */
+	bool reads_input;
 	const char *reference, *programs, *domain, *expires, *output;
 	uint64_t max_run_s;
 };
@@ -69,15 +71,33 @@ static result read_keys(const struct trust_words *words, struct gathered *g)
 	return schema_sort(&digest32_schema, g->keys, words->recovery.count);
 }
 
+/* The job that `troth exec` makes of a command, measured in the same way. */
+static result plan_command(const struct trust_words *words, struct job_plan *out)
+{
+	char folder[PATH_SIZE];
+	if (!getcwd(folder, sizeof(folder)))
+		return fail_errno("the working folder");
+	struct job_command command = {
+		.argv = words->command->items,
+		.folder = folder,
+		.files = words->files.items,
+		.with_stdin = words->reads_input,
+	};
+	return job_plan_command(&command, out);
+}
+
 static result measure(const struct trust_words *words, struct gathered *g)
 {
 	char folder[PATH_SIZE];
-	if (!words->reference)
-		return fail(USAGE, "name the job file that a receipt must be about: --reference JOB");
+	bool is_command = words->command->count > 0;
+	if (is_command == (words->reference != NULL))
+		return fail(USAGE, "name what a receipt must be about: --reference JOB, or a command behind --");
+	if (!is_command && (words->files.count || words->reads_input))
+		return fail(USAGE, "--file and --with-input belong to a command behind --");
 	if (!words->programs)
 		TRY(program_folder(folder, sizeof(folder)));
 	TRY(tcb_measure(words->programs ? words->programs : folder, words->domain ? words->domain : "troth.internal", &g->tcb));
-	return job_plan_load(words->reference, &g->plan);
+	return is_command ? plan_command(words, &g->plan) : job_plan_load(words->reference, &g->plan);
 }
 
 static result compose(const struct trust_words *words, struct gathered *g, struct bytes *out)
@@ -175,6 +195,8 @@ int verb_trust_new(int argc, char **argv)
 		{"root", OPTION_LIST, &words.roots, "FILE", "inception record of a trusted host (repeat for several)"},
 		{"recovery", OPTION_LIST, &words.recovery, "FILE", "public recovery key that those records must name, PEM (repeat)"},
 		{"reference", OPTION_TEXT, &words.reference, "JOB", "job file that receipts must be about; its programs are measured here"},
+		{"file", OPTION_LIST, &words.files, "PATH", "with a command: a file that it reads, as given to `troth exec` (repeat)"},
+		{"with-input", OPTION_FLAG, &words.reads_input, NULL, "with a command: `troth exec` gave it an --input"},
 		{"programs", OPTION_TEXT, &words.programs, "DIR", "folder of the host's programs (default: that of this program)"},
 		{"trust-domain", OPTION_TEXT, &words.domain, "NAME", "trust domain of those hosts (troth.internal)"},
 		{"expires", OPTION_TEXT, &words.expires, "TIME", "do not judge by this file after, as 2027-11-21T15:47:31Z"},
@@ -184,13 +206,16 @@ int verb_trust_new(int argc, char **argv)
 	CLEANUP(options_free)
 	struct options options = {
 		.verb = "trust new",
-		.usage = "--root FILE... [--recovery FILE]... --reference JOB [--output FILE]",
+		.usage = "--root FILE... [--recovery FILE]... (--reference JOB | -- COMMAND [ARGUMENT]...) [--output FILE]",
 		.description = "Writes a trust file: the roots, programs and job that receipts are judged by. Needs no daemon.\n"
 			       "Do this where you trust the machine: what is measured here is what will be believed.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
+		.max_operands = SIZE_MAX,
+		.command = true,
 	};
 	result done = options_parse(&options, argc, argv);
+	words.command = &options.operands;
 	if (done == OK && !options.help)
 		done = trust_new(&options, &words);
 	return verb_end(done, argc, argv);
