@@ -99,6 +99,8 @@ static void refuses_what_does_not_fit_together(void **unused)
 	REFUSED(f.output.path = "/job/out");
 	REFUSED(f.output.path = "/tmp/../job/out");
 	REFUSED(f.output.path = "/tmp");
+	REFUSED(f.output.name = "a b");
+	REFUSED(f.output.name = "");
 	REFUSED(f.peers[0].name = "-x");
 	REFUSED(f.peers[0].rot_rule = 0);
 	REFUSED(f.peers[0].rot_rule = PEER_ROT_LISTED);

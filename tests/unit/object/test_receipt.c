@@ -63,6 +63,7 @@ static void refuses_other_forms(void **unused)
 		{"\xa3\x01\x41h\x02\x80\x03", 7, "x", TRAILING_BYTES},
 		{"\xa4\x01\x41h\x02\x80\x03", 7, "\x04\x01", UNKNOWN_FIELD},
 		{"\xa2\x01\x41h\x03", 5, "", UNKNOWN_FIELD},
+		{"\xa3\x61x\x41h\x02\x80\x03", 8, "", BAD_TYPE}, /* a key that is text */
 		{"\xa3\x02\x80\x01\x41h\x03", 7, "", UNKNOWN_FIELD},
 		{"\xa3\x01\x41h\x01\x41h\x03", 8, "", UNKNOWN_FIELD},
 		{"\xa3\x01\x61h\x02\x80\x03", 7, "", BAD_TYPE},

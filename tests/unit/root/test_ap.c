@@ -548,6 +548,15 @@ static void test_event_log_replays_to_the_registers(void **unused)
 		assert_int_not_equal(boot_log_replay(registers, i + 1, log.events[i].bytes, &content, &index), OK);
 	}
 	assert_memory_equal(registers, log.registers, sizeof(registers));
+	/* From any event on, at the end nothing, and not from beyond it. */
+	request.from = 2;
+	assert_int_equal(ask(&b, IPQ_READ_MEASUREMENTS, &ap_read_measurements_schema, &request, &ap_measurements_schema, &log), OK);
+	assert_int_equal(log.event_count, 1);
+	request.from = 3;
+	assert_int_equal(ask(&b, IPQ_READ_MEASUREMENTS, &ap_read_measurements_schema, &request, &ap_measurements_schema, &log), OK);
+	assert_int_equal(log.event_count, 0);
+	request.from = 4;
+	assert_int_equal(ask(&b, IPQ_READ_MEASUREMENTS, &ap_read_measurements_schema, &request, &ap_measurements_schema, &log), BAD_VALUE);
 	enclave_free(&e);
 	bench_free(&b);
 }
