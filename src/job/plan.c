@@ -581,6 +581,47 @@ static result check_feeds(struct draft *draft, const struct node *root)
 	return OK;
 }
 
+/* Under which name an enclave's records speak of what flows in, or of what flows out; NULL when it is not about `stage`. */
+static const char *name_in(const struct job *job, size_t at, const char *stage)
+{
+	if (at < job->edge_count)
+		return strcmp(job->edges[at].to, stage) == 0 ? job->edges[at].name : NULL;
+	const struct job_input *input = &job->inputs[at - job->edge_count];
+	if (strcmp(input->enclave, stage) != 0)
+		return NULL;
+	return input->secret ? input->input : input->role;
+}
+
+static const char *name_out(const struct job *job, size_t at, const char *stage)
+{
+	if (at < job->edge_count)
+		return strcmp(job->edges[at].from, stage) == 0 ? job->edges[at].name : NULL;
+	const struct job_output *output = &job->outputs[at - job->edge_count];
+	return strcmp(output->enclave, stage) == 0 ? output->name : NULL;
+}
+
+/* Records name data by edge, role, secret and output: within one enclave each name is one thing. */
+static result check_names(struct draft *draft, const struct node *root)
+{
+	const struct job *job = &draft->plan->job;
+	for (size_t s = 0; s < draft->plan->stage_count; s++) {
+		const char *stage = draft->plan->stages[s].name;
+		for (int out = 0; out < 2; out++) {
+			size_t count = job->edge_count + (out ? job->output_count : job->input_count);
+			for (size_t i = 0; i < count; i++)
+				for (size_t j = 0; j < i; j++) {
+					const char *a = out ? name_out(job, i, stage) : name_in(job, i, stage);
+					const char *b = out ? name_out(job, j, stage) : name_in(job, j, stage);
+					if (a && b && strcmp(a, b) == 0)
+						return document_fail(draft->document, root, JOB_INCONSISTENT,
+							"two things that flow %s enclave '%s' are called '%s'; rename one", out ? "out of" : "into",
+							stage, a);
+				}
+		}
+	}
+	return OK;
+}
+
 /* A program that waits for a secret which nothing gives would only fail at its launch. */
 static result check_secrets(struct draft *draft)
 {
@@ -756,6 +797,7 @@ static result read_job(struct draft *draft)
 	TRY(read_inputs(draft, root));
 	TRY(read_outputs(draft, root));
 	TRY(check_feeds(draft, root));
+	TRY(check_names(draft, root));
 	TRY(check_reachable(draft));
 	TRY(check_secrets(draft));
 	TRY(order_stages(draft));

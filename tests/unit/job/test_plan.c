@@ -105,6 +105,8 @@ static void test_what_is_wrong_is_named_with_its_place(void **state)
 		{"file: o.txt}\n", "file: out}\n", JOB_INCONSISTENT, "job.yaml:13:"},
 		{"file: o.txt}\n", "file: ../o}\n", BAD_NAME, "job.yaml:13:"},
 		{"file: o.txt}\n", "file: receipt.troth}\n", JOB_INCONSISTENT, "job.yaml:13:"},
+		{"- {role: in, to: A}", "- {role: in, to: A}\n- {role: k, to: A, input: k}", JOB_INCONSISTENT, "flow into enclave 'A' are called 'k'"},
+		{"- {from: A, to: B}", "- {from: A, to: B, name: o}", JOB_INCONSISTENT, "flow out of enclave 'A' are called 'o'"},
 		{"./a.sh", "../a.sh", BAD_VALUE, "job.yaml:4:"},
 		{"job: x\n", "", MISSING_FIELD, "job.yaml:"},
 	};
