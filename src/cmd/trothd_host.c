@@ -65,7 +65,7 @@ int trothd_host(int argc, char **argv)
 			"where the key of the state comes from: file, keyring, credential, passphrase"},
 		{"passphrase-fd", OPTION_NUMBER, &arguments.passphrase_fd, "N", "read the passphrase from descriptor N"},
 		{"accept-ap", OPTION_TEXT, &arguments.accept, "DIGEST", "accept a changed secure processor with this SHA-384"},
-		{"first-uid", OPTION_NUMBER, &arguments.first_uid, "UID", "as root: first of 1025 uids that nothing else uses (612000)"},
+		{"first-uid", OPTION_NUMBER, &arguments.first_uid, "UID", "as root: first of 1024 uids that nothing else uses (612000)"},
 		{"ready-fd", OPTION_NUMBER, &arguments.ready_fd, "N", "tell descriptor N when serving has begun, or why not"},
 		{"log-level", OPTION_TEXT, &arguments.log_level, "LEVEL", "debug, info, warning, error or off (info)"},
 		{"log-json", OPTION_FLAG, &arguments.log_json, NULL, "log lines are JSON"},

@@ -39,7 +39,7 @@ struct host_options {
 		{"passphrase-fd", OPTION_NUMBER, &(target)->passphrase_fd, "N",                                                            \
 			"read the passphrase of the state folder from descriptor N"},                                                      \
 	{                                                                                                                                  \
-		"first-uid", OPTION_TEXT, &(target)->first_uid, "UID", "as root: first of 1025 uids that nothing else uses (612000)"       \
+		"first-uid", OPTION_TEXT, &(target)->first_uid, "UID", "as root: first of 1024 uids that nothing else uses (612000)"       \
 	}
 
 /* Connects to the host of the state folder, or to a private one. `accept` as in client_options. */

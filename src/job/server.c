@@ -506,13 +506,11 @@ static result start_root(struct server *server)
 	return root_host_start(&config, &server->root);
 }
 
-/* The first uid of the range is the secure processor's, the others are for IREs. */
+/* The secure processor keeps its uid as long as the host lives, IREs as long as they do. */
 static result divide_uids(struct server *server)
 {
-	uid_t first = server->config->first_uid;
-	TRY(uid_pool_init(&server->uids, first + 1));
-	server->ap_uid = server->uids.first ? first : 0;
-	return OK;
+	TRY(uid_pool_init(&server->uids, server->config->first_uid));
+	return uid_pool_take(&server->uids, &server->ap_uid);
 }
 
 static result start(struct server *server)
@@ -540,6 +538,7 @@ static void server_end(struct server *server)
 	fd_close(&server->wake);
 	fd_close(&server->signals);
 	pthread_mutex_destroy(&server->init_lock);
+	uid_pool_close(&server->uids);
 	state_folder_close(&server->state); /* last: whoever waits for the lock finds everything gone */
 }
 
@@ -562,6 +561,7 @@ result server_run(const struct server_config *config)
 	server = (struct server){
 		.config = config,
 		.state = STATE_FOLDER_NONE,
+		.uids = {.marks = FD_NONE},
 		.init_lock = PTHREAD_MUTEX_INITIALIZER,
 		.listener = {-1},
 		.wake = {-1},
