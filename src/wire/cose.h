@@ -109,9 +109,9 @@ struct cose_signer {
 	uint8_t signature[SIGNATURE_SIZE];
 };
 NODISCARD result cose_strict_sign_assemble(struct span payload, const struct cose_signer *signers, size_t count, struct bytes *out);
-/* What one signer signs: ["Signature", <<{}>>, sign_protected, label, payload]; for keys that live elsewhere. */
+/* What one signer signs: ["Signature", h'', sign_protected, label, payload]; for keys that live elsewhere. */
 NODISCARD result cose_strict_sign_tbs(struct span payload, const char *label, const uint8_t kid[static KEY_ID_SIZE], struct bytes *out);
-/* oid of a k-signer object: SHA-256(["Signature", <<{}>>, label, payload]), the body fields only. */
+/* oid of a k-signer object: SHA-256(["Signature", h'', label, payload]), the body fields only. */
 void cose_sign_oid(struct span payload, const char *label, uint8_t out[static 32]);
 
 /* ---- Strict Mac0 and Encrypt0 ---------------------------------------------------------------- */
