@@ -27,6 +27,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -629,7 +630,8 @@ static result fork_reaper(struct setup *setup, struct sandbox *sandbox)
 	if (child < 0)
 		return step_failed("process 1", error);
 	sandbox->reaper = child;
-	return OK;
+	sandbox->pidfd = fd_of(pidfd_open(child, 0));
+	return sandbox->pidfd.n < 0 ? fail_errno("a descriptor of process 1") : OK;
 }
 
 result sandbox_prepare(const struct sandbox_spec *spec, struct sandbox *out)
@@ -766,8 +768,8 @@ result sandbox_open_output(struct sandbox *sandbox, const char *path, struct fd 
 
 void sandbox_kill(const struct sandbox *sandbox)
 {
-	if (sandbox->reaper > 0)
-		kill(sandbox->reaper, SIGKILL);
+	if (sandbox->pidfd.n >= 0)
+		(void)pidfd_send_signal(sandbox->pidfd.n, SIGKILL, NULL, 0);
 }
 
 void sandbox_free(struct sandbox *sandbox)
@@ -775,6 +777,7 @@ void sandbox_free(struct sandbox *sandbox)
 	if (!sandbox)
 		return;
 	sandbox_kill(sandbox);
+	fd_close(&sandbox->pidfd);
 	fd_close(&sandbox->control);
 	while (sandbox->reaper > 0 && waitpid(sandbox->reaper, NULL, 0) < 0 && errno == EINTR)
 		;

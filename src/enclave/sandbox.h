@@ -70,13 +70,14 @@ struct sandbox_end {
 struct sandbox {
 	struct fd control; /* to process 1 */
 	pid_t reaper;	   /* process 1 as we see it; 0: none */
+	struct fd pidfd;   /* its; the one process that the caller's call filter lets it signal */
 	uint8_t state;	   /* sandbox.c has the table of moves */
 	int landlock_abi;  /* 0: the kernel has none */
 	bool own_uid;	   /* isolation=uid, else weak */
 	bool instrumented;
 };
 
-#define SANDBOX_NONE ((struct sandbox){.control = {-1}})
+#define SANDBOX_NONE ((struct sandbox){.control = {-1}, .pidfd = {-1}})
 
 /*
  * NO_NAMESPACES (with what is missing), MEASUREMENT_MISMATCH, what image_build says, SANDBOX_FAILED with the step.

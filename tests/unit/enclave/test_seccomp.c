@@ -103,6 +103,34 @@ static void test_secure_processor(void **state)
 	assert_int_equal(under(SECCOMP_AP, SECCOMP_JIT, ap_body), 0); /* permissions are the program's alone */
 }
 
+static pid_t test_pid;
+static int test_pidfd;
+
+/* troth-ire lives in the pid namespace of the machine: it signals what it holds a descriptor of, and nobody else. */
+static int ire_body(void)
+{
+	pid_t parent = test_pid;
+	if (syscall(SYS_kill, parent, 0) >= 0 || errno != ENOSYS)
+		return 1;
+	if (syscall(SYS_tkill, parent, 0) >= 0 || errno != ENOSYS)
+		return 2;
+	if (!seccomp_instrumented() && (syscall(SYS_tgkill, parent, parent, 0) >= 0 || errno != ENOSYS))
+		return 3;
+	if (syscall(SYS_pidfd_open, parent, 0) >= 0 || errno != ENOSYS)
+		return 4;
+	return syscall(SYS_pidfd_send_signal, test_pidfd, 0, NULL, 0) != 0 ? 5 : 0;
+}
+
+static void test_runtime_signals_process_1_alone(void **state)
+{
+	(void)state;
+	test_pid = getpid();
+	test_pidfd = (int)syscall(SYS_pidfd_open, test_pid, 0);
+	assert_true(test_pidfd >= 0);
+	assert_int_equal(under(SECCOMP_IRE, 0, ire_body), 0);
+	close(test_pidfd);
+}
+
 static int system_v(void)
 {
 	return syscall(SYS_semget, 0, 1, 0600) >= 0 ? 1 : errno == ENOSYS ? 0 : 2;
@@ -145,7 +173,8 @@ static void test_other_abis(void **state)
 int group_seccomp(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_permissions), cmocka_unit_test(test_lists),
-		cmocka_unit_test(test_secure_processor), cmocka_unit_test(test_system_v_permission),
+		cmocka_unit_test(test_secure_processor), cmocka_unit_test(test_runtime_signals_process_1_alone),
+		cmocka_unit_test(test_system_v_permission),
 #ifdef __x86_64__
 		cmocka_unit_test(test_other_abis),
 #endif
