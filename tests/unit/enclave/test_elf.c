@@ -113,6 +113,7 @@ static void test_refusals(void **state)
 	refuse(AT_SEGMENTS + 2 * 56 + 32, 10, 8, BAD_ELF);	    /* interpreter without NUL */
 	refuse(AT_INTERPRETER, 'x', 1, BAD_ELF);		    /* relative interpreter */
 	refuse(AT_SEGMENTS, 2, 4, BAD_ELF);			    /* two dynamic sections */
+	refuse(AT_SEGMENTS + 2 * 56, 2, 4, BAD_ELF);		    /* the same, behind the real one */
 	refuse(AT_DYNAMIC + 8, STRINGS, 8, BAD_ELF);		    /* name outside the table */
 	refuse(AT_DYNAMIC + 8, 0, 8, BAD_ELF);			    /* no name */
 	refuse(AT_DYNAMIC + 2 * 16 + 8, BASE + SIZE, 8, BAD_ELF);   /* table outside */

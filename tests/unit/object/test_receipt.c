@@ -88,6 +88,21 @@ static void refuses_other_forms(void **unused)
 	}
 }
 
+/* The reason is that of the first thing that is wrong, so that a short checksum is not taken for a wrong one. */
+static void refuses_a_checksum_of_another_form(void **unused)
+{
+	static const char rest[] = "\xa3\x01\x41h\x02\x80\x03";
+	uint8_t buffer[64];
+	struct receipt receipt;
+	for (int type = 0x40; type <= 0x60; type += 0x20) {
+		struct writer w = writer_fixed(buffer, sizeof(buffer));
+		writer_put(&w, rest, sizeof(rest) - 1);
+		writer_u8(&w, (uint8_t)(type + 4));
+		writer_put(&w, "abcd", 4);
+		expect(open(span_of(buffer, w.len), &receipt), type == 0x40 ? BAD_VALUE : BAD_TYPE);
+	}
+}
+
 static void bounds_the_number_of_sections(void **unused)
 {
 	struct receipt_section many[65];
@@ -121,6 +136,7 @@ int group_receipt(void)
 		cmocka_unit_test(goes_in_and_out),
 		cmocka_unit_test(every_flipped_bit_is_refused),
 		cmocka_unit_test(refuses_other_forms),
+		cmocka_unit_test(refuses_a_checksum_of_another_form),
 		cmocka_unit_test(bounds_the_number_of_sections),
 		cmocka_unit_test(run_ids),
 	};

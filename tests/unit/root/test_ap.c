@@ -294,6 +294,12 @@ static void test_measures_only_before_use(void **unused)
 	assert_int_equal(extend(&b, REGISTER_AP, "troth-ap", 1), MEASUREMENT_LATE);
 	assert_int_equal(extend(&b, REGISTER_HOST, "trothd", 2), MEASUREMENT_LATE);
 	assert_int_equal(extend(&b, REGISTER_LAUNCHES, "x", 3), BAD_VALUE);
+	ap_free(b.ap);
+	boot(&b);
+	assert_int_equal(extend(&b, REGISTER_HOST, "trothd", 2), NOT_READY);
+	assert_int_equal(extend(&b, REGISTER_AP, "troth-ap", 1), OK);
+	assert_int_equal(extend(&b, REGISTER_HOST, "trothd", 2), OK);
+	assert_int_equal(state_of(&b), AP_READY);
 	bench_free(&b);
 }
 
