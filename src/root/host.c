@@ -64,6 +64,8 @@ static result await_reply(struct root_host *host, uint64_t id)
 		TRY(got);
 		if (host->message.type != IPQ_EVENT && host->message.id == id)
 			return host->message.type == IPQ_ERROR ? ipq_error_of(&host->message) : OK;
+		if (clock_monotonic_ns() >= until) /* one that answers everything but this */
+			return TIMED_OUT;
 	}
 }
 
