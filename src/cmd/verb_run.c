@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/progress.h"
+#include "job/secret_source.h"
 #include "wire/json.h"
 #include "wire/text.h"
 
@@ -29,17 +31,37 @@ static void opened_close(struct opened *opened)
 		fd_close(&opened->fds[i]);
 }
 
-static result open_input(const char *path, struct fd *out)
+/* The host takes sealed secrets as files alone; what comes from a pipe is waited for here. */
+static result keep_stream(struct fd *stream)
+{
+	CLEANUP(bytes_free) struct bytes content = BYTES_EMPTY;
+	CLEANUP(fd_close) struct fd copy = FD_NONE;
+	TRY(file_read_stream(stream->n, SEALED_MAX, &content));
+	copy = fd_of(memfd_create("sealed", MFD_CLOEXEC));
+	if (copy.n < 0)
+		return fail_errno("memory for a sealed secret");
+	TRY(write_all(copy.n, bytes_span(&content)));
+	if (lseek(copy.n, 0, SEEK_SET) != 0)
+		return fail_errno("memory for a sealed secret");
+	fd_close(stream);
+	*stream = fd_move(&copy);
+	return OK;
+}
+
+static result open_input(const char *path, bool sealed, struct fd *out)
 {
 	struct stat at;
 	CLEANUP(fd_close) struct fd fd = FD_NONE;
 	if (strcmp(path, "-") == 0)
-		return fd_duplicate(STDIN_FILENO, out);
-	TRY(file_open(path, O_RDONLY, 0, &fd));
+		TRY(fd_duplicate(STDIN_FILENO, &fd));
+	else
+		TRY(file_open(path, O_RDONLY, 0, &fd));
 	if (fstat(fd.n, &at) != 0)
 		return fail_errno("'%s'", path);
 	if (S_ISDIR(at.st_mode))
 		return fail(BAD_TYPE, "'%s' is a folder", path);
+	if (sealed && !S_ISREG(at.st_mode))
+		TRY(keep_stream(&fd));
 	*out = fd_move(&fd);
 	return OK;
 }
@@ -57,7 +79,7 @@ static result read_files(const char *option, const struct words *words, struct a
 		char absolute[PATH_SIZE];
 		CLEANUP(fd_close) struct fd fd = FD_NONE;
 		TRY(verb_split(option, words->items[i], arena, &file->role, &path));
-		result read = open_input(path, &fd);
+		result read = open_input(path, strcmp(option, "--sealed") == 0, &fd);
 		if (read != OK)
 			return fail_within(read, "%s %s", option, words->items[i]);
 		file->path = "";

@@ -119,7 +119,7 @@ const struct schema control_log_schema = SCHEMA(struct control_log, "LOG", SHAPE
 
 static const struct field finished_fields[] = {
 	F_LIST(struct control_finished, 1, records, record_count, &bytes_item_schema, 0, 1, 256),
-	F_LIST(struct control_finished, 2, statements, statement_count, &bytes_item_schema, 0, 0, 64),
+	F_LIST(struct control_finished, 2, statements, statement_count, &bytes_item_schema, 0, 0, 256),
 	F_LIST(struct control_finished, 3, grants, grant_count, &bytes_item_schema, 0, 0, 32),
 	F_LIST(struct control_finished, 4, salts, salt_count, &salt_row_schema, FIELD_SORTED, 0, 256),
 	F_FIXED(struct control_finished, 5, root),

@@ -20,6 +20,7 @@ enum {
 	RECEIVE_BUFFER = 4 * IECP_MAX_RECORD,
 	TAIL_SIZE = 4096,	      /* of the program's stderr */
 	MAX_POLICIES = 256,
+	MAX_STATEMENTS = 256,
 	MAX_OWN_RECORDS = 2 * CONTROL_MAX_EDGES + 40,
 	TIME_SKEW_MS = 60 * 1000,
 };
@@ -173,7 +174,7 @@ struct runtime {
 	uint64_t seq;
 	struct bytes_item records[MAX_OWN_RECORDS];
 	size_t record_count;
-	struct bytes_item statements[CONTROL_MAX_EDGES];
+	struct bytes_item statements[MAX_STATEMENTS];
 	size_t statement_count;
 	uint8_t derive_oid[OID_SIZE];
 

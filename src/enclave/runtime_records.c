@@ -360,6 +360,8 @@ result records_accept(struct runtime *rt, struct input *input, const struct data
 static result sign_statement(struct runtime *rt, const struct product *product, const struct consumer *consumer)
 {
 	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
+	if (rt->statement_count == MAX_STATEMENTS)
+		return fail(TOO_LARGE, "more than %d statements of one enclave", MAX_STATEMENTS);
 	struct statement statement = {
 		.v = 1,
 		.enclave = rt->uri,

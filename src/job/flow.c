@@ -134,20 +134,27 @@ static result check_given(const struct run *run, const struct flow_file *files, 
 	return OK;
 }
 
-static result open_file(const struct run *run, const struct flow_file *file, struct fd *out)
+/* A sealed object is read by the host itself, which must not wait for whoever holds the other end of a pipe. */
+static result require_file(int fd, const char *what)
 {
 	struct stat at;
+	if (fstat(fd, &at) != 0)
+		return fail_errno("'%s'", what);
+	return S_ISREG(at.st_mode) ? OK : fail(BAD_TYPE, "'%s' is not a regular file", what);
+}
+
+static result open_file(const struct run *run, const struct flow_file *file, bool secret, struct fd *out)
+{
 	CLEANUP(fd_close) struct fd fd = FD_NONE;
 	if (file->has_fd && file->fd >= run->fd_count)
 		return fail(BAD_VALUE, "'%s' names a descriptor that did not come", file->role);
+	if (file->has_fd && secret)
+		TRY(require_file(run->fds[file->fd], file->role));
 	if (file->has_fd)
 		return fd_duplicate(run->fds[file->fd], out);
 	/* Not blocking: a FIFO in the path must not hold the host up. */
 	TRY(file_open(file->path, O_RDONLY | O_NONBLOCK, 0, &fd));
-	if (fstat(fd.n, &at) != 0)
-		return fail_errno("'%s'", file->path);
-	if (!S_ISREG(at.st_mode))
-		return fail(BAD_TYPE, "'%s' is not a regular file", file->path);
+	TRY(require_file(fd.n, file->path));
 	*out = fd_move(&fd);
 	return OK;
 }
@@ -168,7 +175,7 @@ static result check_roles(struct run *run)
 		if (!file)
 			return fail(MISSING_INPUT, "'%s' of enclave '%s': add %s %s=FILE", input->role, input->enclave,
 				input->secret ? "--sealed" : "--input", input->role);
-		result opened = open_file(run, file, &run->inputs[i]);
+		result opened = open_file(run, file, input->secret, &run->inputs[i]);
 		if (opened != OK)
 			return fail_within(opened, "input '%s'", input->role);
 	}

@@ -3,8 +3,6 @@
 #include "base/file.h"
 #include "object/seal.h"
 
-enum { SEALED_MAX = 64 * 1024 };
-
 static result check_sealed(const struct root_identity *identity, const struct job_stage *stage, const struct job_input *input,
 	struct span object, struct arena *arena)
 {

@@ -9,6 +9,8 @@
 #include "job/plan.h"
 #include "root/host.h"
 
+enum { SEALED_MAX = 64 * 1024 }; /* bytes of one sealed object */
+
 struct secret_source;
 
 struct secret_backend {
@@ -26,7 +28,7 @@ struct secret_source {
 	const struct secret_backend *backend;
 };
 
-/* One sealed object that was given for a role: a descriptor, open for reading from its beginning. */
+/* One sealed object that was given for a role: a regular file, open for reading from its beginning. */
 struct sealed_file {
 	const char *role;
 	int fd;

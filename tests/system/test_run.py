@@ -437,6 +437,34 @@ def test_more_inputs_than_one_message_carries(troth, host, state, work):
     troth('run', job, '--state', state, '--replace', *given, cwd=work).refused('NOT_FOUND', 3)
 
 
+def test_an_enclave_signs_each_of_its_outputs(troth, host, state, work):
+    """More than an enclave has edges: 64 files and standard output under 20 names, each with its statement."""
+    names = [f'o{i}' for i in range(64)]
+    written(work, 'many.sh', '#!/bin/sh\n' + ''.join(f'echo {n} > /tmp/{n}\n' for n in names) + 'echo out\n', 0o755)
+    outputs = [{'name': n, 'from': 'A', 'output': n, 'file': n, 'statement': True} for n in names]
+    outputs += [{'name': f's{i}', 'from': 'A', 'file': f's{i}', 'statement': True} for i in range(20)]
+    job = written(work, 'job.json', json.dumps({
+        'job': 'signed', 'enclaves': [{'name': 'A', 'program': './many.sh', 'outputs': [{'name': n, 'path': n} for n in names],
+                                       'policy': {'enclave_id': 'A', 'max_dac_depth': 1, 'required_attestation_level': 'Level-1'}}],
+        'outputs': outputs}))
+    trust, root, out = os.path.join(work, 'trust.json'), os.path.join(state, 'inception.epoch'), os.path.join(work, 'out')
+    troth('run', job, '--state', state).ok()
+    assert content(out, 'o63') == b'o63\n' and content(out, 's19') == b'out\n'
+    troth('trust', 'new', '--root', root, '--reference', job, '--output', trust).ok()
+    verify = ['verify', f'{out}/receipt.troth', '--trust', trust]
+    troth(*verify, '--output', f'o63={out}/o63', '--output', f's19={out}/s19').ok()
+    assert troth(*verify, '--output', f'o63={out}/o62').code == 1
+
+
+def test_a_sealed_secret_in_a_pipe(payroll):
+    """It is read by whoever asks for the run; the host waits for nobody's pipe."""
+    given = ('run', payroll.job, '--state', payroll.state, '--input', f'rows={payroll.data}', '--sealed', 'rows-key=-')
+    payroll.troth(*given, input=content(payroll.sealed)).ok()
+    payroll.verify().ok()
+    payroll.troth(*given, '--replace', input=b'').refused('TRUNCATED')
+    payroll.troth(*given, '--replace', input=bytes(70000)).refused('TOO_LARGE')
+
+
 def test_a_secret_that_nothing_gives(troth, host, state, work):
     written(work, 'split.sh', '#!/bin/sh\n', 0o755)
     job = written(work, 'job.yaml', DIAMOND.replace('  - {role: key-two, to: split, secret: second}\n', ''))
@@ -516,6 +544,31 @@ def test_a_host_as_a_service(payroll):
         host.terminate()
         assert host.wait(timeout=30) == 0
         assert not os.path.exists(path)
+
+
+def framed(message):
+    encoded = cbor2.dumps(message, canonical=True)
+    return len(encoded).to_bytes(4, 'big') + encoded
+
+
+def test_a_client_with_a_pipe_instead_of_a_sealed_secret(payroll):
+    """The host reads sealed secrets itself: it does not wait for a pipe that its client keeps open."""
+    read, write = os.pipe()
+    request = cbor2.dumps({1: payroll.job, 2: [], 3: [], 4: '', 5: [{1: 'rows', 2: payroll.data, 3: 0, 4: False}],
+                           6: [{1: 'rows-key', 2: '', 3: 0, 4: True}], 7: payroll.out, 8: False, 9: None}, canonical=True)
+    with service(payroll), socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(os.path.join(payroll.state, 'socket'))
+        socket.send_fds(client, [framed({1: 5, 2: request})], [read])
+        heard = b''
+        while b'rows-key' not in heard:
+            part = client.recv(4096)
+            assert part, heard
+            heard += part
+        assert b'not a regular file' in heard
+    os.close(read)
+    os.close(write)
+    assert not os.path.exists(payroll.out)
 
 
 def test_more_clients_than_it_takes(payroll):
