@@ -108,16 +108,19 @@ static result spawn(struct ire *ire)
 {
 	CLEANUP(fd_close) struct fd program = FD_NONE;
 	CLEANUP(fd_close) struct fd far_end = FD_NONE;
+	CLEANUP(fd_close) struct fd null = FD_NONE;
 	struct fd pair[2];
 	uint8_t digest[SHA384_SIZE];
 	TRY(program_copy(root_host_program_dir(ire->host), "troth-ire", &program, digest));
 	if (memcmp(digest, root_host_ire_digest(ire->host), sizeof(digest)) != 0)
 		return fail(MEASUREMENT_WRONG, "troth-ire is not the program that was measured when the host started");
+	/* 0 and 1 are taken: else its first input and output would get these numbers, and a stray line an output's place. */
+	TRY(file_open("/dev/null", O_RDWR, 0, &null));
 	TRY(sock_pair(pair));
 	ire->control = pair[0];
 	far_end = pair[1];
 	const char *const argv[] = {"troth-ire", "--serve", NULL};
-	const struct process_fd fds[] = {{2, 2}, {far_end.n, 3}};
+	const struct process_fd fds[] = {{null.n, 0}, {null.n, 1}, {2, 2}, {far_end.n, 3}};
 	struct process_spec spec = {
 		.exec_fd = program.n,
 		.argv = argv,

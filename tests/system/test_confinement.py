@@ -147,6 +147,21 @@ def test_inherited_descriptors_do_not_arrive(machine, probe):
     assert 'holds    only descriptors of the manifest are open' in machine.text() and 'BROKEN' not in machine.text()
 
 
+@pytest.mark.attack('CF-04')
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root may look at the descriptors of an undumpable process')
+def test_the_runtime_holds_what_it_works_on_alone(machine, probe):
+    """troth-ire: nothing at 0 and 1, then pipes, sockets and the data of its job. Its process 1: no data and no pipe."""
+    with machine.running(long_job(machine, probe)):
+        runtimes = running_parts(machine)['troth-ire']
+        held = [{int(n): os.readlink(f'/proc/{pid}/fd/{n}') for n in os.listdir(f'/proc/{pid}/fd')} for pid in runtimes]
+    runtime, reaper = sorted(held, key=len, reverse=True)
+    assert runtime[0] == runtime[1] == '/dev/null'
+    rest = [target for n, target in runtime.items() if n > 2]
+    data = [target for target in rest if not re.match(r'(pipe|socket|anon_inode):', target)]
+    assert rest.count('anon_inode:[pidfd]') <= 1 and len(data) == 1 and data[0].endswith('/out.txt'), runtime
+    assert all(re.match(r'socket:|anon_inode:\[signalfd\]|/tmp$', target) for target in reaper.values()), reaper
+
+
 HOSTILE_ENVIRONMENT = {'SECRET': 'of the operator', 'LD_LIBRARY_PATH': '/tmp', 'GLIBC_TUNABLES': 'glibc.malloc.check=3', 'BASH_ENV': '/tmp/evil',
                        'ENV': '/tmp/evil', 'PYTHONPATH': '/tmp', 'PERL5LIB': '/tmp', 'IFS': 'x', 'LOCPATH': '/tmp', 'GCONV_PATH': '/tmp',
                        'MALLOC_CHECK_': '3', 'TROTH_STATE': '/tmp', 'HTTP_PROXY': 'http://127.0.0.1'}
