@@ -31,6 +31,15 @@
 
 enum { BOOTSTRAP_FD = 3, STATE_FD = 4, WRAP_FD = 5, BOOTSTRAP_MS = 10 * 1000 };
 
+#ifdef TROTH_INSTRUMENTED
+/* The leak checker stops the world with ptrace, which nothing here may do; tests of the engines look for leaks. */
+__attribute__((visibility("default"))) int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+	return 1;
+}
+#endif
+
 static result confine(uid_t uid)
 {
 	TRY(isolate_drop_uid(uid));
@@ -105,24 +114,26 @@ static bool denied_dumpable(void)
 static const struct {
 	const char *name;
 	bool (*try)(void);
+	bool instrumented_may; /* on the list of instrumented builds: not tried there, as it would succeed and stay */
 } denials[] = {
-	{"open a path", denied_open},
+	{"open a path", denied_open, true},
 	{"make a network socket", denied_socket},
 	{"make a Unix socket", denied_unix_socket},
 	{"execute a program", denied_exec},
-	{"make a process", denied_fork},
-	{"ptrace", denied_ptrace},
+	{"make a process", denied_fork, true},
+	{"ptrace", denied_ptrace, true},
 	{"signal other processes", denied_kill},
 	{"mount", denied_mount},
 	{"enter new namespaces", denied_unshare},
-	{"become dumpable", denied_dumpable},
+	{"become dumpable", denied_dumpable, true},
 };
 
 static bool provoke_denials(struct ap_denial out[static COUNT_OF(denials)])
 {
 	bool all = true;
 	for (size_t i = 0; i < COUNT_OF(denials); i++) {
-		out[i] = (struct ap_denial){denials[i].name, denials[i].try()};
+		bool may = denials[i].instrumented_may && seccomp_instrumented();
+		out[i] = (struct ap_denial){denials[i].name, !may && denials[i].try()};
 		all &= out[i].refused;
 	}
 	return all;
