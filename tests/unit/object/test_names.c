@@ -30,6 +30,13 @@ static void uris_carry_the_root(void **unused)
 	expect(ire_uri(rot_id, "troth.internal/x", "IRE-A", uri), BAD_VALUE);
 	expect(ire_uri(rot_id, "Troth", "IRE-A", uri), BAD_VALUE);
 	expect(ire_uri(rot_id, "", "IRE-A", uri), BAD_VALUE);
+	char domain[122];
+	memset(domain, 'a', sizeof(domain));
+	domain[120] = '\0';
+	expect_ok(ire_uri(rot_id, domain, "IRE-A", uri));
+	domain[120] = 'a';
+	domain[121] = '\0';
+	expect(ire_uri(rot_id, domain, "IRE-A", uri), BAD_VALUE);
 	expect(ire_uri(rot_id, ".x", "IRE-A", uri), BAD_VALUE);
 }
 

@@ -581,6 +581,25 @@ static void test_refuses_by_time(void **unused)
 	bench_free(&b);
 }
 
+/* Clocks are set right by a little all the time: back by that much is borne, to the millisecond. */
+static void test_bears_small_steps_back(void **unused)
+{
+	struct bench b;
+	struct enclave e;
+	const uint64_t borne = 300 * 1000, later = T0 + 3600 * 1000;
+	bench_new(&b);
+	b.now = later;
+	assert_int_equal(launch(&b, "IRE-A", &e), OK);
+	enclave_free(&e);
+	b.now = later - borne;
+	assert_int_equal(launch(&b, "IRE-B", &e), OK);
+	enclave_free(&e);
+	b.now = later - borne - 1;
+	assert_int_equal(launch(&b, "IRE-C", &e), CLOCK_BACK);
+	enclave_free(&e);
+	bench_free(&b);
+}
+
 static void test_old_epoch_is_refused(void **unused)
 {
 	struct bench b;
@@ -703,6 +722,7 @@ int test_ap(void)
 		cmocka_unit_test(test_reports_are_chained),
 		cmocka_unit_test(test_event_log_replays_to_the_registers),
 		cmocka_unit_test(test_refuses_by_time),
+		cmocka_unit_test(test_bears_small_steps_back),
 		cmocka_unit_test(test_old_epoch_is_refused),
 		cmocka_unit_test(test_state_needs_its_wrap_key),
 		cmocka_unit_test(test_state_is_under_a_mac),
