@@ -98,7 +98,10 @@ result root_host_call(struct root_host *host, enum ipq_type type, const struct s
 	if (schema)
 		schema_put(schema, request, &w);
 	TRY(writer_finish(&w, &body));
-	TRY(exchange(host, type, body, arena, &kept));
+	result called = exchange(host, type, body, arena, &kept);
+	if (w.len)
+		wipe(w.data, w.len); /* GENERATE_ROT carries the host's seed and share */
+	TRY(called);
 	return schema_decode(reply_schema, kept, arena, reply);
 }
 
@@ -534,12 +537,18 @@ static result check_generated(struct root_host *host, const struct ap_generate *
 	return OK;
 }
 
+static void wipe_generate(struct ap_generate *request)
+{
+	wipe(request->host_share, sizeof(request->host_share));
+	wipe(request->host_seed, sizeof(request->host_seed));
+}
+
 result root_host_init(struct root_host *host, const struct root_host_init *init)
 {
 	if (host->has_root)
 		return fail(ROOT_EXISTS, "epoch %llu", (unsigned long long)host->identity.epoch.epoch);
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
-	struct ap_generate request = {
+	CLEANUP(wipe_generate) struct ap_generate request = {
 		.recovery = init->recovery,
 		.has_recovery = init->has_recovery,
 		.valid_ms = init->valid_ms,
@@ -558,8 +567,6 @@ result root_host_init(struct root_host *host, const struct root_host_init *init)
 	TRY(pending_path(host, pending));
 	TRY(file_write_atomic(pending, SPAN_EMPTY, 0600));
 	TRY(root_host_call(host, IPQ_GENERATE_ROT, &ap_generate_schema, &request, &ap_rot_available_schema, &arena, &reply));
-	wipe(&request.host_share, sizeof(request.host_share));
-	wipe(&request.host_seed, sizeof(request.host_seed));
 	TRY(check_generated(host, &request, &reply, &arena));
 	return finish_init(host);
 }
