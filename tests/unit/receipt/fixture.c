@@ -412,7 +412,8 @@ static void take_inputs(struct run *run, struct intake *intake)
 	unseal(run, grant);
 	take_origin(
 		run, A, "secret", commit_to(run, "key", "open sesame", false), run->tweak == SECRET_WITHOUT_GRANT ? NULL : grant, intake);
-	take_origin(run, A, "input", commit_to(run, "rows", rows_text, true), run->tweak == PLAIN_INPUT_WITH_GRANT ? grant : NULL, intake);
+	take_origin(run, A, "input", commit_to(run, "rows", rows_text, run->tweak != INPUT_FOR_EDGE_SALT),
+		run->tweak == PLAIN_INPUT_WITH_GRANT ? grant : NULL, intake);
 	if (run->tweak == UNUSED_INPUT)
 		intake->in_count--;
 	if (run->tweak == EXTRA_INPUT) {
@@ -481,7 +482,8 @@ static void run_a(struct run *run)
 	bool alone = run->job->stages == 1;
 	struct record_data out[] = {
 		commit_to(run, "rejects", rejects_text, run->tweak != EDGE_SALT && run->tweak != MISSING_SALT),
-		commit_to(run, "A-B", "rows", run->tweak == EDGE_SALT || run->tweak == EXTRA_SALT),
+		commit_to(run, "A-B", "rows",
+			run->tweak == EDGE_SALT || run->tweak == EXTRA_SALT || run->tweak == INPUT_FOR_EDGE_SALT),
 	};
 	run->stages[A].edge = out[1];
 	derive(run, A, &intake, out, alone ? 1 : 2);

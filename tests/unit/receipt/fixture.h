@@ -62,6 +62,7 @@ enum tweak {
 	EDGE_SALT, /* the salt of an edge is disclosed */
 	EXTRA_SALT, /* the same, beside all that belong there */
 	MISSING_SALT,
+	INPUT_FOR_EDGE_SALT, /* the salt of an edge instead of an input's: as many as there should be */
 	OTHER_STATEMENT, /* about other bytes than were put out */
 	NO_STATEMENT,
 	LATE_STATEMENT,

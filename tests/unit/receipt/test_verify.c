@@ -126,6 +126,7 @@ static const struct lie {
 	{EDGE_SALT, "salts", MISSING_FIELD},
 	{EXTRA_SALT, "salts", DAC_EXTRA_NODE},
 	{MISSING_SALT, "salts", MISSING_FIELD},
+	{INPUT_FOR_EDGE_SALT, "salts", MISSING_FIELD},
 	{OTHER_STATEMENT, "output.file", DIGEST_MISMATCH},
 	{NO_STATEMENT, "statements.count", DAC_EXTRA_NODE},
 	{SECRET_WITHOUT_GRANT, "flow.input", DAC_KIND_RULE},
