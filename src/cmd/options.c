@@ -157,7 +157,8 @@ static result take_option(struct parser *parser, const char *word)
 	}
 	if (equals)
 		return take_value(parser, row, equals + 1);
-	if (parser->at + 1 >= parser->argc)
+	/* `--` ends the options wherever it stands; as a value it is written --name=-- */
+	if (parser->at + 1 >= parser->argc || strcmp(parser->argv[parser->at + 1], "--") == 0)
 		return fail(USAGE, "--%s needs %s", row->name, row->value);
 	return take_value(parser, row, parser->argv[++parser->at]);
 }
