@@ -284,7 +284,7 @@ def attack_table(report):
 def sanitize(report):
     if build(report, 'asan'):
         run_units(report, 'asan')
-        run_pytest(report, 'sanitize', ['tests/system'], marks='smoke or sanitize', programs=os.path.join(ROOT, 'build', 'asan', 'bin'))
+        run_pytest(report, 'sanitize', ['tests/system'], marks='sanitize', programs=os.path.join(ROOT, 'build', 'asan', 'bin'))
 
 
 def tsan(report):
@@ -442,7 +442,7 @@ def coverage(report):
     for path in glob.glob(os.path.join(folder, '**', '*.gcda'), recursive=True):
         os.unlink(path)
     run_units(report, 'coverage')
-    run_pytest(report, 'coverage', ['tests/system'], marks='not long', programs=os.path.join(folder, 'bin'))
+    run_pytest(report, 'coverage', ['tests/system'], marks='sanitize', programs=os.path.join(folder, 'bin'))
     with tempfile.NamedTemporaryFile(suffix='.json') as summary:
         code, output = run(['gcovr', '--root', ROOT, '--filter', os.path.join(ROOT, 'src/'), '--object-directory', folder,
                             '--gcov-ignore-parse-errors', '--json-summary', summary.name, folder], 600)
@@ -491,7 +491,7 @@ def main():
     ask = argparse.ArgumentParser(prog='./check', description='Runs the tests of Troth. Without a tier: everything on the release build.')
     ask.add_argument('--quick', action='store_true', help='unit and engine tests, corpus replay, layers, one smoke job (of FOLDERs: no job)')
     ask.add_argument('--long', action='store_true', help='everything, with full counts')
-    ask.add_argument('--sanitize', action='store_true', help='AddressSanitizer and UBSan: unit tests and some system tests')
+    ask.add_argument('--sanitize', action='store_true', help='AddressSanitizer and UBSan: unit tests and system tests that Level-0 is enough for')
     ask.add_argument('--tsan', action='store_true', help='ThreadSanitizer: unit tests')
     ask.add_argument('--fuzz', type=int, metavar='SECONDS', help='libFuzzer, SECONDS in all')
     ask.add_argument('--models', action='store_true', help='Spin and ProVerif models and their weakened variants')

@@ -65,6 +65,7 @@ def test_files_of_another_enclave_are_out_of_reach(machine, probe):
     assert text.endswith('of B') and 'ALLOWED' not in text
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-02')
 def test_nothing_is_written_but_scratch(machine, probe):
     theirs = jobs.written(machine.home, 'theirs.txt', 'untouched', 0o666)
@@ -96,6 +97,7 @@ def test_only_declared_outputs_leave(machine, probe):
 @pytest.mark.attack('CF-02')
 @pytest.mark.parametrize('what, reason', [('mkfifo /tmp/one', 'BAD_TYPE'), ('mkdir /tmp/one', 'BAD_TYPE'), ('ln -s /dev/zero /tmp/one', 'BAD_TYPE'),
                                           ('mkdir /tmp/d; ln -s d /tmp/e; ln -s e/x /tmp/one; echo x >/tmp/d/x', 'BAD_TYPE'), (':', 'OUTPUT_MISSING')])
+@pytest.mark.sanitize
 def test_an_output_that_is_no_file(box, what, reason):
     jobs.written(box.work, 'p.sh', f'#!/bin/sh\n{what}\nexit 0\n', 0o755)
     files = [f'/usr/bin/{name}' for name in ('mkfifo', 'mkdir', 'ln')]
@@ -107,6 +109,7 @@ def test_an_output_that_is_no_file(box, what, reason):
     jobs.assert_untouched(box)
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-02')
 def test_last_words_do_not_steer_the_terminal(box):
     jobs.written(box.work, 'p.sh', '#!/bin/sh\nprintf "\\033]0;evil\\007\\033[31mred\\r\\302\\233J\\n" >&2\nexit 1\n', 0o755)
@@ -115,6 +118,7 @@ def test_last_words_do_not_steer_the_terminal(box):
     assert 'red' in ran.stderr and not set(ran.stderr) & {'\033', '\007', '\r', '\x9b'}, repr(ran.stderr)
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-03')
 def test_nothing_is_sent(machine, probe):
     """No socket of any family and type; and a listener of the host hears nothing."""
@@ -127,6 +131,7 @@ def test_nothing_is_sent(machine, probe):
     assert {'connect to an abstract address', 'bind to an abstract address', 'listen', 'accept'} <= {r.split(':')[0] for r in refusals(lines)}
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-04')
 def test_inherited_descriptors_do_not_arrive(machine, probe):
     """Open descriptors of whoever starts the run: files and sockets, without close-on-exec."""
@@ -167,6 +172,7 @@ HOSTILE_ENVIRONMENT = {'SECRET': 'of the operator', 'LD_LIBRARY_PATH': '/tmp', '
                        'MALLOC_CHECK_': '3', 'TROTH_STATE': '/tmp', 'HTTP_PROXY': 'http://127.0.0.1'}
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-05')
 def test_only_the_manifests_variables_and_arguments_arrive(machine, probe):
     shutil.copy(probe, os.path.join(machine.work, 'probe'))
@@ -178,6 +184,7 @@ def test_only_the_manifests_variables_and_arguments_arrive(machine, probe):
     assert 'of the operator' not in machine.text()
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-06')
 def test_other_processes_are_out_of_reach(machine, probe):
     """Its supervisor, and processes of the host by number, one of the same user."""
@@ -193,6 +200,7 @@ def test_other_processes_are_out_of_reach(machine, probe):
     assert {'no other process can be signalled', 'process 1 survives signals'} <= set(holding(lines))
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-07')
 def test_namespaces_and_mounts_are_fixed(machine, probe):
     before = open('/proc/self/mountinfo').read()
@@ -201,6 +209,7 @@ def test_namespaces_and_mounts_are_fixed(machine, probe):
     assert open('/proc/self/mountinfo').read() == before
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-08')
 def test_only_files_of_the_manifest_are_executed(machine, probe):
     names = holding(attack(machine, probe, ['cf-08']))
@@ -220,6 +229,7 @@ def test_the_images_own_loader_runs_nothing_else(machine, probe):
     assert machine.text() == 'refused\nend\n'
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-09')
 def test_dangerous_calls_are_refused(machine, probe):
     lines = attack(machine, probe, ['cf-09'])
@@ -253,12 +263,14 @@ def bounded(machine, probe, args, limits, reason=None):
     return ran
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-10')
 def test_a_fork_bomb_is_bounded(machine, probe):
     assert bounded(machine, probe, ['cf-10-forks', 16], {}).code == 0
     assert re.search(r'^\d+ children, then Resource temporarily unavailable', machine.text())
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-10')
 def test_ten_gigabytes_of_memory_are_not_given(machine, probe):
     ran = bounded(machine, probe, ['cf-10-memory', 64], {})
@@ -266,17 +278,20 @@ def test_ten_gigabytes_of_memory_are_not_given(machine, probe):
         assert re.search('LIMIT_EXCEEDED|PROGRAM_FAILED', ran.stderr), str(ran)
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-10')
 def test_a_full_scratch_folder_is_an_error_of_the_program(machine, probe):
     assert bounded(machine, probe, ['cf-10-disk', 4], {}).code == 0
     assert re.search(r'^\d+ KiB, then No space left on device', machine.text())
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-10')
 def test_endless_output_ends_at_its_limit(machine, probe):
     bounded(machine, probe, ['cf-10-output'], {}, 'LIMIT_EXCEEDED')
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-10')
 def test_a_program_that_never_ends_is_ended(machine, probe):
     bounded(machine, probe, ['cf-10-forever'], {'wall': '2s'}, 'LIMIT_EXCEEDED')
@@ -522,6 +537,7 @@ def test_neighbours_cannot_dump_runtime_or_secure_processor(machine, probe):
     assert not core_files(machine)
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-13')
 def test_a_crash_leaves_no_core(machine, probe):
     lines = attack(machine, probe, ['cf-13'])
@@ -555,6 +571,7 @@ def ipc_objects():
     return found
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-15')
 def test_nothing_is_left_behind(machine, probe):
     """The probe leaves daemons that ignore signals and hold its output open, files, links and a FIFO."""

@@ -51,6 +51,7 @@ def test_an_outside_peer_sends_to_an_enclave(box):
     assert verdict['verdict'] == 'accepted'
 
 
+@pytest.mark.sanitize
 def test_an_enclave_sends_to_an_outside_peer(box):
     who = partner.identity()
 
@@ -71,6 +72,7 @@ def test_an_enclave_sends_to_an_outside_peer(box):
 
 # ---- certificates
 
+@pytest.mark.sanitize
 @pytest.mark.attack('CF-14', 'BI-09')
 def test_another_key_in_the_peers_name(box):
     """The right name under a key that is not the pinned one: a self-signed leaf, and one that claims the pinned issuer's work."""
@@ -186,6 +188,7 @@ def misuse(box, act):
     return run_with(box, talk, who.sign_key)
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('IE-05')
 @pytest.mark.parametrize('what', ['nothing', 'half', 'no end', 'no close', 'half a record'])
 def test_a_connection_that_ends_too_early(box, what):
@@ -209,6 +212,7 @@ def test_a_connection_that_ends_too_early(box, what):
     refused_run(box, ran, 'CHANNEL_TRUNCATED', 'INPUT_INCOMPLETE')
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('IE-03', 'IE-04')
 @pytest.mark.parametrize('what', ['swapped', 'dropped', 'repeated'])
 def test_records_out_of_order(box, what):
@@ -226,6 +230,7 @@ def test_records_out_of_order(box, what):
     refused_run(box, ran, 'RECORD_OUT_OF_ORDER', 'BAD_TAG')
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('IE-13')
 @pytest.mark.parametrize('length', [0, 15, 65536 + 17, 2**31, 2**32 - 1])
 def test_lengths_that_no_record_has(box, length):
@@ -238,6 +243,7 @@ def test_lengths_that_no_record_has(box, length):
     refused_run(box, ran, 'TOO_LARGE', 'BAD_VALUE', 'UNEXPECTED_RECORD', 'TRUNCATED', 'CHANNEL_TRUNCATED', 'BAD_TAG')
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('IE-13')
 @pytest.mark.parametrize('length', [0, 16385, 2**32 - 1])
 def test_lengths_that_no_message_has(box, length):
@@ -293,6 +299,7 @@ def test_no_common_suite(box):
     refused_run(box, ran, 'SUITE_REFUSED')
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('IE-11')
 @pytest.mark.parametrize('point', ['infinity', 'off the curve', 'zero', 'compressed'])
 def test_points_that_are_not_on_the_curve(box, point):
@@ -329,6 +336,7 @@ FRAMES = {
 }
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize('what', FRAMES)
 def test_frames_that_no_honest_peer_sends(box, what):
     data, reason = FRAMES[what]

@@ -91,6 +91,7 @@ def test_killed_at_a_random_moment(box, victim, amount):
         assert not [f for f in folders if any(f.startswith(f'troth-{pid}-') for pid in hosts)], place
 
 
+@pytest.mark.sanitize
 def test_interrupted_by_a_person(box):
     """Ctrl-C: nothing is written, nothing goes on, and the exit says that it was not finished."""
     jobs.written(box.work, 'p.sh', '#!/bin/sh\ntouch /tmp/started\nwhile :; do :; done\n', 0o755)
@@ -456,6 +457,7 @@ BAD_JOBS = {
 }
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize('what', BAD_JOBS)
 def test_a_bad_job_is_refused_by_name(box, what):
     import json
@@ -471,6 +473,7 @@ def test_a_bad_job_is_refused_by_name(box, what):
     jobs.assert_untouched(box)
 
 
+@pytest.mark.sanitize
 def test_inputs_that_are_not_there(box):
     job, inputs, _ = pipeline(box)
     box.run(job).refused('MISSING_INPUT', 2)
@@ -501,6 +504,20 @@ def test_a_stage_in_the_middle_that(box, what, second, expected):
     job = jobs.pipeline(box.work, 'cat', second, 'cat')
     box.run(job, {'rows': jobs.written(box.work, 'rows', ROWS * 4)}).ok()
     jobs.assert_complete(box, box.trust(job), expected)
+
+
+@pytest.mark.sanitize
+def test_an_instrumented_build_counts_as_level_0(box):
+    """A build with sanitizers may be made to say anything: no other enclave deals with its enclaves. A release build is not one."""
+    job, inputs, expected = pipeline(box)
+    instrumented = box.troth('host', 'status', '--state', box.state, '--json').ok().json['health']['instrumented']
+    with open(os.path.join(box.bin, 'troth-ap'), 'rb') as f:
+        assert instrumented == bool(re.search(rb'__asan_init|__tsan_init|__gcov_', f.read()))
+    if instrumented:
+        box.run(job, inputs).refused('LEVEL_TOO_LOW', 1)
+        return jobs.assert_untouched(box)
+    box.run(job, inputs).ok()
+    return jobs.assert_complete(box, box.trust(job), expected)
 
 
 @pytest.mark.attack('RC-08')

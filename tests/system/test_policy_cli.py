@@ -32,6 +32,7 @@ def refused_load(box, text, reason, place=None, name='B'):
     return ran
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('PO-01')
 def test_a_misspelt_field(box):
     text = '{"enclave_id": "B",\n "allowed_communicators": ["A", "C"],\n "max_dac_depth": 3,\n "required_atestation_level": "Level-1"}\n'
@@ -39,11 +40,13 @@ def test_a_misspelt_field(box):
     assert 'required_attestation_level' in ran.stderr, 'the right spelling is offered'
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('PO-02')
 def test_a_key_that_stands_twice(box):
     refused_load(box, '{"enclave_id": "B", "max_dac_depth": 3,\n"max_dac_depth": 9, "required_attestation_level": "Level-1"}', 'DUPLICATE_KEY', '2:1')
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('PO-03')
 def test_deep_nesting(box):
     refused_load(box, '{"enclave_id": ' + '[' * 100 + ']' * 100 + '}', 'TOO_DEEP')
@@ -109,6 +112,7 @@ def test_no_policy(box):
     ('enclave_id: !!str B\nmax_dac_depth: 3\nrequired_attestation_level: Level-1\n', 'BAD_SYNTAX|NOT_SUPPORTED|BAD_VALUE|BAD_TYPE'),
     ('enclave_id: B\nmax_dac_depth: 3\nrequired_attestation_level: Level-1\nallow_interpreter: no\n', 'BAD_TYPE|BAD_VALUE'),
     ('enclave_id: B\nmax_dac_depth: "3"\nrequired_attestation_level: Level-1\n', 'BAD_TYPE')])
+@pytest.mark.sanitize
 def test_what_only_yaml_has(box, text, reason):
     job, inputs = pipeline(box)
     with open(job) as f:

@@ -50,6 +50,7 @@ def test_a_secret_reaches_its_program_and_no_file(machine):
     assert not files_with(machine.home, SECRET[:24]), 'the secret is in a file'
 
 
+@pytest.mark.sanitize
 @pytest.mark.ire
 @pytest.mark.attack('CF-04')
 def test_a_secrets_descriptor_is_the_only_one_more(machine, probe):
@@ -113,6 +114,7 @@ def test_neither_host_nor_client_ever_holds_it(box):
     conftest.gone(conftest.descendants(), 10)
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('BI-10')
 def test_a_sealed_secret_opens_only_for_what_it_was_sealed_for(box):
     job = secret_job(box)
@@ -133,6 +135,7 @@ def test_a_sealed_secret_opens_only_for_what_it_was_sealed_for(box):
     box.run(secret_job(box), sealed={'key': sealed}).ok()
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('BI-10')
 def test_a_sealed_secret_that_was_altered(box, amount):
     job = secret_job(box)
@@ -157,6 +160,7 @@ def test_a_sealed_secret_that_was_altered(box, amount):
     jobs.assert_untouched(box)
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('BI-10')
 def test_a_secret_of_another_root(home, box):
     """Sealed by another host for the very same measurement."""
