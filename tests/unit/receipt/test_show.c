@@ -53,6 +53,15 @@ static void test_shows_everything(void **unused)
 	free(text);
 }
 
+static void test_says_whether_an_interpreter_ran_data(void **unused)
+{
+	char *closed = draw(NO_TWEAK, false), *open = draw(OPEN_INTERPRETER, false);
+	assert_null(strstr(closed, open_interpreter_sentence));
+	assert_non_null(strstr(open, open_interpreter_sentence));
+	free(closed);
+	free(open);
+}
+
 static void test_shows_what_is_missing(void **unused)
 {
 	char *text = draw(FAILED_STAGE, true);
@@ -71,6 +80,7 @@ int show_tests(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shows_everything),
+		cmocka_unit_test(test_says_whether_an_interpreter_ran_data),
 		cmocka_unit_test(test_shows_what_is_missing),
 		cmocka_unit_test(test_refuses_what_is_no_receipt),
 	};
