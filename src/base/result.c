@@ -84,6 +84,16 @@ result failure_note_errno(const char *format, ...)
 	return reason_of_errno(error);
 }
 
+/* Appends what fits; the context of a failure may be cut. */
+static void append(char *text, size_t cap, const char *more)
+{
+	size_t used = strlen(text), len = strlen(more), room = cap - 1 - used;
+	if (len > room)
+		len = room;
+	memcpy(text + used, more, len);
+	text[used + len] = '\0';
+}
+
 result failure_note_within(result reason, const char *format, ...)
 {
 	char outer[sizeof(context)], inner[sizeof(context)];
@@ -92,9 +102,11 @@ result failure_note_within(result reason, const char *format, ...)
 	vsnprintf(outer, sizeof(outer), format, args);
 	va_end(args);
 	memcpy(inner, context, sizeof(inner));
-	int used = snprintf(context, sizeof(context), "%s", outer);
-	if (inner[0] && used >= 0 && (size_t)used < sizeof(context))
-		snprintf(context + used, sizeof(context) - (size_t)used, ": %s", inner);
+	memcpy(context, outer, sizeof(context));
+	if (inner[0]) {
+		append(context, sizeof(context), ": ");
+		append(context, sizeof(context), inner);
+	}
 	return reason;
 }
 
