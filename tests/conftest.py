@@ -27,6 +27,10 @@ SLOWNESS = 1 if os.path.realpath(BIN) == os.path.realpath(os.path.join(ROOT, 'bu
 PR_SET_CHILD_SUBREAPER = 36
 ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
+# A shell starts what runs in the background with SIGINT ignored, and programs inherit that; a person's Ctrl-C is not.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def pytest_collection_modifyitems(config, items):
     kept, left = [], []

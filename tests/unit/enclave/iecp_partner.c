@@ -170,7 +170,8 @@ static void talk(struct iecp_channel *channel, int fd)
 		if (!get(fd, record + IECP_HEADER_SIZE, total - IECP_HEADER_SIZE))
 			must(iecp_channel_end(channel), "end");
 		must(iecp_open(channel, span_of(record, total), now().steady_ms, record + IECP_HEADER_SIZE, &got), "open");
-		fwrite(got.plain.data, 1, got.plain.len, stdout);
+		if (got.plain.len)
+			fwrite(got.plain.data, 1, got.plain.len, stdout);
 	}
 }
 

@@ -1,4 +1,33 @@
+#include "expect.h"
+
 #include "groups.h"
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
+
+#ifdef __SANITIZE_THREAD__
+/* ThreadSanitizer gives every process a second thread, and the kernel gives a process of two threads no user namespace. */
+static void confinement(void **state)
+{
+	(void)state;
+	print_message("a process of one thread is needed for namespaces\n");
+	skip();
+}
+
+static int confined_groups(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(confinement)};
+	return cmocka_run_group_tests_name("confinement", tests, NULL, NULL);
+}
+#else
+static int confined_groups(void)
+{
+	return group_tier() + group_sandbox() + group_runtime();
+}
+#endif
 
 int main(void)
 {
@@ -9,9 +38,7 @@ int main(void)
 		group_seccomp() +
 		group_image() +
 		group_limits() +
-		group_tier() +
-		group_sandbox() +
-		group_runtime() +
+		confined_groups() +
 		group_iecp() +
 		group_iecp_channel() +
 		group_iecp_vectors();
