@@ -38,6 +38,8 @@ static void print_log(const char *stage, struct span log)
 		size_t len = newline ? (size_t)(newline - log.data) : log.len;
 		char line[512];
 		snprintf(line, sizeof(line), "%.*s", (int)len, (const char *)log.data);
+		for (char *tab = strchr(line, '\t'); tab; tab = strchr(tab, '\t'))
+			*tab = ' ';
 		text_make_plain(line);
 		if (len > 0)
 			fprintf(stderr, "  %s| %s\n", stage, line);
@@ -46,13 +48,21 @@ static void print_log(const char *stage, struct span log)
 	}
 }
 
-static void print_people(const struct reason_row *row, const char *text, const struct service_error *error)
+/* A denial ends with its advice and a failed program's text with its last words. Both have lines of their own here, once. */
+static void print_people(const struct reason_row *row, char *text, const struct service_error *error)
 {
+	bool staged = error && error->stage[0];
+	const struct reason_row *cause = staged ? reason_row((enum reason)error->cause) : row;
+	text_take_out(text, row->sentence);
+	text_take_out(text, cause->sentence);
+	char *words = staged && error->log.len > 0 ? strstr(text, "; its last words: ") : NULL;
+	if (words)
+		*words = '\0';
 	fprintf(stderr, "troth: %s: %s\n", row->name, text);
-	if (error && error->stage[0]) {
+	if (staged)
 		print_log(error->stage, error->log);
-		fprintf(stderr, "  %s\n", reason_row((enum reason)error->cause)->sentence);
-	}
+	if (cause != row)
+		fprintf(stderr, "  %s\n", cause->sentence);
 	fprintf(stderr, "  %s\n", row->sentence);
 }
 

@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "cmd/describe.h"
 
-static const char unverified[] = "nothing in it was verified: `troth verify` does that";
+static const char unverified[] = "nothing in it was verified", judge[] = ": `troth verify` does that";
 
 struct inspect_words {
 	const char *file, *section;
@@ -28,7 +28,7 @@ static result print_section(const struct options *options, const struct inspect_
 	if (options->json)
 		json = json_pack("{s:s,s:b,s:o}", "section", words->section, "verified", 0, "content", json);
 	else
-		fprintf(stderr, "section %s of %s; %s\n", words->section, words->file, unverified);
+		fprintf(stderr, "section %s of %s; %s%s\n", words->section, words->file, unverified, judge);
 	result printed = json ? json_print(stdout, json) : fail(NO_MEMORY, "section");
 	json_decref(json);
 	return printed;
@@ -51,7 +51,7 @@ static result inspect(const struct options *options, const struct inspect_words 
 	if (options->json)
 		json = json_pack("{s:s,s:b,s:o}", "file", file_kind_name(kind), "verified", 0, "content", json);
 	else
-		printf("%s: %s; %s\n", words->file, file_kind_name(kind), unverified);
+		printf("%s: %s; %s%s\n", words->file, file_kind_name(kind), unverified, kind == FILE_RECEIPT ? judge : "");
 	result printed = OK;
 	if (!json)
 		printed = fail(NO_MEMORY, "description");

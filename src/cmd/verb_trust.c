@@ -41,6 +41,15 @@ static void gathered_free(struct gathered *g)
 	job_plan_free(&g->plan);
 }
 
+static result check_root(const char *path, struct span record)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	struct epoch epoch;
+	uint8_t rot_id[OID_SIZE];
+	result opened = epoch_open_inception(record, &arena, &epoch, rot_id);
+	return opened == OK ? OK : fail_within(opened, "'%s' is no inception record", path);
+}
+
 static result read_roots(const struct trust_words *words, struct gathered *g)
 {
 	if (words->roots.count == 0)
@@ -50,6 +59,7 @@ static result read_roots(const struct trust_words *words, struct gathered *g)
 	for (size_t i = 0; i < words->roots.count; i++) {
 		TRY(file_read(words->roots.items[i], INCEPTION_MAX, &g->records[i]));
 		g->inceptions[i] = bytes_span(&g->records[i]);
+		TRY(check_root(words->roots.items[i], g->inceptions[i]));
 	}
 	return OK;
 }
@@ -90,7 +100,9 @@ static result measure(const struct trust_words *words, struct gathered *g)
 {
 	char folder[PATH_SIZE];
 	bool is_command = words->command->count > 0;
-	if (is_command == (words->reference != NULL))
+	if (is_command && words->reference)
+		return fail(USAGE, "--reference JOB and a command behind -- exclude each other; a trust file is about one of them");
+	if (!is_command && !words->reference)
 		return fail(USAGE, "name what a receipt must be about: --reference JOB, or a command behind --");
 	if (!is_command && (words->files.count || words->reads_input))
 		return fail(USAGE, "--file and --with-input belong to a command behind --");
@@ -157,9 +169,10 @@ static result tell(const struct options *options, const struct trust_words *word
 	}
 	if (!options->json) {
 		json_decref(roots);
-		printf("job  %s, %zu enclaves, %zu outputs\n%s written; compare each root with what the host's owner tells you by "
+		size_t enclaves = g->plan.job.enclave_count, outputs = g->plan.job.output_count;
+		printf("job  %s, %zu enclave%s, %zu output%s\n%s written; compare each root with what the host's owner tells you by "
 		       "another way\n",
-			g->plan.job.name, g->plan.job.enclave_count, g->plan.job.output_count, words->output);
+			g->plan.job.name, enclaves, enclaves == 1 ? "" : "s", outputs, outputs == 1 ? "" : "s", words->output);
 		return OK;
 	}
 	json_t *json = json_pack("{s:s,s:o,s:s,s:o}", "written", words->output, "roots", roots, "job", g->plan.job.name, "job_digest",

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -83,6 +84,8 @@ static result add_output(struct opened *opened, const char *word)
 	const struct job_output *output = equals ? output_named(job, span_of(word, (size_t)(equals - word))) : NULL;
 	if (output)
 		return add_file(opened, output->name, equals + 1, false);
+	if (equals && access(word, F_OK) != 0)
+		return fail(UNKNOWN_ROLE, "'%.*s': no output of the job '%s'", (int)(equals - word), word, job->name);
 	output = output_of_file(job, word);
 	if (!output)
 		return fail(UNKNOWN_ROLE, "'%s': the job '%s' has several outputs and none of this name; say --output NAME=FILE", word,
@@ -171,6 +174,7 @@ static void print_failure(const struct verify_check *check)
 	snprintf(text, sizeof(text), "%s%s%s: %s: %s", check->name, check->object[0] ? " " : "", check->object, reason_name(check->reason),
 		check->text);
 	text_make_plain(text);
+	text_take_out(text, reason_row(check->reason)->sentence);
 	printf("          %s\n          %s\n", text, reason_row(check->reason)->sentence);
 }
 

@@ -300,7 +300,9 @@ static void runtime_free(struct runtime *rt)
 static void make_plain(char *text)
 {
 	for (; *text; text++)
-		if (*text != '\n' && (*text < ' ' || *text > '~'))
+		if (*text == '\t')
+			*text = ' ';
+		else if (*text != '\n' && (*text < ' ' || *text > '~'))
 			*text = '?';
 }
 

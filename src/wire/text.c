@@ -162,3 +162,16 @@ void text_make_plain(char *text)
 		at += len;
 	}
 }
+
+void text_take_out(char *text, const char *part)
+{
+	size_t len = strlen(part);
+	if (len == 0)
+		return;
+	for (char *at = strstr(text, part); at; at = strstr(at, part)) {
+		const char *rest = at + len;
+		if (at > text && at[-1] == ' ')
+			at--;
+		memmove(at, rest, strlen(rest) + 1);
+	}
+}

@@ -37,4 +37,7 @@ bool code_point_is_plain(uint32_t code);
 /* Puts '?' for every byte of what is not plain or not UTF-8, in place: for messages that quote an input. */
 void text_make_plain(char *text);
 
+/* Takes every `part` out of the text, with the space before it: for a sentence that stands on a line of its own. */
+void text_take_out(char *text, const char *part);
+
 #endif

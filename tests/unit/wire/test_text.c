@@ -112,6 +112,26 @@ static void plain_text(void **state)
 	}
 }
 
+static void sentences_are_taken_out(void **state)
+{
+	static const char *const rows[][3] = {
+		{"no. Do this.", "Do this.", "no."},
+		{"Do this.", "Do this.", ""},
+		{"A: no. Do this. B: no. Do this.", "Do this.", "A: no. B: no."},
+		{"aaa", "a", ""},
+		{"as it was", "Do this.", "as it was"},
+		{"as it was", "", "as it was"},
+		{"", "Do this.", ""},
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		char text[64];
+		snprintf(text, sizeof(text), "%s", rows[i][0]);
+		text_take_out(text, rows[i][1]);
+		assert_string_equal(text, rows[i][2]);
+	}
+	(void)state;
+}
+
 static void json_values(void **state)
 {
 	const uint8_t bytes[] = {0x00, 0xff, 0x10};
@@ -148,6 +168,7 @@ int run_text_tests(void)
 		cmocka_unit_test(utf8_refuses),
 		cmocka_unit_test(utf8_code_points),
 		cmocka_unit_test(plain_text),
+		cmocka_unit_test(sentences_are_taken_out),
 		cmocka_unit_test(json_values),
 	};
 	return cmocka_run_group_tests_name("text", tests, NULL, NULL);
