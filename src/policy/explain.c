@@ -106,7 +106,7 @@ static void say_age(struct writer *w, const struct policy_decision *d)
 		writer_str(w, "its evidence carries no usable time");
 	else
 		say(w, "its evidence is %" PRIu64 ".%03" PRIu64 " s old", d->had / 1000, d->had % 1000);
-	say(w, ", %" PRIu64 " s are allowed", d->needed / 1000);
+	say(w, ", the limit is %" PRIu64 " s", d->needed / 1000);
 }
 
 /* Facts that are the same whatever the figures. */
@@ -171,7 +171,7 @@ static void say_fact(struct writer *w, const struct policy_decision *d)
 	case SCOPE_NOT_ALLOWED:
 		return say_item(w, "scope", d->item);
 	case DEPTH_EXCEEDED:
-		return say(w, "the chain is %" PRIu64 " calls deep, %" PRIu64 " are allowed", d->had, d->needed);
+		return say(w, "the chain is %" PRIu64 " calls deep, the limit is %" PRIu64, d->had, d->needed);
 	default:
 		writer_str(w, plain_fact_of(d->reason));
 	}

@@ -45,10 +45,10 @@ static void parts_and_figures_are_shown(void **state)
 	request.direction = DIRECTION_RECEIVE;
 	request.dac_depth = 7;
 	assert_explains(POLICY_A("allowed_communicators: [IRE-B]\n"), &request,
-		"IRE-A may not accept a record of IRE-B: the chain is 7 calls deep, 3 are allowed (rule max_dac_depth, ");
+		"IRE-A may not accept a record of IRE-B: the chain is 7 calls deep, the limit is 3 (rule max_dac_depth, ");
 	request.evidence_time_ms = NOW - 61500;
 	assert_explains(POLICY_A("allowed_communicators: [IRE-B]\nmax_evidence_age_s: 60\n"), &request,
-		"its evidence is 61.500 s old, 60 s are allowed");
+		"its evidence is 61.500 s old, the limit is 60 s");
 	request.own.confinement = CONFINEMENT_L;
 	assert_explains(POLICY_A("allowed_communicators: [IRE-B]\n"), &request, "its own confinement is tier L, tier N is required");
 }
