@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/progress.h"
@@ -50,6 +51,19 @@ static result copy_receipt(const char *folder, const char *to)
 	return file_write_atomic(to, bytes_span(&receipt), 0644);
 }
 
+/* Before the program runs: what it did should not be lost because nobody can write the receipt. */
+static result check_receipt(const char *path)
+{
+	char folder[PATH_SIZE];
+	struct stat status;
+	if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+		return fail(USAGE, "--receipt '%s' is a folder; name a file", path);
+	TRY(verb_absolute(path, folder));
+	char *slash = strrchr(folder, '/');
+	slash[slash == folder] = '\0'; /* the root folder keeps its slash */
+	return access(folder, W_OK | X_OK) == 0 ? OK : fail_errno("--receipt %s: the folder %s", path, folder);
+}
+
 static result print_json(const struct flow_outcome *outcome)
 {
 	char path[PATH_SIZE];
@@ -63,12 +77,18 @@ static result print_json(const struct flow_outcome *outcome)
 	return printed;
 }
 
+/* NULL: it stays in the output folder. */
+static const char *receipt_path(const struct arguments *arguments)
+{
+	return arguments->receipt || arguments->output ? arguments->receipt : "receipt.troth";
+}
+
 /* The host's scratch folder is emptied when the host starts; what is ours goes now. */
 static result hand_out(const struct arguments *arguments, const struct flow_outcome *outcome, bool json)
 {
-	const char *receipt = arguments->receipt ? arguments->receipt : "receipt.troth";
+	const char *receipt = receipt_path(arguments);
 	if (arguments->output) {
-		if (arguments->receipt)
+		if (receipt)
 			TRY(copy_receipt(outcome->out, receipt));
 		return json ? print_json(outcome) : OK; /* stdout is free for it */
 	}
@@ -94,6 +114,8 @@ static result exec(
 		return fail_errno("the working folder");
 	if (arguments->output)
 		TRY(verb_absolute(arguments->output, out));
+	if (receipt_path(arguments))
+		TRY(check_receipt(receipt_path(arguments)));
 	if (arguments->nonce && hex_decode(span_str(arguments->nonce), request.nonce, sizeof(request.nonce)) != OK)
 		return fail(USAGE, "--nonce takes 64 hex digits");
 	request.has_nonce = arguments->nonce != NULL;
@@ -121,7 +143,7 @@ int verb_exec(int argc, char **argv)
 	CLEANUP(arena_free) struct arena arena = arena_of(8 << 20);
 	const struct option_row rows[] = {
 		{"input", OPTION_TEXT, &arguments.input, "FILE", "what the program reads as stdin; - is our own (default: nothing)"},
-		{"file", OPTION_LIST, &arguments.files, "PATH", "a file that the program reads; measured and shown to it read-only"},
+		{"file", OPTION_LIST, &arguments.files, "PATH", "a file that it reads or starts; measured and shown to it read-only"},
 		{"receipt", OPTION_TEXT, &arguments.receipt, "FILE", "where the receipt goes (./receipt.troth)"},
 		{"output", OPTION_TEXT, &arguments.output, "DIR", "put stdout and receipt into this folder instead of our stdout"},
 		{"replace", OPTION_FLAG, &arguments.replace, NULL, "replace what is in that folder"},

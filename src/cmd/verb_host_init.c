@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "job/state.h"
+#include "root/wrap.h"
 #include "wire/json.h"
 
 enum { DAYS = 397, MOST_DAYS = 36500, MOST_KEYS = 255, KEY_FILE_MAX = 64 * 1024 };
@@ -130,6 +131,9 @@ static result init(const struct arguments *arguments, bool json)
 	};
 	if (arguments->days < 1 || arguments->days > MOST_DAYS)
 		return fail(USAGE, "--valid takes 1 to %d days", MOST_DAYS);
+	enum wrap_kind wrap;
+	if (arguments->host.wrap)
+		TRY(wrap_kind_parse(arguments->host.wrap, &wrap)); /* here, where whoever typed it is told */
 	if (arguments->recovery.count && arguments->no_recovery)
 		return fail(USAGE, "--recovery and --no-recovery exclude each other");
 	if (arguments->recovery.count)

@@ -100,7 +100,7 @@ int verb_ire_measure(int argc, char **argv)
 {
 	struct words files = {0};
 	const struct option_row rows[] = {
-		{"file", OPTION_LIST, &files, "PATH", "with a command: a file that it reads"},
+		{"file", OPTION_LIST, &files, "PATH", "with a command: a file that it reads or starts"},
 	};
 	CLEANUP(options_free)
 	struct options options = {

@@ -132,7 +132,9 @@ static result compose(const struct trust_words *words, struct gathered *g, struc
 	TRY(trust_write(&parts, out));
 	/* What is written must be what a verifier would read. */
 	struct trust trust;
-	TRY(trust_parse(words->output ? words->output : "trust file", bytes_span(out), &trust));
+	result parsed = trust_parse("trust file", bytes_span(out), &trust);
+	if (parsed != OK)
+		return fail_within(parsed, "the --root, --recovery and other options do not fit together");
 	trust_free(&trust);
 	return OK;
 }
@@ -185,6 +187,11 @@ static result tell(const struct options *options, const struct trust_words *word
 static result trust_new(const struct options *options, const struct trust_words *words)
 {
 	CLEANUP(gathered_free) struct gathered g = {0};
+	uint64_t expires;
+	if (words->expires && clock_parse(words->expires, &expires) != OK)
+		return fail(USAGE, "--expires takes a time like 2027-11-21T15:47:31Z");
+	if (words->max_run_s == 0)
+		return fail(USAGE, "--max-run takes a second or more");
 	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
 	struct stat status;
 	if (words->output && lstat(words->output, &status) == 0)
@@ -203,12 +210,12 @@ static result trust_new(const struct options *options, const struct trust_words 
 
 int verb_trust_new(int argc, char **argv)
 {
-	struct trust_words words = {0};
+	struct trust_words words = {.max_run_s = 86400};
 	const struct option_row rows[] = {
 		{"root", OPTION_LIST, &words.roots, "FILE", "inception record of a trusted host (repeat for several)"},
 		{"recovery", OPTION_LIST, &words.recovery, "FILE", "public recovery key that those records must name, PEM (repeat)"},
 		{"reference", OPTION_TEXT, &words.reference, "JOB", "job file that receipts must be about; its programs are measured here"},
-		{"file", OPTION_LIST, &words.files, "PATH", "with a command: a file that it reads, as given to `troth exec` (repeat)"},
+		{"file", OPTION_LIST, &words.files, "PATH", "with a command: a file that it reads or starts, as given to `troth exec` (repeat)"},
 		{"with-input", OPTION_FLAG, &words.reads_input, NULL, "with a command: `troth exec` gave it an --input"},
 		{"programs", OPTION_TEXT, &words.programs, "DIR", "folder of the host's programs (default: that of this program)"},
 		{"trust-domain", OPTION_TEXT, &words.domain, "NAME", "trust domain of those hosts (troth.internal)"},

@@ -173,6 +173,7 @@ def test_the_denial_a_newcomer_reads(payroll):
     payroll.prepare()
     error = payroll.run().refused('PEER_NOT_ALLOWED', 1).stderr
     assert 'IRE-C' in error and 'IRE-B' in error and 'allowed_communicators' in error and 'STAGE_FAILED' in error
+    assert error.count('add it to allowed_communicators') == 1
     assert not os.path.exists(payroll.out)
     written(payroll.folder, 'policies/ire-c.json', before)
     payroll.prepare()
@@ -333,6 +334,12 @@ def test_exec_passes_stderr_on_and_nothing_of_a_failure(host, work):
     assert failed.stdout == '' and not os.path.exists(os.path.join(work, 'second'))
     assert '7' in failed.stderr
     host('--', '/no/such/program', cwd=work).refused('PROGRAM_NOT_FOUND', 2)
+
+
+def test_exec_looks_where_the_receipt_goes_before_the_program_runs(host, work):
+    for place, reason, code in (('missing/receipt', 'NOT_FOUND', 3), ('.', 'USAGE', 2)):
+        ran = host('--receipt', place, '--', 'sh', '-c', 'echo ran >&2', cwd=work).refused(reason, code)
+        assert ran.stdout == '' and 'ran\n' not in ran.stderr
 
 
 def test_exec_leaves_nothing_in_the_state_folder(host, state, work):
