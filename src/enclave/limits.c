@@ -194,11 +194,18 @@ static bool make_v1(struct limits_group *group, const char *controller, const ch
 	return false;
 }
 
+/* A pid means something in its own namespace alone: hosts of several may share one cgroup tree. 0 where there is no /proc. */
+static unsigned long long pid_namespace(void)
+{
+	struct stat status;
+	return stat("/proc/self/ns/pid", &status) == 0 ? (unsigned long long)status.st_ino : 0;
+}
+
 result limits_group_new(const char *name, const struct manifest_limits *limits, struct limits_group *out)
 {
 	struct limits_group group = {.kind = LIMITS_RLIMIT, .procs = {FD_NONE, FD_NONE}};
 	char own[256];
-	if (!path_name_ok(name) || snprintf(own, sizeof(own), "troth-%d-%s", (int)getpid(), name) >= (int)sizeof(own))
+	if (!path_name_ok(name) || snprintf(own, sizeof(own), "troth-%d-%llu-%s", (int)getpid(), pid_namespace(), name) >= (int)sizeof(own))
 		return fail(BAD_VALUE, "'%s' as the name of a group", name);
 	if (!make_v2(&group, own, limits)) {
 		group.memory = make_v1(&group, "memory", own, "memory.limit_in_bytes", limits->memory);
@@ -280,9 +287,12 @@ static void sweep_folder(const char *parent)
 		return;
 	for (const struct dirent *entry; (entry = readdir(folder));) {
 		int pid;
+		unsigned long long namespace;
 		char rest;
 		char path[PATH_SIZE];
-		if (sscanf(entry->d_name, "troth-%d-%c", &pid, &rest) != 2 || pid <= 1 || !has_ended(pid))
+		if (sscanf(entry->d_name, "troth-%d-%llu-%c", &pid, &namespace, &rest) != 3 || namespace != pid_namespace())
+			continue;
+		if (pid < 1 || !has_ended(pid))
 			continue;
 		/* What runs in it has lost its host and is about to end. */
 		if (path_join(path, parent, entry->d_name) == OK)

@@ -26,15 +26,15 @@ struct limits_group {
 const char *limits_kind_name(enum limits_kind kind); /* "rlimit", "cgroup1", "cgroup2": as in the launch report */
 
 /*
- * Makes a group troth-<our pid>-<name> with the limits; `name` is unique in this process (a launch id). Where no cgroup
- * can be made the result is OK with kind LIMITS_RLIMIT. Free with limits_group_remove.
+ * Makes a group troth-<our pid>-<its namespace>-<name> with the limits; `name` is unique in this process (a launch id).
+ * Where no cgroup can be made the result is OK with kind LIMITS_RLIMIT. Free with limits_group_remove.
  */
 NODISCARD result limits_group_new(const char *name, const struct manifest_limits *limits, struct limits_group *out);
 
 /* Kills what is left in the group, waits for its end (bounded) and removes it. BUSY when something would not die. */
 NODISCARD result limits_group_remove(struct limits_group *group);
 
-/* Removes the empty groups of hosts that were killed before they could. For the start of a host. */
+/* Removes the groups of hosts of our pid namespace that were killed before they could. For the start of a host. */
 void limits_sweep(void);
 
 /* Processes of the group killed because it ran out of memory, and forks refused; 0 with rlimits. */

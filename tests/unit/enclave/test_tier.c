@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void test_detect(void **state)
@@ -71,8 +72,43 @@ static void test_group(void **state)
 	assert_string_equal(limits_kind_name(LIMITS_RLIMIT), "rlimit");
 }
 
+static pid_t ended_process(void)
+{
+	pid_t child = fork();
+	if (child == 0)
+		_exit(0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	return child;
+}
+
+/* A host that ended is known by its pid, which says nothing about hosts of another pid namespace. */
+static void test_sweep(void **state)
+{
+	(void)state;
+	struct limits_group group;
+	struct manifest_limits limits = {.memory = 16 << 20, .processes = 4};
+	struct stat status;
+	expect_ok(limits_group_new("sweep", &limits, &group));
+	if (group.count > 0) { /* an ordinary user has no groups, and nothing to sweep */
+		char folder[PATH_SIZE], ours[PATH_SIZE + 128], foreign[PATH_SIZE + 128];
+		pid_t ended = ended_process();
+		assert_int_equal(stat("/proc/self/ns/pid", &status), 0);
+		snprintf(folder, sizeof(folder), "%s", group.paths[0]);
+		*strrchr(folder, '/') = '\0';
+		snprintf(ours, sizeof(ours), "%s/troth-%d-%llu-x", folder, (int)ended, (unsigned long long)status.st_ino);
+		snprintf(foreign, sizeof(foreign), "%s/troth-%d-%llu-x", folder, (int)ended, (unsigned long long)status.st_ino + 1);
+		assert_int_equal(mkdir(ours, 0755), 0);
+		assert_int_equal(mkdir(foreign, 0755), 0);
+		limits_sweep();
+		bool ours_left = rmdir(ours) == 0, foreign_left = rmdir(foreign) == 0;
+		assert_false(ours_left);
+		assert_true(foreign_left);
+	}
+	expect_ok(limits_group_remove(&group));
+}
+
 int group_limits(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_group)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_group), cmocka_unit_test(test_sweep)};
 	return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
 }
