@@ -7,6 +7,7 @@ int group_closure(void);
 int group_dac(void);
 int group_data_frame(void);
 int group_runtime(void);
+int group_runtime_records(void);
 int group_seccomp(void);
 int group_image(void);
 int group_limits(void);

@@ -39,6 +39,7 @@ int main(void)
 		group_image() +
 		group_limits() +
 		confined_groups() +
+		group_runtime_records() +
 		group_iecp() +
 		group_iecp_channel() +
 		group_iecp_vectors();

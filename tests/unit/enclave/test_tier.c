@@ -107,8 +107,44 @@ static void test_sweep(void **state)
 	expect_ok(limits_group_remove(&group));
 }
 
+/* Its folder is there already, in each place where one can be made: the last resort claims no bound and has nothing to remove. */
+static void test_no_place_for_a_group(void **state)
+{
+	(void)state;
+	enum { TRIES = 32 }; /* more than folders between ours and the mount point */
+	struct limits_group groups[TRIES];
+	struct manifest_limits limits = {.memory = 16 << 20, .processes = 4};
+	size_t made = 0;
+	do {
+		assert_true(made < TRIES);
+		expect_ok(limits_group_new("taken", &limits, &groups[made]));
+	} while (groups[made++].kind != LIMITS_RLIMIT);
+	const struct limits_group *last = &groups[made - 1];
+	bool bounds_nothing = !last->memory && !last->processes;
+	size_t folders = last->count;
+	while (made > 0)
+		expect_ok(limits_group_remove(&groups[--made]));
+	assert_true(bounds_nothing);
+	assert_int_equal(folders, 0);
+}
+
+/* The kernel takes no such number of processes: that bound is not claimed, and its folder is gone again. */
+static void test_limit_that_the_kernel_refuses(void **state)
+{
+	(void)state;
+	struct limits_group group;
+	struct manifest_limits limits = {.memory = 16 << 20, .processes = 1 << 30};
+	expect_ok(limits_group_new("refused", &limits, &group));
+	bool claims_processes = group.processes;
+	size_t folders = group.count, bounds = (size_t)group.memory;
+	expect_ok(limits_group_remove(&group));
+	assert_false(claims_processes);
+	assert_int_equal(folders, bounds);
+}
+
 int group_limits(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_group), cmocka_unit_test(test_sweep)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_group), cmocka_unit_test(test_sweep),
+		cmocka_unit_test(test_no_place_for_a_group), cmocka_unit_test(test_limit_that_the_kernel_refuses)};
 	return cmocka_run_group_tests_name("limits", tests, NULL, NULL);
 }

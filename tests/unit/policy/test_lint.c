@@ -97,6 +97,34 @@ static void other_side_refuses(void **state)
 	lint_findings_free(&findings);
 }
 
+/* Every pair of directions: each must be met by its counterpart. */
+static void directions_that_exclude_each_other(void **state)
+{
+	static const char *const directions[] = {"send", "receive", "connect", "accept", "both"};
+	static const struct {
+		const char *here, *there; /* of those that exclude each other */
+	} excluded[] = {{"send", "send"}, {"receive", "receive"}, {"connect", "connect"}, {"accept", "accept"}};
+	for (size_t here = 0; here < COUNT_OF(directions); here++)
+		for (size_t there = 0; there < COUNT_OF(directions); there++) {
+			char text[512];
+			bool excludes = false;
+			for (size_t i = 0; i < COUNT_OF(excluded); i++)
+				excludes |= strcmp(excluded[i].here, directions[here]) == 0 &&
+					strcmp(excluded[i].there, directions[there]) == 0;
+			snprintf(text, sizeof(text),
+				LINE("enclave_id", "A", ", allowed_communicators: [{id: B, direction: %s}]")
+					LINE("enclave_id", "B", ", allowed_communicators: [{id: A, direction: %s}]"),
+				directions[here], directions[there]);
+			struct lint_findings findings = lint_at(text, 0);
+			if (findings.count != (excludes ? 2 : 0))
+				print_error("%s against %s: %zu findings\n", directions[here], directions[there], findings.count);
+			assert_int_equal(findings.count, excludes ? 2 : 0);
+			if (excludes)
+				assert_contains(findings.items[0].text, "exclude each other");
+			lint_findings_free(&findings);
+		}
+}
+
 static void names_that_look_the_same(void **state)
 {
 	assert_finds(POLICY_A("allowed_communicators: [IRE-1, IRE-l]\n"), LINT_WARNING, 4, 32, "IRE-l looks like IRE-1 at line 4");
@@ -197,6 +225,7 @@ int test_lint(void)
 		cmocka_unit_test(level0_with_cores),
 		cmocka_unit_test(depth_that_refuses_all),
 		cmocka_unit_test(other_side_refuses),
+		cmocka_unit_test(directions_that_exclude_each_other),
 		cmocka_unit_test(names_that_look_the_same),
 		cmocka_unit_test(validity),
 		cmocka_unit_test(findings_come_in_order),

@@ -208,7 +208,7 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 	memset(enclaves, 0, sizeof(enclaves));
 	measure(job, enclaves, program_version);
 	memcpy(kept, enclaves, sizeof(enclaves));
-	bool plain_shape = shape != SHAPE_EXTERNAL;
+	bool plain_shape = shape != SHAPE_EXTERNAL && shape != SHAPE_PUSH_ONLY;
 	job->job = (struct job){.v = 1,
 		.name = "payroll",
 		.enclaves = kept,
@@ -225,6 +225,8 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 		job->job.edge_count = 0;
 		job->job.output_count = 1;
 	}
+	if (shape == SHAPE_PUSH_ONLY)
+		job->job.output_count = 1; /* that of A */
 	expect_ok(schema_sort(&job_edge_schema, job->job.edges, job->job.edge_count));
 	expect_ok(schema_sort(&job_external_schema, externals, COUNT_OF(externals)));
 	expect_ok(schema_sort(&job_input_schema, inputs, COUNT_OF(inputs)));
@@ -533,12 +535,15 @@ static void run_c(struct run *run)
 		intake.in_count = 0;
 		take_origin(run, C, "input", own, NULL, &intake);
 	}
-	bool pushes = run->job->job.external_count > 0;
-	struct record_data out[2] = {commit_to(run, "summary", summary_text, true)};
+	bool pushes = run->job->job.external_count > 0, leaves_summary = run->job->job.output_count > 1;
+	struct record_data out[2];
+	size_t count = 0;
+	if (leaves_summary)
+		out[count++] = commit_to(run, "summary", summary_text, true);
 	if (pushes)
-		out[1] = commit_to(run, "push", "for outside", false);
-	derive(run, C, &intake, out, pushes ? 2 : 1);
-	if (run->tweak != NO_STATEMENT)
+		out[count++] = commit_to(run, "push", "for outside", false);
+	derive(run, C, &intake, out, count);
+	if (leaves_summary && run->tweak != NO_STATEMENT)
 		state_summary(run);
 }
 

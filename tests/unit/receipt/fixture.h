@@ -49,6 +49,7 @@ enum shape {
 	SHAPE_NO_INPUT, /* the same without rows and secret */
 	SHAPE_SINGLE, /* rows and a secret -> A -> rejects; nobody else judges A */
 	SHAPE_EXTERNAL, /* `feed` comes to A from the external peer "source"; C pushes to the external peer "sink" */
+	SHAPE_PUSH_ONLY, /* as SHAPE_EXTERNAL, and what goes to "sink" is all that C puts out */
 };
 void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version);
 void job_fixture_free(struct job_fixture *job);

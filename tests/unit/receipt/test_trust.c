@@ -111,23 +111,28 @@ static void test_says_line_and_column(void **unused)
 	assert_true(line > 10 && column >= 1);
 }
 
-/* The whole of a section replaced: from `"name": [` to its closing bracket at the outermost indent. */
+/* The whole of a list replaced: from `"name": [` to its closing bracket at the same indent. */
 static enum reason parse_without(const char *field, const char *value)
 {
-	char start[64], *end;
+	char start[64], close[64], *end;
 	char *copy = malloc(text.len + 1);
 	assert_non_null(copy);
 	memcpy(copy, text.data, text.len);
 	copy[text.len] = '\0';
-	snprintf(start, sizeof(start), "\n  \"%s\": [", field);
+	snprintf(start, sizeof(start), " \"%s\": [\n", field);
 	char *from = strstr(copy, start);
 	assert_non_null(from);
-	end = strstr(from, "\n  ]");
+	from++;
+	int indent = 0;
+	while (from - indent > copy && from[-indent - 1] == ' ')
+		indent++;
+	snprintf(close, sizeof(close), "\n%*s]", indent, "");
+	end = strstr(from, close);
 	assert_non_null(end);
 	size_t size = text.len + strlen(value) + 64;
 	char *changed = malloc(size);
 	assert_non_null(changed);
-	snprintf(changed, size, "%.*s\n  \"%s\": %s%s", (int)(from - copy), copy, field, value, end + 4);
+	snprintf(changed, size, "%.*s\"%s\": %s%s", (int)(from - copy), copy, field, value, end + strlen(close));
 	struct trust trust;
 	result parsed = trust_parse("trust.json", span_str(changed), &trust);
 	if (parsed == OK)
@@ -146,6 +151,18 @@ static void test_trusts_somebody(void **unused)
 	expect(parse_without("recovery_keys", "[]"), BAD_VALUE);
 	expect(parse_without("recovery_keys", "[\"0000000000000000000000000000000000000000000000000000000000000000\"]"), BAD_VALUE);
 	expect(parse_without("roots", "{}"), BAD_TYPE);
+}
+
+static void test_lists_are_lists(void **unused)
+{
+	static const char *const lists[] = {"roots", "recovery_keys", "tcb", "enclaves", "edges", "inputs", "outputs", "externals"};
+	for (size_t i = 0; i < COUNT_OF(lists); i++) {
+		enum reason reason = parse_without(lists[i], "3");
+		if (reason != BAD_TYPE)
+			fail_msg("%s: %s (%s)", lists[i], reason_name(reason), failure_text());
+	}
+	/* A list that is empty is one, but the job's digest says what was in it. */
+	expect(parse_without("externals", "[]"), DIGEST_MISMATCH);
 }
 
 static void test_truncated_everywhere(void **unused)
@@ -171,6 +188,7 @@ int trust_tests(void)
 		cmocka_unit_test(test_refuses_what_is_wrong),
 		cmocka_unit_test(test_says_line_and_column),
 		cmocka_unit_test(test_trusts_somebody),
+		cmocka_unit_test(test_lists_are_lists),
 		cmocka_unit_test(test_truncated_everywhere),
 		cmocka_unit_test(test_refuses_to_write_a_false_root),
 	};

@@ -80,6 +80,7 @@ static void test_accepts_a_genuine_receipt(void **unused)
 	assert_int_equal(report.level, 1);
 	assert_string_equal(report.weakest_isolation, "weak");
 	assert_true(report.has_head && report.has_job);
+	assert_false(report.interpreter_open);
 	assert_int_equal(dac_count(report.dac), 7);
 	assert_int_equal(verify_exit_code(report.verdict), EXIT_OK);
 	verify_report_free(&report);
@@ -105,6 +106,10 @@ static void test_accepts_other_shapes_of_jobs(void **unused)
 {
 	struct job_fixture without;
 	expect_job_accepted(&w.external, 8, 2);
+	/* C has no output of the job and hands nothing to another enclave: what it derived is a result all the same. */
+	job_fixture_new(&without, SHAPE_PUSH_ONLY, 1);
+	expect_job_accepted(&without, 8, 2);
+	job_fixture_free(&without);
 	job_fixture_new(&without, SHAPE_NO_INPUT, 1);
 	expect_job_accepted(&without, 6, 2);
 	job_fixture_free(&without);
@@ -434,6 +439,21 @@ static void test_receipt_is_judged_by_the_trusted_job(void **unused)
 }
 
 /* Two things of one name at one enclave could stand in for each other. */
+/* Measurements, core and policy are as the job says; the name in the manifest is another. */
+static void test_a_manifest_names_its_enclave(void **unused)
+{
+	struct verify_report report;
+	struct trust trust = w.trust;
+	struct job_enclave enclaves[STAGES];
+	assert_int_equal(trust.job.enclave_count, STAGES);
+	memcpy(enclaves, trust.job.enclaves, sizeof(enclaves));
+	enclaves[B].name = "IRE-BB";
+	trust.job.enclaves = enclaves;
+	verify(&trust, bytes_span(&w.first.receipt), &report);
+	expect_refused(&report, "enclave.measurement", MEASUREMENT_MISMATCH);
+	verify_report_free(&report);
+}
+
 static void test_refuses_an_ambiguous_job(void **unused)
 {
 	struct verify_report report;
@@ -461,6 +481,32 @@ static void test_times(void **unused)
 	verify(&trust, bytes_span(&w.first.receipt), &report);
 	expect_refused(&report, "head.epoch", EPOCH_EXPIRED);
 	verify_report_free(&report);
+}
+
+/* The first and the last moment of an epoch belong to it. The records are as old as the head here. */
+static void test_bounds_of_the_epoch(void **unused)
+{
+	struct verify_report report;
+	verify(&w.trust, bytes_span(&w.first.receipt), &report);
+	uint64_t at = report.head.time;
+	verify_report_free(&report);
+	const struct {
+		uint64_t not_before, not_after;
+		bool inside;
+	} cases[] = {{at, at, true}, {at + 1, at + 1, false}, {at - 1, at - 1, false}};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct trust_root root = w.trust.roots[0];
+		struct trust trust = w.trust;
+		trust.roots = &root;
+		root.epoch.not_before = cases[i].not_before;
+		root.epoch.not_after = cases[i].not_after;
+		verify(&trust, bytes_span(&w.first.receipt), &report);
+		if (cases[i].inside)
+			expect_accepted(&report);
+		else
+			expect_refused(&report, "head.epoch", EPOCH_EXPIRED);
+		verify_report_free(&report);
+	}
 }
 
 /* A receipt is judged at the time of its head: launches must be of this run, certificates valid until then. */
@@ -544,8 +590,10 @@ int verify_tests(void)
 		cmocka_unit_test(test_results_of_another_run),
 		cmocka_unit_test(test_trust_decides),
 		cmocka_unit_test(test_receipt_is_judged_by_the_trusted_job),
+		cmocka_unit_test(test_a_manifest_names_its_enclave),
 		cmocka_unit_test(test_refuses_an_ambiguous_job),
 		cmocka_unit_test(test_times),
+		cmocka_unit_test(test_bounds_of_the_epoch),
 		cmocka_unit_test(test_slow_runs),
 		cmocka_unit_test(test_makes_no_sections_of_a_broken_chain),
 		cmocka_unit_test(test_confinement_of_one),

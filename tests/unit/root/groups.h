@@ -6,6 +6,7 @@
 	GROUP(test_ipq)                                                                                                \
 	GROUP(test_ipq_hostile)                                                                                        \
 	GROUP(test_ipq_flip)                                                                                           \
+	GROUP(test_host)                                                                                               \
 	GROUP(test_ap)                                                                                                 \
 	GROUP(test_pins)                                                                                               \
 	GROUP(test_tcb)                                                                                                \
@@ -14,5 +15,9 @@
 #define DECLARE_GROUP(name) int name(void);
 TEST_GROUPS(DECLARE_GROUP)
 #undef DECLARE_GROUP
+
+/* test_tcb runs this program once more, with this as its argument: the exit code says whether NOT_FOUND came. */
+#define PROBE_PROGRAM_FOLDER "--program-folder"
+int probe_program_folder(void);
 
 #endif

@@ -1,8 +1,12 @@
 /* The values of registers 0 and 1 from program files, and the event log they are checked with. */
 #include "../expect.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -79,6 +83,48 @@ static void a_missing_program_is_told(void **unused)
 	assert_int_not_equal(tcb_measure(folder, "", &tcb), OK);
 }
 
+static void the_folder_of_the_running_program(void **unused)
+{
+	char link[PATH_SIZE] = "", found[PATH_SIZE];
+	assert_true(readlink("/proc/self/exe", link, sizeof(link) - 1) > 0);
+	expect_ok(program_folder(found, sizeof(found)));
+	*strrchr(link, '/') = '\0';
+	assert_string_equal(found, link);
+}
+
+int probe_program_folder(void)
+{
+	char found[PATH_SIZE];
+	return program_folder(found, sizeof(found)) == NOT_FOUND ? 0 : 1;
+}
+
+/* A program without a file is at "/memfd:NAME": the part before the slash is no folder to take programs from. */
+static void a_program_without_a_folder_is_refused(void **unused)
+{
+	struct stat status;
+	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), copy = memfd_create("alone", MFD_CLOEXEC), ended = -1;
+	assert_true(file >= 0 && copy >= 0);
+	assert_int_equal(fstat(file, &status), 0);
+	for (off_t left = status.st_size; left > 0;) {
+		ssize_t sent = sendfile(copy, file, NULL, (size_t)left);
+		assert_true(sent > 0);
+		left -= sent;
+	}
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		char *const argv[] = {(char[]){"test-root"}, (char[]){PROBE_PROGRAM_FOLDER}, NULL};
+		alarm(20);
+		fexecve(copy, argv, environ);
+		_exit(126);
+	}
+	assert_int_equal(waitpid(child, &ended, 0), child);
+	close(copy);
+	close(file);
+	assert_true(WIFEXITED(ended));
+	assert_int_equal(WEXITSTATUS(ended), 0);
+}
+
 /* The host's measurement of itself is what the log of the secure processor then holds. */
 static void the_log_replays_to_the_registers(void **unused)
 {
@@ -130,6 +176,8 @@ int test_tcb(void)
 		cmocka_unit_test_setup_teardown(a_missing_program_is_told, make_folder, drop_folder),
 		cmocka_unit_test_setup_teardown(the_log_replays_to_the_registers, make_folder, drop_folder),
 		cmocka_unit_test(an_altered_log_is_refused),
+		cmocka_unit_test(the_folder_of_the_running_program),
+		cmocka_unit_test(a_program_without_a_folder_is_refused),
 	};
 	return cmocka_run_group_tests_name("tcb", tests, NULL, NULL);
 }
