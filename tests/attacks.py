@@ -65,11 +65,15 @@ def judge(report, outcomes):
         if tests == 'todo':
             report.add(f'attack/{identity}: todo', 'skipped', detail='no test yet')
         else:
-            problems = []
+            problems, passed = [], False
             for test in tests.split():
                 found = ran(test, outcomes)
                 if not found:
                     problems.append(f'{test} did not run')
-                elif 'failed' in found or 'passed' not in found:
+                elif 'failed' in found:
                     problems.append(f'{test}: {" ".join(sorted(set(found)))}')
+                passed = passed or 'passed' in found
+            # A skip needs its reason in tests/skips.tsv, and somebody must have performed the attack all the same.
+            if not problems and not passed:
+                problems.append('every test of it was skipped')
             report.add(f'attack/{identity}', 'failed' if problems else 'passed', detail='\n'.join(problems))
