@@ -11,6 +11,7 @@ enum epoch_reason { EPOCH_INCEPTION = 0, EPOCH_SCHEDULED = 1, EPOCH_EVENT = 2, E
 enum epoch_counter_kind { COUNTER_NONE = 0, COUNTER_TPM_NV = 1 };
 enum epoch_state { EPOCH_ACTIVE = 1 };
 enum { SUITE_P256 = 1, SUITE_P256_MLKEM768 = 2 };
+enum { EPOCH_RECORD_MAX = 16 * 1024 };
 
 struct epoch_recovery {
 	uint8_t k, n;

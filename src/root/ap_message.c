@@ -30,6 +30,11 @@ static const struct field health_fields[] = {
 	F_BOOL(struct ap_health, 10, instrumented),
 	F_UINT(struct ap_health, 11, live_launches, 0),
 	F_LIST(struct ap_health, 12, denials, denial_count, &denial_schema, 0, 0, 64),
+	F_BYTES(struct ap_health, 13, inception, 0, EPOCH_RECORD_MAX),
+	F_BOOL(struct ap_health, 14, draining),
+	F_BOOL(struct ap_health, 15, rotating),
+	F_BYTES(struct ap_health, 16, candidate, 0, EPOCH_RECORD_MAX),
+	F_TIME(struct ap_health, 17, high_water),
 };
 const struct schema ap_health_schema = SCHEMA(struct ap_health, "health", SHAPE_MAP, health_fields);
 
@@ -49,6 +54,60 @@ static const struct field rot_available_fields[] = {
 	F_BYTES(struct ap_rot_available, 2, challenge, 1, OBJECT_MAX),
 };
 const struct schema ap_rot_available_schema = SCHEMA(struct ap_rot_available, "rot available", SHAPE_MAP, rot_available_fields);
+
+static const struct field rotate_fields[] = {
+	F_FIXED(struct ap_rotate, 1, request_id),
+	F_FIXED(struct ap_rotate, 2, challenge),
+	F_FIXED(struct ap_rotate, 3, host_seed),
+	F_FIXED(struct ap_rotate, 4, host_share),
+	F_UINT(struct ap_rotate, 5, reason, EPOCH_OPERATOR),
+	F_BOOL(struct ap_rotate, 6, emergency),
+	F_UINT(struct ap_rotate, 7, valid_ms, 0),
+	F_UINT(struct ap_rotate, 8, grace_s, 0),
+};
+const struct schema ap_rotate_schema = SCHEMA(struct ap_rotate, "rotate", SHAPE_MAP, rotate_fields);
+
+static const struct field set_recovery_fields[] = {
+	F_FIXED(struct ap_set_recovery, 1, host_seed),
+	F_FIXED(struct ap_set_recovery, 2, host_share),
+	F_STRUCT_OR_NULL(struct ap_set_recovery, 3, recovery, has_recovery, &epoch_recovery_schema),
+	F_UINT(struct ap_set_recovery, 4, valid_ms, 0),
+	F_UINT(struct ap_set_recovery, 5, grace_s, 0),
+};
+const struct schema ap_set_recovery_schema = SCHEMA(struct ap_set_recovery, "set recovery", SHAPE_MAP, set_recovery_fields);
+
+static const struct field recover_fields[] = {
+	F_FIXED(struct ap_recover, 1, host_seed),
+	F_FIXED(struct ap_recover, 2, host_share),
+	F_BYTES(struct ap_recover, 3, inception, 1, EPOCH_RECORD_MAX),
+	F_BYTES(struct ap_recover, 4, base, 1, EPOCH_RECORD_MAX),
+	F_TEXT(struct ap_recover, 5, trust_domain, 1, 120),
+	F_UINT(struct ap_recover, 6, valid_ms, 0),
+	F_UINT(struct ap_recover, 7, grace_s, 0),
+};
+const struct schema ap_recover_schema = SCHEMA(struct ap_recover, "recover", SHAPE_MAP, recover_fields);
+
+static const struct field candidate_fields[] = {F_BYTES(struct ap_candidate, 1, payload, 1, EPOCH_RECORD_MAX)};
+const struct schema ap_candidate_schema = SCHEMA(struct ap_candidate, "candidate", SHAPE_MAP, candidate_fields);
+
+static const struct field recovery_signature_fields[] = {
+	F_BYTES(struct recovery_signature, 1, spki, 1, 256),
+	F_FIXED(struct recovery_signature, 2, signature),
+};
+const struct schema recovery_signature_schema =
+	SCHEMA(struct recovery_signature, "recovery signature", SHAPE_ARRAY, recovery_signature_fields);
+
+static const struct field adopt_candidate_fields[] = {
+	F_FIXED(struct ap_adopt_candidate, 1, challenge),
+	F_FIXED(struct ap_adopt_candidate, 2, payload_digest),
+	F_FIXED(struct ap_adopt_candidate, 3, host_share),
+	F_LIST(struct ap_adopt_candidate, 4, signatures, signature_count, &recovery_signature_schema, 0, 1, 32),
+};
+const struct schema ap_adopt_candidate_schema =
+	SCHEMA(struct ap_adopt_candidate, "adopt candidate", SHAPE_MAP, adopt_candidate_fields);
+
+static const struct field reissue_fields[] = {F_FIXED(struct ap_reissue, 1, launch_id)};
+const struct schema ap_reissue_schema = SCHEMA(struct ap_reissue, "reissue", SHAPE_MAP, reissue_fields);
 
 static const struct field attest_fields[] = {
 	F_FIXED(struct ap_attest, 1, challenge),

@@ -41,6 +41,11 @@ struct ap_health {
 	uint64_t live_launches;
 	struct ap_denial *denials;
 	size_t denial_count;
+	struct span inception;	/* empty without a root */
+	bool draining;		/* the keys of the epoch before are still held */
+	bool rotating;		/* a rotation is under way */
+	struct span candidate;	/* payload of a candidate that waits for signatures; else empty */
+	uint64_t high_water;	/* latest time seen */
 };
 extern const struct schema ap_health_schema;
 
@@ -61,6 +66,73 @@ struct ap_rot_available {
 	struct span challenge; /* rot challenge object under the new key */
 };
 extern const struct schema ap_rot_available_schema;
+
+/*
+ * ROTATE_ROT. The head names the epoch to leave. The same request again (same id, once the rotation is done) is answered
+ * with the same record and changes nothing; any other request for an epoch that is not current is EPOCH_OLD.
+ */
+struct ap_rotate {
+	uint8_t request_id[16];
+	uint8_t challenge[32];
+	uint8_t host_seed[32];	/* for the keys after the next ones */
+	uint8_t host_share[32]; /* opens the wrapped next seed, and wraps the one after it */
+	uint8_t reason;		/* enum epoch_reason: EPOCH_SCHEDULED, EPOCH_EVENT, EPOCH_OPERATOR */
+	bool emergency;		/* drains the old epoch at once, whatever its grace */
+	uint64_t valid_ms;	/* 0: as long as the current record */
+	uint32_t grace_s;	/* of the new record */
+};
+extern const struct schema ap_rotate_schema;
+/* ROT_ROTATED is an ap_rot_available: the new record, and a rot challenge object under the new key. */
+
+/*
+ * SET_RECOVERY and RECOVER make a candidate: the payload of the record that the offline recovery keys are asked to sign.
+ * It rests in the state until it is adopted, replaced by another candidate, or overtaken by a rotation.
+ */
+struct ap_set_recovery {
+	uint8_t host_seed[32], host_share[32];
+	struct epoch_recovery recovery; /* the new set */
+	bool has_recovery;
+	uint64_t valid_ms; /* 0: as long as the current record */
+	uint32_t grace_s;
+};
+extern const struct schema ap_set_recovery_schema;
+/* RECOVER: the next era, from record `base` of the root whose inception record is given; also into an empty state. */
+struct ap_recover {
+	uint8_t host_seed[32], host_share[32];
+	struct span inception;
+	struct span base; /* E_a: the last record to be kept */
+	const char *trust_domain;
+	uint64_t valid_ms;
+	uint32_t grace_s;
+};
+extern const struct schema ap_recover_schema;
+/* The reply of both. The host computes what each signer signs from it: cose_strict_sign_tbs(payload, label, kid). */
+struct ap_candidate {
+	struct span payload; /* encoded `struct epoch` */
+};
+extern const struct schema ap_candidate_schema;
+/* ADOPT_CANDIDATE; the reply is an ap_rot_available. */
+struct recovery_signature {
+	struct span spki; /* DER SubjectPublicKeyInfo */
+	uint8_t signature[SIGNATURE_SIZE];
+};
+extern const struct schema recovery_signature_schema;
+struct ap_adopt_candidate {
+	uint8_t challenge[32];
+	uint8_t payload_digest[SHA256_SIZE]; /* which candidate: SHA-256 of its payload */
+	uint8_t host_share[32];
+	struct recovery_signature *signatures;
+	size_t signature_count;
+};
+extern const struct schema ap_adopt_candidate_schema;
+
+/* DRAIN has no body: the keys of the epoch before the named one are zeroised, in memory and at rest. */
+
+/* REISSUE: the certificate and launch report of one live launch under the current epoch; the reply is an ap_endorsed. */
+struct ap_reissue {
+	uint8_t launch_id[LAUNCH_ID_SIZE];
+};
+extern const struct schema ap_reissue_schema;
 
 struct ap_attest {
 	uint8_t challenge[32];

@@ -37,8 +37,9 @@ static uint64_t little(const uint8_t *at, int n)
 static bool host_may_send(unsigned type)
 {
 	switch (type) {
-	case 5: case 7: case 16: case 20: case 22: case 32: case 34: case 36: case 38: case 40: case 48: case 50: case 52:
-	case 54:
+	case 5: case 7: case 16: case 18: case 20: case 22: case 24: case 26: case 28: case 30: case 32: case 34: case 36: case 38:
+	case 40: case 42: case 48: case 50: case 52:
+	case 54: case 56:
 		return true;
 	default:
 		return false;

@@ -227,7 +227,7 @@ static void absurd_fields(void **state)
 		{8, IPQ_HEALTH_REPLY, QUEUE_BAD_TYPE}, /* wrong direction */
 		{8, IPQ_EVENT, QUEUE_BAD_TYPE},
 		{8, IPQ_HELLO, QUEUE_BAD_TYPE},	     /* a second greeting */
-		{8, IPQ_ROTATE_ROT, QUEUE_BAD_TYPE}, /* reserved */
+		{8, IPQ_BACKUP, QUEUE_BAD_TYPE}, /* reserved */
 		{8, IPQ_HEALTH | 1 << 16, QUEUE_CORRUPT}, /* profile sealed */
 		{8, IPQ_HEALTH | 1u << 24, QUEUE_CORRUPT}, /* reserved bits */
 		{8, IPQ_HEALTH | 0x80u << 24, QUEUE_CORRUPT},
