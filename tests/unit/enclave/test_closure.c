@@ -337,10 +337,14 @@ static void test_mapped_folder(void **state)
 	expect_ok(closure_new(root, &closure));
 	expect(closure_map(&closure, "/tmp", full), BAD_VALUE);
 	expect(closure_map(&closure, "job", full), BAD_VALUE);
+	expect(closure_map(&closure, "/", full), BAD_VALUE);
+	expect(closure_map(&closure, "/job/", full), BAD_VALUE);
+	expect(closure_map(&closure, "/job", "home/one/job"), BAD_VALUE);
 	expect_ok(closure_map(&closure, "/job", full));
 	expect_ok(closure_add_program(&closure, "/job/run", &path));
 	expect(closure_map(&closure, "/late", full), BAD_VALUE);
 	expect_ok(closure_finish(&closure));
+	expect(closure_add_program(&closure, "/job/run", &path), ILLEGAL_STATE);
 	assert_string_equal(path, "/job/run");
 	const struct manifest_file *file = find(&closure, "/job/run");
 	assert_non_null(file);
