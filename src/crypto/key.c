@@ -221,8 +221,24 @@ result key_from_seed48(struct span seed48, struct key *out)
 	return key_from_number(scalar, out);
 }
 
+result key_from_backend(struct span point, struct key_backend *backend, struct key *out)
+{
+	struct key key = KEY_EMPTY;
+	result made = key_from_point(point, &key);
+	if (made != OK) {
+		backend->free(backend);
+		return made;
+	}
+	key.backend = backend;
+	key.is_private = true;
+	*out = key;
+	return OK;
+}
+
 result key_scalar(const struct key *key, struct secret *out)
 {
+	if (key->backend)
+		return fail(BAD_KEY, "the private part of the key does not leave where it lies");
 	if (!key->is_private)
 		return fail(BAD_KEY, "the key has no private part");
 
@@ -240,6 +256,8 @@ struct key key_ref(const struct key *key)
 {
 	if (key->pkey && !EVP_PKEY_up_ref(key->pkey))
 		library_broken("EVP_PKEY_up_ref");
+	if (key->backend)
+		atomic_fetch_add(&key->backend->references, 1);
 	return *key;
 }
 
@@ -248,6 +266,8 @@ void key_free(struct key *key)
 	if (!key)
 		return;
 	EVP_PKEY_free(key->pkey);
+	if (key->backend && atomic_fetch_sub(&key->backend->references, 1) == 1)
+		key->backend->free(key->backend);
 	*key = KEY_EMPTY;
 }
 
@@ -355,12 +375,27 @@ result key_from_private_pem(struct span pem, struct key *out)
 
 /* ---- signatures ---- */
 
+static result sign_in_backend(const struct key *key, struct span message, uint8_t out[static SIGNATURE_SIZE])
+{
+	uint8_t digest[SHA256_SIZE], signature[SIGNATURE_SIZE];
+
+	sha256(message, digest);
+	TRY(key->backend->sign(key->backend, digest, signature));
+	result checked = key_verify(key, message, SPAN_ARRAY(signature));
+	if (checked != OK)
+		return fail_within(checked, "what holds the private key gave a wrong signature");
+	memcpy(out, signature, SIGNATURE_SIZE);
+	return OK;
+}
+
 result key_sign(const struct key *key, struct span message, uint8_t out[static SIGNATURE_SIZE])
 {
 	uint8_t digest[SHA256_SIZE], der[DER_SIGNATURE_MAX];
 	size_t len = sizeof der;
 	if (!key->is_private)
 		return fail(BAD_KEY, "the key has no private part and cannot sign");
+	if (key->backend)
+		return sign_in_backend(key, message, out);
 
 	sha256(message, digest);
 	CLEANUP(free_pkey_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key->pkey, NULL);
@@ -411,6 +446,12 @@ result key_agree(const struct key *own, struct span peer_point, uint8_t out[stat
 	if (!own->is_private)
 		return fail(BAD_KEY, "the key has no private part and cannot agree");
 	TRY(check_point_form(peer_point));
+	if (own->backend) {
+		if (!own->backend->agree)
+			return fail(BAD_KEY, "what holds the private key only signs with it");
+		TRY(point_key_id(peer_point, (uint8_t[KEY_ID_SIZE]){0}));
+		return own->backend->agree(own->backend, peer_point.data, out);
+	}
 	if (EVP_PKEY_set1_encoded_public_key(peer, peer_point.data, peer_point.len) <= 0)
 		return bad_point();
 

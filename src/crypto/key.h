@@ -17,10 +17,26 @@
 #include "base/secret.h"
 #include "base/span.h"
 
+#include <stdatomic.h>
+
 enum { POINT_SIZE = 65, SIGNATURE_SIZE = 64, ECDH_SIZE = 32, SCALAR_SIZE = 32, KEY_ID_SIZE = 32, SPKI_SIZE = 91 };
 
+/*
+ * A private key that is used where it lies, such as in a token (crypto/token.h). It is shared by all keys that were made
+ * from it and freed with the last of them; `sign` and `agree` may be called by several threads at once. Whoever makes one
+ * starts with `references` 1, which key_from_backend takes over.
+ */
+struct key_backend {
+	NODISCARD result (*sign)(struct key_backend *backend, const uint8_t digest[static 32], uint8_t out[static 64]);
+	/* NULL: it only signs */
+	NODISCARD result (*agree)(struct key_backend *backend, const uint8_t point[static 65], uint8_t out[static 32]);
+	void (*free)(struct key_backend *backend);
+	atomic_uint references;
+};
+
 struct key {
-	void *pkey; /* EVP_PKEY */
+	void *pkey; /* EVP_PKEY; of a key with a backend the public half */
+	struct key_backend *backend; /* NULL: the private half, if any, is in `pkey` */
 	bool is_private;
 	uint8_t point[POINT_SIZE];
 	uint8_t id[KEY_ID_SIZE]; /* SHA-256 of the DER SubjectPublicKeyInfo: the "SPKI hash" everywhere */
@@ -45,15 +61,21 @@ NODISCARD result key_from_private_pem(struct span pem, struct key *out);
 /* DER SubjectPublicKeyInfo, exactly SPKI_SIZE bytes for P-256. BAD_KEY for another form, BAD_POINT. */
 NODISCARD result key_from_spki(struct span der, struct key *out);
 void key_spki(const struct key *key, uint8_t out[static SPKI_SIZE]);
-/* Shares the OpenSSL object (reference counted). */
+/*
+ * A private key with this public half that is used through `backend`, which it owns from here on also when this fails.
+ * Each signature is checked against the public half before it is given out: a broken or lying backend never gets a wrong
+ * one past us. BAD_POINT.
+ */
+NODISCARD result key_from_backend(struct span point, struct key_backend *backend, struct key *out);
+/* Shares the OpenSSL object and the backend (reference counted). */
 struct key key_ref(const struct key *key);
-/* The private scalar, for wrapping under another key only. */
+/* The private scalar, for wrapping under another key only. BAD_KEY where there is none to be had. */
 NODISCARD result key_scalar(const struct key *key, struct secret *out);
 /* Checks that `point` is a valid public key and gives its SPKI hash without keeping an object. */
 NODISCARD result point_key_id(struct span point, uint8_t out[static KEY_ID_SIZE]);
 void key_free(struct key *key);
 
-/* ES256 over SHA-256(message). */
+/* ES256 over SHA-256(message). A key with a backend fails with the backend's reasons, or BAD_SIGNATURE when it signs wrongly. */
 NODISCARD result key_sign(const struct key *key, struct span message, uint8_t out[static SIGNATURE_SIZE]);
 /* BAD_SIGNATURE for anything that does not verify, including r or s outside [1, n-1] and len != 64. */
 NODISCARD result key_verify(const struct key *key, struct span message, struct span signature);

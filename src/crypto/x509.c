@@ -1,6 +1,7 @@
 #include "crypto/x509.h"
 
 #include "base/clock.h"
+#include "base/writer.h"
 #include "crypto/der.h"
 #include "crypto/library.h"
 
@@ -219,6 +220,46 @@ static result to_der(X509 *x509, struct bytes *out_der)
 	return copied;
 }
 
+/* SEQUENCE { ecdsa-with-SHA256 }, without parameters (RFC 5758 section 3.2). */
+static const uint8_t ecdsa_with_sha256[] = {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02};
+
+/*
+ * The library signs only with a key that it holds. So it signs with a throw-away key, which fills in the algorithm
+ * identifiers, and the signature is replaced: SEQUENCE { signed part, algorithm, BIT STRING }.
+ */
+static result sign_in_backend(X509 *x509, const struct key *issuer, struct bytes *out_der)
+{
+	CLEANUP(key_free) struct key once = KEY_EMPTY;
+	CLEANUP(writer_free) struct writer w = writer_growing(CERTIFICATE_MAX);
+	uint8_t raw[SIGNATURE_SIZE], signature[DER_SIGNATURE_MAX];
+	unsigned char *part = NULL;
+
+	TRY(key_generate(&once));
+	if (X509_sign(x509, once.pkey, EVP_sha256()) <= 0)
+		return library_fail("X509_sign");
+	int len = i2d_re_X509_tbs(x509, &part);
+	if (len <= 0)
+		return library_fail("i2d_re_X509_tbs");
+	struct span signed_part = span_of(part, (size_t)len);
+	result done = key_sign(issuer, signed_part, raw);
+	if (done == OK) {
+		size_t signature_len = der_signature_from_raw(raw, signature);
+		size_t content = signed_part.len + sizeof(ecdsa_with_sha256) + 3 + signature_len;
+		writer_u8(&w, DER_SEQUENCE);
+		writer_u8(&w, 0x82); /* two bytes of length: a certificate has more than 255 and less than 64 KiB */
+		writer_u16(&w, (uint16_t)content);
+		writer_span(&w, signed_part);
+		writer_span(&w, SPAN_ARRAY(ecdsa_with_sha256));
+		writer_u8(&w, DER_BIT_STRING);
+		writer_u8(&w, (uint8_t)(signature_len + 1));
+		writer_u8(&w, 0);
+		writer_put(&w, signature, signature_len);
+		done = content > 255 ? writer_take(&w, out_der) : fail(BAD_VALUE, "a certificate of %zu bytes", content);
+	}
+	OPENSSL_free(part);
+	return done;
+}
+
 result certificate_issue(const struct certificate_fields *fields, const struct key *issuer, const char *issuer_name, struct bytes *out_der)
 {
 	struct span name;
@@ -239,15 +280,14 @@ result certificate_issue(const struct certificate_fields *fields, const struct k
 	TRY(add_private(x509, OID_KEM_POINT, true, SPAN_ARRAY(fields->kem_point)));
 	if (fields->tcb_info.len > 0)
 		TRY(add_private(x509, OID_TCB_INFO, false, fields->tcb_info));
+	if (issuer->backend)
+		return sign_in_backend(x509, issuer, out_der);
 	if (X509_sign(x509, issuer->pkey, EVP_sha256()) <= 0)
 		return library_fail("X509_sign");
 	return to_der(x509, out_der);
 }
 
 /* ---- parsing, by the profile ---- */
-
-/* SEQUENCE { ecdsa-with-SHA256 }, without parameters (RFC 5758 section 3.2). */
-static const uint8_t ecdsa_with_sha256[] = {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02};
 
 static const uint8_t oid_basic_constraints[] = {0x55, 0x1d, 0x13};
 static const uint8_t oid_key_usage[] = {0x55, 0x1d, 0x0f};
