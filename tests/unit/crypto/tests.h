@@ -21,6 +21,7 @@ int test_confined(void);
 int test_der(void);
 int test_hash(void);
 int test_key(void);
+int test_shamir(void);
 int test_key_backend(void);
 int test_x509(void);
 
