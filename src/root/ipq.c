@@ -96,6 +96,7 @@ struct ipq {
 	bool fences;	 /* the peer cannot run the barrier for us, or we are not registered for it */
 	bool barrier;
 	bool interrupted; /* atomic */
+	bool nudged;	  /* atomic */
 	bool streaming;	  /* took a message and has sent none since: more of the same is likely */
 	enum ipq_role role;
 	enum reason poison;
@@ -345,7 +346,7 @@ static void sleep_once(struct ipq *q, uint64_t need, uint64_t now, uint64_t dead
 	uint32_t rung = __atomic_load_n(bell, __ATOMIC_ACQUIRE);
 	__atomic_store_n(own_word32(q, IPQ_AT_ASLEEP), q->sleep, __ATOMIC_RELEASE);
 	uint64_t slice = order_before_sleep(q) ? SLEEP_SLICE_NS : SLEEP_SLICE_UNBARRIERED_NS;
-	if (!worth_looking(q, need) && !peer_gone(q)) {
+	if (!worth_looking(q, need) && !peer_gone(q) && !__atomic_load_n(&q->nudged, __ATOMIC_ACQUIRE)) {
 		q->counters.sleeps++;
 		futex_wait(bell, rung, deadline_ns - now < slice ? deadline_ns : now + slice);
 	}
@@ -366,7 +367,7 @@ static __attribute__((noinline)) result wait_for(struct ipq *q, uint64_t need, u
 		if (gone)
 			return fail(PEER_CLOSED, "the other end of the queue has closed it");
 		uint64_t now = clock_monotonic_ns();
-		if (now >= deadline_ns)
+		if (now >= deadline_ns || __atomic_exchange_n(&q->nudged, false, __ATOMIC_ACQUIRE))
 			return fail(TIMED_OUT, "the other end of the queue did not move in time");
 		sleep_once(q, need, now, deadline_ns);
 	}
@@ -544,8 +545,25 @@ static void add_pending(struct ipq *q, enum ipq_type request, uint64_t id)
 	q->last_id = id;
 }
 
-static void drop_pending(struct ipq *q)
+/* The place of a request under way, counted from the oldest, which it nearly always is; pending_count when there is none. */
+static inline size_t find_pending(const struct ipq *q, uint64_t id)
 {
+	size_t at = 0;
+	while (at < q->pending_count && q->pending[(q->pending_first + at) % IPQ_PENDING_MAX].id != id)
+		at++;
+	return at;
+}
+
+static inline enum ipq_type pending_reply(const struct ipq *q, size_t at)
+{
+	return q->pending[(q->pending_first + at) % IPQ_PENDING_MAX].reply;
+}
+
+/* Those older than it move up by one. */
+static inline void drop_pending(struct ipq *q, size_t at)
+{
+	for (; UNLIKELY(at > 0); at--)
+		q->pending[(q->pending_first + at) % IPQ_PENDING_MAX] = q->pending[(q->pending_first + at - 1) % IPQ_PENDING_MAX];
 	q->pending_first = (q->pending_first + 1) % IPQ_PENDING_MAX;
 	q->pending_count--;
 }
@@ -563,7 +581,7 @@ static result judge_request(struct ipq *q, enum ipq_type type, uint64_t id)
 	return OK;
 }
 
-/* A reply must be the one that the oldest request under way is waiting for. */
+/* A reply must be one that a request under way is waiting for. */
 static result judge_reply(struct ipq *q, enum ipq_type type, uint64_t id)
 {
 	if (type == IPQ_EVENT) {
@@ -571,13 +589,13 @@ static result judge_reply(struct ipq *q, enum ipq_type type, uint64_t id)
 			return poison(q, QUEUE_REPLAY, "an event carries id %#llx", (unsigned long long)id);
 		return OK;
 	}
-	const struct pending *oldest = &q->pending[q->pending_first];
-	if (q->pending_count == 0 || id != oldest->id)
+	size_t at = find_pending(q, id);
+	if (at == q->pending_count)
 		return poison(q, QUEUE_REPLAY, "no request waits for reply %#llx", (unsigned long long)id);
-	if (type != oldest->reply && type != IPQ_ERROR)
+	if (type != pending_reply(q, at) && type != IPQ_ERROR)
 		return poison(q, QUEUE_BAD_TYPE, "%s answers a request that only %s answers", ipq_message_name(type),
-			      ipq_message_name(oldest->reply));
-	drop_pending(q);
+			      ipq_message_name(pending_reply(q, at)));
+	drop_pending(q, at);
 	return OK;
 }
 
@@ -766,11 +784,11 @@ result ipq_call(struct ipq *queue, enum ipq_type type, struct span payload, uint
 
 static inline result reply(struct ipq *q, uint64_t id, bool is_error, struct span payload, uint64_t deadline_ns)
 {
-	const struct pending *oldest = &q->pending[q->pending_first];
-	if (UNLIKELY(q->role != IPQ_AP || q->pending_count == 0 || oldest->id != id))
+	size_t at = find_pending(q, id);
+	if (UNLIKELY(q->role != IPQ_AP || at == q->pending_count))
 		return fail(ILLEGAL_STATE, "no request waits for an answer with this id");
-	TRY(send_message(q, is_error ? IPQ_ERROR : oldest->reply, id, payload, &deadline_ns));
-	drop_pending(q);
+	TRY(send_message(q, is_error ? IPQ_ERROR : pending_reply(q, at), id, payload, &deadline_ns));
+	drop_pending(q, at);
 	return OK;
 }
 
@@ -990,6 +1008,13 @@ void ipq_set_spin(struct ipq *queue, uint64_t spin_ns)
 void ipq_interrupt(struct ipq *queue)
 {
 	__atomic_store_n(&queue->interrupted, true, __ATOMIC_RELEASE);
+	if (queue->peer)
+		futex_wake(peer_word32(queue, IPQ_AT_BELL));
+}
+
+void ipq_nudge(struct ipq *queue)
+{
+	__atomic_store_n(&queue->nudged, true, __ATOMIC_RELEASE);
 	if (queue->peer)
 		futex_wake(peer_word32(queue, IPQ_AT_BELL));
 }

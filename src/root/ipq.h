@@ -13,9 +13,10 @@
  *
  * Rules that both ends enforce: the type table of ipq_message.def; request ids rise and belong to this boot
  * of the secure processor (a request kept from an earlier boot is QUEUE_REPLAY); requests are answered in
- * order, each exactly once, by its own reply type or ERROR; events carry id 0.
+ * any order, each exactly once, by its own reply type or ERROR; events carry id 0.
  *
- * A queue belongs to one thread at a time (only ipq_interrupt may be called from another). No hidden threads.
+ * A queue belongs to one thread at a time (only ipq_interrupt and ipq_nudge may be called from another). No hidden
+ * threads.
  * Waiting: spin briefly, then sleep on a futex until the deadline; nobody spins when idle. After ipq_attach the
  * queue needs these system calls: futex, membarrier, clock_gettime (where it is no vDSO call); ipq_free adds
  * munmap and close. If membarrier is refused with an error, sleeping falls back to slices of 10 ms.
@@ -89,7 +90,7 @@ NODISCARD result ipq_request(struct ipq *queue, enum ipq_type type, struct span 
 			     uint64_t *out_id);
 NODISCARD result ipq_try_request(struct ipq *queue, enum ipq_type type, struct span payload, uint64_t *out_id);
 
-/* AP: answers the oldest unanswered request, whose id is `id`, with the reply type of its row. */
+/* AP: answers the unanswered request whose id is `id` with the reply type of its row. */
 NODISCARD result ipq_reply(struct ipq *queue, uint64_t id, struct span payload, uint64_t deadline_ns);
 
 /* AP: answers it with ERROR {reason u32, text}. `text` is cut to IPQ_ERROR_TEXT_MAX bytes; NULL for none. */
@@ -121,6 +122,13 @@ enum reason ipq_poisoned(const struct ipq *queue);
 
 /* Thread-safe: makes the owner's present and later waits end with PEER_CLOSED within a second (the other end died). */
 void ipq_interrupt(struct ipq *queue);
+
+/*
+ * Thread-safe: the owner's present wait for something to receive, or its next one that would sleep, ends early with TIMED_OUT,
+ * so that it looks at what another thread has done. One that falls between the owner's last look and its sleep may be
+ * missed until its deadline: whoever expects a nudge sets one of milliseconds.
+ */
+void ipq_nudge(struct ipq *queue);
 
 /* Figures for HEALTH and tests. */
 struct ipq_counters {

@@ -204,7 +204,7 @@ static void too_many_requests_under_way(void **state)
 	for (int i = 0; i < IPQ_PENDING_MAX; i++)
 		assert_int_equal(ipq_try_receive(pair->ap, &message), OK);
 	assert_int_equal(ipq_try_receive(pair->ap, &message), ILLEGAL_STATE);
-	assert_int_equal(ipq_reply(pair->ap, first + 1, SPAN_EMPTY, soon()), ILLEGAL_STATE);
+	assert_int_equal(ipq_reply(pair->ap, first + IPQ_PENDING_MAX, SPAN_EMPTY, soon()), ILLEGAL_STATE);
 	assert_int_equal(ipq_reply(pair->ap, first, SPAN_EMPTY, soon()), OK);
 	assert_int_equal(ipq_reply(pair->ap, first, SPAN_EMPTY, soon()), ILLEGAL_STATE);
 	assert_int_equal(ipq_try_receive(pair->host, &message), OK);
@@ -311,6 +311,52 @@ static void an_interrupt_ends_the_wait(void **state)
 	assert_int_equal(ipq_receive(pair->host, &message, soon()), PEER_CLOSED);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(ipq_receive(pair->host, &message, soon()), PEER_CLOSED);
+}
+
+static void *nudge(void *queue)
+{
+	ipq_nudge(queue);
+	return NULL;
+}
+
+static void a_nudge_ends_one_wait(void **state)
+{
+	struct pair *pair = *state;
+	pthread_t thread;
+	uint64_t begun = clock_monotonic_ns();
+	assert_int_equal(pthread_create(&thread, NULL, nudge, pair->host), 0);
+	assert_int_equal(ipq_receive(pair->host, &message, soon()), TIMED_OUT);
+	assert_true(clock_monotonic_ns() < begun + UINT64_C(2000000000)); /* the slice of a missed one, not the deadline */
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	/* The queue is good, and the next wait takes its time. */
+	assert_int_equal(ipq_try_event(pair->ap, span_str("x")), OK);
+	assert_int_equal(ipq_receive(pair->host, &message, soon()), OK);
+	begun = clock_monotonic_ns();
+	assert_int_equal(ipq_receive(pair->host, &message, begun + 5000000), TIMED_OUT);
+	assert_true(clock_monotonic_ns() >= begun + 5000000);
+}
+
+/* A rotation is overtaken by what came after it. */
+static void replies_come_in_any_order(void **state)
+{
+	static const size_t orders[][4] = {{3, 2, 1, 0}, {1, 0, 3, 2}, {2, 3, 0, 1}, {1, 2, 3, 0}, {0, 3, 1, 2}};
+	static const enum ipq_type types[4] = {IPQ_ROTATE_ROT, IPQ_ATTEST, IPQ_SIGN, IPQ_HEALTH};
+	struct pair *pair = *state;
+	for (size_t round = 0; round < 3 * IPQ_PENDING_MAX; round++) { /* the table of requests wraps */
+		const size_t *order = orders[round % COUNT_OF(orders)];
+		uint64_t ids[4];
+		for (size_t i = 0; i < 4; i++) {
+			assert_int_equal(ipq_try_request(pair->host, types[i], SPAN_EMPTY, &ids[i]), OK);
+			assert_int_equal(ipq_try_receive(pair->ap, &message), OK);
+		}
+		for (size_t i = 0; i < 4; i++) {
+			assert_int_equal(ipq_reply(pair->ap, ids[order[i]], SPAN_EMPTY, soon()), OK);
+			assert_int_equal(ipq_reply(pair->ap, ids[order[i]], SPAN_EMPTY, soon()), ILLEGAL_STATE); /* once */
+			assert_int_equal(ipq_try_receive(pair->host, &message), OK);
+			assert_true(message.id == ids[order[i]]);
+			assert_int_equal(message.type, ipq_message_row(types[order[i]])->reply);
+		}
+	}
 }
 
 /* ---- two ends that run ---- */
@@ -507,6 +553,8 @@ int test_ipq(void)
 		PAIR_TEST(a_full_ring_ends_at_the_deadline),
 		PAIR_TEST(what_was_sent_before_closing_arrives),
 		PAIR_TEST(an_interrupt_ends_the_wait),
+		PAIR_TEST(a_nudge_ends_one_wait),
+		PAIR_TEST(replies_come_in_any_order),
 		PAIR_TEST(threads_polling),
 		PAIR_TEST(threads_sleeping),
 		PAIR_TEST(stream_is_first_in_first_out),

@@ -331,9 +331,17 @@ static void replies_that_nobody_waits_for(void **state)
 
 	RESTART(IPQ_HOST);
 	assert_int_equal(ipq_try_request(victim, IPQ_HEALTH, SPAN_EMPTY, &id), OK);
-	assert_int_equal(ipq_try_request(victim, IPQ_HEALTH, SPAN_EMPTY, &id), OK);
-	raw_send(&peer, IPQ_HEALTH_REPLY, id, SPAN_EMPTY); /* out of order */
+	assert_int_equal(ipq_try_request(victim, IPQ_SEAL, SPAN_EMPTY, &id), OK);
+	raw_send(&peer, IPQ_SEAL_REPLY, id, SPAN_EMPTY);
+	assert_int_equal(ipq_try_receive(victim, &message), OK);
+	raw_send(&peer, IPQ_SEAL_REPLY, id, SPAN_EMPTY); /* twice, while an older request waits */
 	assert_poisoned(QUEUE_REPLAY);
+
+	RESTART(IPQ_HOST);
+	assert_int_equal(ipq_try_request(victim, IPQ_HEALTH, SPAN_EMPTY, &id), OK);
+	assert_int_equal(ipq_try_request(victim, IPQ_SEAL, SPAN_EMPTY, &id), OK);
+	raw_send(&peer, IPQ_HEALTH_REPLY, id, SPAN_EMPTY); /* the older one's type under the younger one's id */
+	assert_poisoned(QUEUE_BAD_TYPE);
 
 	RESTART(IPQ_HOST);
 	assert_int_equal(ipq_try_request(victim, IPQ_SEAL, SPAN_EMPTY, &id), OK);
