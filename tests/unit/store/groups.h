@@ -6,5 +6,7 @@ int group_crc32c(void);
 int group_slots(void);
 int group_journal(void);
 int group_crash(void);
+int group_merkle(void);
+int group_sparse_map(void);
 
 #endif
