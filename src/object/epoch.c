@@ -1,6 +1,7 @@
 #include "object/epoch.h"
 
 #include "crypto/hash.h"
+#include "object/epoch_rules.h"
 #include "wire/text.h"
 
 static const struct field recovery_fields[] = {
@@ -64,33 +65,22 @@ static result check_inception(const struct epoch *epoch)
 		return fail(BAD_VALUE, "era %u epoch %llu is not an inception record", epoch->era, (unsigned long long)epoch->epoch);
 	if (!all_zero(epoch->rot_id, sizeof(epoch->rot_id)) || !all_zero(epoch->prev, sizeof(epoch->prev)))
 		return fail(BAD_VALUE, "an inception record names an earlier one");
-	if (epoch->suite != SUITE_P256)
-		return fail(UNSUPPORTED_ALGORITHM, "suite %u", epoch->suite);
-	if (epoch->not_before >= epoch->not_after)
-		return fail(BAD_VALUE, "the record is valid at no time");
-	if (epoch->has_recovery && (epoch->recovery.n != epoch->recovery.key_count || epoch->recovery.k < 1 ||
-					   epoch->recovery.k > epoch->recovery.n))
-		return fail(BAD_VALUE, "recovery %u of %u with %zu keys", epoch->recovery.k, epoch->recovery.n,
-			epoch->recovery.key_count);
 	return OK;
 }
 
 result epoch_open_inception(struct span bytes, struct arena *arena, struct epoch *out, uint8_t out_oid[static OID_SIZE])
 {
-	struct cose_sign object;
-	struct epoch epoch;
+	struct epoch_record record;
 	CLEANUP(key_free) struct key key = KEY_EMPTY;
-	TRY(cose_strict_sign_parse(bytes, &object));
-	TRY(schema_decode(&epoch_schema, object.payload, arena, &epoch));
-	TRY(check_inception(&epoch));
-	if (object.count != 1)
-		return fail(BAD_VALUE, "an inception record with %zu signatures", object.count);
-	uint8_t kem_id[KEY_ID_SIZE];
-	TRY(point_key_id(SPAN_ARRAY(epoch.kem_pk), kem_id));
-	TRY(key_from_point(SPAN_ARRAY(epoch.sign_pk), &key));
-	TRY(cose_strict_sign_verify(&object, kind_label(KIND_EPOCH), &key));
-	*out = epoch;
-	object_oid(KIND_EPOCH, object.payload, out_oid);
+	TRY(epoch_record_parse(bytes, arena, &record));
+	TRY(check_inception(&record.epoch));
+	if (record.object.count != 1)
+		return fail(BAD_VALUE, "an inception record with %zu signatures", record.object.count);
+	TRY(epoch_check_points(&record.epoch));
+	TRY(key_from_point(SPAN_ARRAY(record.epoch.sign_pk), &key));
+	TRY(cose_strict_sign_verify(&record.object, kind_label(KIND_EPOCH), &key));
+	*out = record.epoch;
+	memcpy(out_oid, record.oid, OID_SIZE);
 	return OK;
 }
 

@@ -42,8 +42,9 @@ NODISCARD result epoch_chain_add_key(struct epoch_chain *chain, struct span spki
  * Takes one more object: an epoch record or a HALT, told apart by its label. OK also for one that is known already.
  *   EPOCH_SKIPPED EPOCH_UNCOMMITTED EPOCH_CHANGED_RECOVERY EPOCH_FOREIGN EPOCH_VOID EPOCH_COUNTER_WRONG RECOVERY_QUORUM
  *   NO_RECOVERY_SET BAD_SIGNATURE, parse reasons: refused, nothing changed
- *   EPOCH_FORKED: the chain is frozen now, or was
- *   EPOCH_HALTED: the chain is halted and this is no recovery
+ *   EPOCH_FORKED: valid, but the chain is frozen now, or was
+ *   EPOCH_HALTED: valid, but the chain is halted and this is no recovery
+ * Valid records that came while the chain was stopped are kept aside (a few hundred), because a recovery may stand on one.
  */
 NODISCARD result epoch_chain_follow(struct epoch_chain *chain, struct span object);
 
@@ -59,6 +60,8 @@ size_t epoch_chain_count(const struct epoch_chain *chain);
 const struct epoch_link *epoch_chain_at(const struct epoch_chain *chain, size_t index); /* 0 is the inception */
 const struct epoch_link *epoch_chain_head(const struct epoch_chain *chain);
 const struct epoch_link *epoch_chain_find(const struct epoch_chain *chain, const uint8_t oid[static OID_SIZE]); /* or NULL */
+/* The record that `link` stands on; NULL for the inception. */
+const struct epoch_link *epoch_chain_before(const struct epoch_chain *chain, const struct epoch_link *link);
 /* The two records that froze the chain, or the HALT that halted it in `out[0]`; empty spans otherwise. */
 void epoch_chain_proof(const struct epoch_chain *chain, struct span out[static 2]);
 /* Decodes a link's record whole; texts and lists live in `arena`. */
@@ -66,8 +69,9 @@ NODISCARD result epoch_chain_decode(const struct epoch_link *link, struct arena 
 
 /*
  * Live evidence of epoch `oid`, asked for when the head was `floor` (era, epoch): accepted iff the chain is live, the
- * record is known and not void, floor <= it <= head and it is the head or the one before; for the one before,
- * now_ms <= learned_ms + min(grace_s, 30 s), where learned_ms is when this verifier learned of the head.
+ * record is known and not void, floor <= it <= head, now_ms <= the head's not_after, and it is the head or the one before of
+ * the same era; for the one before, now_ms <= learned_ms + min(the head's grace_s, 30 s), where learned_ms is when this
+ * verifier learned of the head.
  * EPOCH_TOO_OLD, EPOCH_FOREIGN (unknown: fetch the chain, then ask again), EPOCH_VOID, EPOCH_HALTED, EPOCH_FORKED, EPOCH_EXPIRED.
  */
 NODISCARD result epoch_chain_judge_live(const struct epoch_chain *chain, const uint8_t oid[static OID_SIZE], uint32_t floor_era,
@@ -96,7 +100,13 @@ struct epoch_history {
 extern const struct schema epoch_history_schema;
 enum { EPOCH_HISTORY_MAX = 256 * 1024 * 1024 };
 
-/* A chain from a history, or from a single epoch record (then the inception). The first refusal is returned, `*out` stays NULL. */
+/*
+ * A chain from a history, or from a single epoch record (then the inception). The first refusal is returned, `*out` stays
+ * as it was. A history that ends frozen or halted is a good one: ask epoch_chain_state.
+ */
 NODISCARD result epoch_chain_of_history(struct span bytes, struct epoch_chain **out);
+
+/* Everything that the chain took in, in that order, proofs of forks and HALTs included, and its keys. */
+NODISCARD result epoch_chain_history(const struct epoch_chain *chain, struct bytes *out);
 
 #endif
