@@ -1,0 +1,3 @@
+/* Must hold: with a counter in a TPM. */
+#define TPM
+#include "rotation.pml"
