@@ -154,7 +154,7 @@ static result make_group(struct ire *ire)
 
 static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 {
-	const struct root_identity *root = root_host_identity(ire->host);
+	ROOT_IDENTITY_HELD root = root_host_hold(ire->host);
 	int procs[LIMITS_MAX_GROUPS];
 	void *sources, *sealed;
 	TRY(arena_alloc(&ire->arena, spec->source_count + 1, sizeof(struct text_item), &sources));
@@ -523,7 +523,8 @@ static result keep_spec(struct ire *ire, const struct launch_spec *spec)
 result launch_start(struct root_host *host, const struct launch_spec *spec, const struct launch_events *events,
 	struct ire **out)
 {
-	if (!root_host_identity(host))
+	ROOT_IDENTITY_HELD root = root_host_hold(host);
+	if (!root)
 		return fail(NO_ROOT, "a launch");
 	struct ire *ire = calloc(1, sizeof(*ire));
 	if (!ire)

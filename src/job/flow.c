@@ -266,7 +266,8 @@ static result find_secrets(struct run *run, const struct job_stage *stage, struc
 	TRY(alloc(run, job->input_count, sizeof(**out), out));
 	for (size_t i = 0; i < job->input_count; i++)
 		files[i] = (struct sealed_file){job->inputs[i].role, run->inputs[i].n};
-	const struct sealed_source source = sealed_source_new(root_host_identity(run->host->root), files, job->input_count);
+	ROOT_IDENTITY_HELD root = root_host_hold(run->host->root);
+	const struct sealed_source source = sealed_source_new(root, files, job->input_count);
 	for (size_t i = 0; i < job->input_count; i++) {
 		const struct job_input *input = &job->inputs[i];
 		if (!input->secret || strcmp(input->enclave, stage->name) != 0)
@@ -435,7 +436,7 @@ static result collect_stage(struct run *run, const struct launch_result *left)
 
 static result verify_chain(struct run *run)
 {
-	const struct root_identity *identity = root_host_identity(run->host->root);
+	ROOT_IDENTITY_HELD identity = root_host_hold(run->host->root);
 	struct dac_root root = {
 		.era = identity->epoch.era,
 		.epoch = identity->epoch.epoch,
@@ -498,7 +499,7 @@ static result gather(struct run *run, struct receipt_parts *parts)
 static result make_sections(struct run *run, struct receipt_sections *out)
 {
 	const struct job *job = &run->plan.job;
-	const struct root_identity *identity = root_host_identity(run->host->root);
+	ROOT_IDENTITY_HELD identity = root_host_hold(run->host->root);
 	struct span *manifests, *policies;
 	TRY(alloc(run, job->enclave_count, sizeof(*manifests), &manifests));
 	TRY(alloc(run, job->enclave_count, sizeof(*policies), &policies));
@@ -541,7 +542,8 @@ static result sign_head(struct run *run, const struct receipt_sections *sections
 	if (run->request->has_nonce)
 		memcpy(request.nonce, run->request->nonce, sizeof(request.nonce));
 	TRY(root_host_sign(run->host->root, KIND_RECEIPT_HEAD, &ap_sign_head_schema, &request, &run->arena, &run->head));
-	return object_open(KIND_RECEIPT_HEAD, run->head, &root_host_identity(run->host->root)->sign, &run->arena, &head, run->head_oid);
+	ROOT_IDENTITY_HELD identity = root_host_hold(run->host->root);
+	return object_open(KIND_RECEIPT_HEAD, run->head, &identity->sign, &run->arena, &head, run->head_oid);
 }
 
 static result make_receipt(struct run *run)
@@ -732,7 +734,8 @@ result flow_run(const struct flow_host *host, const struct flow_request *request
 	};
 	char text[FLOW_TEXT_MAX];
 	*out_failure = (struct flow_failure){.cause = OK};
-	if (!root_host_identity(host->root))
+	ROOT_IDENTITY_HELD root = root_host_hold(host->root);
+	if (!root)
 		return fail(NO_ROOT, "the state folder of this host");
 	result ran = run_job(&run);
 	if (ran == OK)

@@ -51,7 +51,6 @@ struct server {
 	struct state_folder state;
 	char program_dir[PATH_SIZE];
 	struct root_host *root;
-	pthread_mutex_t init_lock; /* whether there is a root */
 	struct recorder *recorder;
 	struct uid_pool uids;
 	uid_t ap_uid;
@@ -143,10 +142,7 @@ static result handle_init(struct request *request)
 		.grace_s = GRACE_S,
 		.trust_domain = body->trust_domain,
 	};
-	pthread_mutex_lock(&request->server->init_lock);
-	result made = root_host_init(request->server->root, &init);
-	pthread_mutex_unlock(&request->server->init_lock);
-	TRY(made);
+	TRY(root_host_init(request->server->root, &init));
 	log_info("a root of trust was made");
 	return reply(request, SERVICE_DONE, NULL);
 }
@@ -264,10 +260,8 @@ static const struct {
 
 static result check_root(struct server *server)
 {
-	pthread_mutex_lock(&server->init_lock);
-	bool has_root = root_host_identity(server->root) != NULL;
-	pthread_mutex_unlock(&server->init_lock);
-	return has_root ? OK : fail(NO_ROOT, "'%s'", server->state.path);
+	ROOT_IDENTITY_HELD root = root_host_hold(server->root);
+	return root ? OK : fail(NO_ROOT, "'%s'", server->state.path);
 }
 
 static result dispatch(struct request *request)
@@ -537,7 +531,6 @@ static void server_end(struct server *server)
 	root_host_stop(server->root);
 	fd_close(&server->wake);
 	fd_close(&server->signals);
-	pthread_mutex_destroy(&server->init_lock);
 	uid_pool_close(&server->uids);
 	state_folder_close(&server->state); /* last: whoever waits for the lock finds everything gone */
 }
@@ -562,7 +555,6 @@ result server_run(const struct server_config *config)
 		.config = config,
 		.state = STATE_FOLDER_NONE,
 		.uids = {.marks = FD_NONE},
-		.init_lock = PTHREAD_MUTEX_INITIALIZER,
 		.listener = {-1},
 		.wake = {-1},
 		.signals = {-1},

@@ -1,19 +1,16 @@
-#include "root/host.h"
+#include "root/host_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "base/seccomp.h"
 #include "base/sock.h"
 #include "crypto/random.h"
@@ -21,101 +18,9 @@
 #include "root/program.h"
 #include "root/rot_keys.h"
 #include "root/state_file.h"
-#include "root/tcb.h"
 #include "store/slots.h"
 
-enum { START_MS = 15 * 1000, CALL_MS = 30 * 1000, SLICE_MS = 100, STOP_MS = 3000 };
-
-struct root_host {
-	char state_dir[PATH_SIZE], program_dir[PATH_SIZE];
-	struct process process;
-	struct ipq *queue;
-	pthread_mutex_t lock; /* of queue and message */
-	struct ipq_message message;
-	uint64_t boot_gen;
-	struct tcb tcb;
-	uint8_t ap_digest[SHA384_SIZE];
-	bool has_root;
-	struct root_identity identity;
-	struct arena arena; /* of the epoch record */
-};
-
-/* ---- Calls ------------------------------------------------------------------------------------- */
-
-static uint64_t deadline(int ms)
-{
-	return clock_monotonic_ns() + (uint64_t)ms * 1000000;
-}
-
-static bool has_ended(const struct root_host *host)
-{
-	struct pollfd poller = {.fd = host->process.pidfd.n, .events = POLLIN};
-	return poll(&poller, 1, 0) > 0;
-}
-
-/* Waits in slices: shared memory does not tell that the other side is gone. */
-static result await_reply(struct root_host *host, uint64_t id)
-{
-	uint64_t until = deadline(CALL_MS);
-	for (;;) {
-		result got = ipq_receive(host->queue, &host->message, deadline(SLICE_MS));
-		if (got == TIMED_OUT && !has_ended(host) && clock_monotonic_ns() < until)
-			continue;
-		TRY(got);
-		if (host->message.type != IPQ_EVENT && host->message.id == id)
-			return host->message.type == IPQ_ERROR ? ipq_error_of(&host->message) : OK;
-		if (clock_monotonic_ns() >= until) /* one that answers everything but this */
-			return TIMED_OUT;
-	}
-}
-
-/* One request and its reply, copied out; one thread at a time. */
-static result exchange(struct root_host *host, enum ipq_type type, struct span body, struct arena *arena, struct span *out)
-{
-	uint64_t id;
-	pthread_mutex_lock(&host->lock);
-	result called = has_ended(host) ? PEER_CLOSED : ipq_request(host->queue, type, body, deadline(CALL_MS), &id);
-	if (called == OK)
-		called = await_reply(host, id);
-	if (called == PEER_CLOSED || called == TIMED_OUT)
-		called = fail(AP_STOPPED, "while asked for %s", ipq_message_name(type));
-	if (called == OK) {
-		called = arena_copy(arena, ipq_payload(&host->message), out);
-		wipe(host->message.data, host->message.len);
-	}
-	pthread_mutex_unlock(&host->lock);
-	return called;
-}
-
-result root_host_call(struct root_host *host, enum ipq_type type, const struct schema *schema, const void *request,
-	const struct schema *reply_schema, struct arena *arena, void *reply)
-{
-	CLEANUP(writer_free) struct writer w = writer_growing(IPQ_MESSAGE_SLOTS_MAX * IPQ_SLOT_SIZE);
-	struct span body, kept;
-	if (ipq_message_row(type)->expects_epoch)
-		ipq_put_expected(&w, host->has_root ? (struct ipq_expected){host->identity.epoch.era, host->identity.epoch.epoch} :
-						      (struct ipq_expected){0, 0});
-	if (schema)
-		schema_put(schema, request, &w);
-	TRY(writer_finish(&w, &body));
-	result called = exchange(host, type, body, arena, &kept);
-	if (w.len)
-		wipe(w.data, w.len); /* GENERATE_ROT carries the host's seed and share */
-	TRY(called);
-	return schema_decode(reply_schema, kept, arena, reply);
-}
-
-result root_host_sign(struct root_host *host, enum object_kind kind, const struct schema *body_schema, const void *body,
-	struct arena *arena, struct span *out_object)
-{
-	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
-	TRY(schema_encode(body_schema, body, &encoding));
-	struct ap_sign request = {(uint8_t)kind, bytes_span(&encoding)};
-	struct ap_signed reply;
-	TRY(root_host_call(host, IPQ_SIGN, &ap_sign_schema, &request, &ap_signed_schema, arena, &reply));
-	*out_object = reply.object;
-	return OK;
-}
+enum { START_MS = 15 * 1000, STOP_MS = 3000 };
 
 /* ---- Starting ---------------------------------------------------------------------------------- */
 
@@ -215,8 +120,8 @@ static result start_process(struct root_host *host, const struct root_host_confi
 	TRY(process_start(&spec, &host->process));
 	fd_close(&far_end);
 	TRY(exchange_rings(host, near_end.n));
-	result greeted = ipq_greet(host->queue, deadline(START_MS), &host->boot_gen);
-	if (greeted == PEER_CLOSED || (greeted == TIMED_OUT && has_ended(host)))
+	result greeted = ipq_greet(host->queue, host_deadline(START_MS), &host->boot_gen);
+	if (greeted == PEER_CLOSED || (greeted == TIMED_OUT && host_ap_has_ended(host)))
 		return fail(AP_STOPPED, "it ended while it started (a wrong wrap key?); its own message says why");
 	return greeted;
 }
@@ -304,24 +209,6 @@ static result extend(struct root_host *host, uint8_t index, struct span content)
 	return OK;
 }
 
-static result adopt_root(struct root_host *host, const struct ap_health *health)
-{
-	struct root_identity *identity = &host->identity;
-	struct epoch epoch;
-	struct span record;
-	uint8_t oid[OID_SIZE];
-	TRY(arena_copy(&host->arena, health->epoch_record, &record));
-	TRY(epoch_open_inception(record, &host->arena, &epoch, oid));
-	TRY(key_from_point(SPAN_ARRAY(epoch.sign_pk), &identity->sign));
-	identity->epoch = epoch;
-	identity->epoch_record = record;
-	memcpy(identity->epoch_oid, oid, OID_SIZE);
-	memcpy(identity->rot_id, oid, OID_SIZE);
-	snprintf(identity->trust_domain, sizeof(identity->trust_domain), "%s", health->trust_domain);
-	host->has_root = true;
-	return OK;
-}
-
 /* A fresh challenge, signed under the pinned key: only the holder of the root answers it. */
 static result challenge_root(struct root_host *host)
 {
@@ -329,11 +216,12 @@ static result challenge_root(struct root_host *host)
 	struct ap_attest request = {.purpose = "start"};
 	struct ap_rot_available reply;
 	struct rot_challenge answer;
+	ROOT_IDENTITY_HELD root = root_host_hold(host);
 	random_bytes(request.challenge, sizeof(request.challenge));
 	TRY(root_host_call(host, IPQ_ATTEST, &ap_attest_schema, &request, &ap_rot_available_schema, &arena, &reply));
-	result opened = object_open(KIND_ROT_CHALLENGE, reply.challenge, &host->identity.sign, &arena, &answer, NULL);
+	result opened = object_open(KIND_ROT_CHALLENGE, reply.challenge, &root->sign, &arena, &answer, NULL);
 	if (opened != OK || memcmp(answer.challenge, request.challenge, sizeof(request.challenge)) != 0 ||
-		memcmp(answer.epoch_oid, host->identity.epoch_oid, OID_SIZE) != 0 || answer.boot_gen != host->boot_gen)
+		memcmp(answer.epoch_oid, root->epoch_oid, OID_SIZE) != 0 || answer.boot_gen != host->boot_gen)
 		return fail(AP_UNTRUSTED, "its answer to a challenge is not one of the pinned root");
 	return OK;
 }
@@ -389,22 +277,24 @@ static result pin_root(struct root_host *host)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(128 * 1024);
 	struct pins pins = {0};
+	ROOT_IDENTITY_HELD root = root_host_hold(host);
 	result loaded = pins_load(host->state_dir, &arena, &pins);
 	if (loaded != OK && loaded != NOT_FOUND)
 		return loaded;
-	memcpy(pins.rot_id, host->identity.rot_id, OID_SIZE);
+	memcpy(pins.rot_id, root->rot_id, OID_SIZE);
 	memcpy(pins.ap_digest, host->ap_digest, SHA384_SIZE);
-	pins.head = host->identity.epoch_record;
-	pins.era = host->identity.epoch.era;
-	pins.epoch = host->identity.epoch.epoch;
+	pins.head = root->epoch_record;
+	pins.era = root->epoch.era;
+	pins.epoch = root->epoch.epoch;
 	return pins_store(host->state_dir, &pins);
 }
 
 static result export_inception(struct root_host *host)
 {
 	char path[PATH_SIZE];
+	ROOT_IDENTITY_HELD root = root_host_hold(host);
 	TRY(path_join(path, host->state_dir, "inception.epoch"));
-	return file_write_atomic(path, host->identity.epoch_record, 0644);
+	return file_write_atomic(path, root->inception, 0644);
 }
 
 static result finish_init(struct root_host *host)
@@ -452,7 +342,7 @@ static result judge(struct root_host *host, const struct root_host_config *confi
 	TRY(check_pins(host, config, &health, &accept));
 	if (health.epoch_record.len == 0)
 		return OK; /* measured at root_host_init, when the trust domain is known */
-	TRY(adopt_root(host, &health));
+	TRY(host_head_begin(host, health.epoch_record, health.trust_domain));
 	TRY(challenge_root(host));
 	TRY(measure_phases(host, config, health.trust_domain));
 	TRY(read_health(host, &arena, &health));
@@ -470,10 +360,26 @@ static void host_free(struct root_host *host)
 	process_free(&host->process);
 	ipq_free(&host->queue);
 	tcb_free(&host->tcb);
-	key_free(&host->identity.sign);
-	arena_free(&host->arena);
+	host_head_free(host);
+	pthread_cond_destroy(&host->arrived);
 	pthread_mutex_destroy(&host->lock);
+	pthread_mutex_destroy(&host->change_lock);
+	pthread_mutex_destroy(&host->head_lock);
+	pthread_mutex_destroy(&host->list_lock);
 	free(host);
+}
+
+static void make_locks(struct root_host *host)
+{
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&host->arrived, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	pthread_mutex_init(&host->lock, NULL);
+	pthread_mutex_init(&host->change_lock, NULL);
+	pthread_mutex_init(&host->head_lock, NULL);
+	pthread_mutex_init(&host->list_lock, NULL);
 }
 
 result root_host_start(const struct root_host_config *config, struct root_host **out)
@@ -482,8 +388,7 @@ result root_host_start(const struct root_host_config *config, struct root_host *
 	if (!host)
 		return fail(NO_MEMORY, "host");
 	host->process = PROCESS_NONE;
-	pthread_mutex_init(&host->lock, NULL);
-	host->arena = arena_of(256 * 1024);
+	make_locks(host);
 	snprintf(host->state_dir, sizeof(host->state_dir), "%s", config->state_dir);
 	snprintf(host->program_dir, sizeof(host->program_dir), "%s", config->program_dir);
 	result started = start_process(host, config);
@@ -503,8 +408,8 @@ void root_host_stop(struct root_host *host)
 	if (!host)
 		return;
 	/* Asked first, so that it writes the latest time it saw. */
-	if (!has_ended(host) &&
-		ipq_call(host->queue, IPQ_SHUTDOWN, SPAN_EMPTY, deadline(STOP_MS), NULL, NULL, &host->message) == OK &&
+	if (!host_ap_has_ended(host) &&
+		ipq_call(host->queue, IPQ_SHUTDOWN, SPAN_EMPTY, host_deadline(STOP_MS), NULL, NULL, &host->message) == OK &&
 		process_wait(&host->process, STOP_MS, &end) != OK)
 		log_warning("the secure processor did not end in time");
 	host_free(host);
@@ -527,12 +432,13 @@ static result check_generated(struct root_host *host, const struct ap_generate *
 	TRY(read_health(host, arena, &health));
 	if (!span_equal(health.epoch_record, reply->epoch_record))
 		return fail(AP_UNTRUSTED, "it answered with one record and reports another");
-	TRY(adopt_root(host, &health));
-	TRY(object_open(KIND_ROT_CHALLENGE, reply->challenge, &host->identity.sign, arena, &answer, NULL));
+	TRY(host_head_begin(host, health.epoch_record, health.trust_domain));
+	ROOT_IDENTITY_HELD root = root_host_hold(host);
+	TRY(object_open(KIND_ROT_CHALLENGE, reply->challenge, &root->sign, arena, &answer, NULL));
 	if (memcmp(answer.challenge, request->challenge, sizeof(request->challenge)) != 0 ||
-		memcmp(answer.epoch_oid, host->identity.epoch_oid, OID_SIZE) != 0)
+		memcmp(answer.epoch_oid, root->epoch_oid, OID_SIZE) != 0)
 		return fail(AP_UNTRUSTED, "its first answer is not over this challenge");
-	if (memcmp(host->identity.epoch.measurement, host->ap_digest, SHA384_SIZE) != 0)
+	if (memcmp(root->epoch.measurement, host->ap_digest, SHA384_SIZE) != 0)
 		return fail(AP_UNTRUSTED, "its record names another measurement");
 	return OK;
 }
@@ -543,10 +449,11 @@ static void wipe_generate(struct ap_generate *request)
 	wipe(request->host_seed, sizeof(request->host_seed));
 }
 
-result root_host_init(struct root_host *host, const struct root_host_init *init)
+static result make_root(struct root_host *host, const struct root_host_init *init)
 {
-	if (host->has_root)
-		return fail(ROOT_EXISTS, "epoch %llu", (unsigned long long)host->identity.epoch.epoch);
+	ROOT_IDENTITY_HELD existing = root_host_hold(host);
+	if (existing)
+		return fail(ROOT_EXISTS, "epoch %llu", (unsigned long long)existing->epoch.epoch);
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
 	CLEANUP(wipe_generate) struct ap_generate request = {
 		.recovery = init->recovery,
@@ -571,9 +478,12 @@ result root_host_init(struct root_host *host, const struct root_host_init *init)
 	return finish_init(host);
 }
 
-const struct root_identity *root_host_identity(const struct root_host *host)
+result root_host_init(struct root_host *host, const struct root_host_init *init)
 {
-	return host->has_root ? &host->identity : NULL;
+	pthread_mutex_lock(&host->change_lock);
+	result made = make_root(host, init);
+	pthread_mutex_unlock(&host->change_lock);
+	return made;
 }
 
 uint64_t root_host_boot_gen(const struct root_host *host)

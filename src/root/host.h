@@ -44,15 +44,48 @@ struct root_host_init {
 /* Makes the root, pins it and exports `inception.epoch` into the state folder. ROOT_EXISTS. */
 NODISCARD result root_host_init(struct root_host *host, const struct root_host_init *init);
 
-/* What is known of the root; NULL before there is one. Borrowed. */
+/*
+ * What is known of the root at one moment: immutable, shared, counted. Hold one as long as something must not change
+ * under it (a launch, a receipt); a rotation makes a new one and leaves this as it is.
+ */
 struct root_identity {
 	uint8_t rot_id[OID_SIZE], epoch_oid[OID_SIZE];
-	struct epoch epoch;
-	struct span epoch_record;
+	struct epoch epoch; /* the head */
+	struct span epoch_record, inception;
 	struct key sign; /* public */
 	char trust_domain[121];
+	size_t records; /* of the chain up to this head: root_host_records(host, 0, records, ...) */
 };
-const struct root_identity *root_host_identity(const struct root_host *host);
+/* The head now; NULL before there is a root. Release it. */
+const struct root_identity *root_host_hold(struct root_host *host);
+void root_identity_release(const struct root_identity *const *identity); /* for CLEANUP; accepts NULL and empty */
+#define ROOT_IDENTITY_HELD CLEANUP(root_identity_release) const struct root_identity *const
+
+/*
+ * Epoch records `from` .. `to`-1 of the chain, oldest first (0 is the inception). The list is of `arena`, the bytes live
+ * as long as the host.
+ */
+NODISCARD result root_host_records(struct root_host *host, size_t from, size_t to, struct arena *arena, struct span **out);
+
+/*
+ * Hears of every change of the root, after it is durable and pinned and root_host_hold gives the new head. Called in the
+ * thread that made the change, with no lock of the host held but the list's own: it must be quick and must not subscribe,
+ * unsubscribe or call the host (write an eventfd and do the rest in your own thread).
+ */
+enum root_change {
+	ROOT_ROTATED = 1, /* the next epoch: reissue live launches, re-handshake within the grace */
+	ROOT_RECOVERED,	  /* a new era: close what the old one endorsed */
+	ROOT_STOPPED,	  /* HALT or fork: close everything; requests are refused EPOCH_HALTED or EPOCH_FORKED */
+};
+struct root_subscription {
+	void (*changed)(void *ctx, enum root_change change, const struct root_identity *now);
+	void *ctx;
+	struct root_subscription *next; /* the host's */
+};
+/* `subscription` is the caller's and must stay until it is taken out; afterwards it is not called any more. */
+void root_host_subscribe(struct root_host *host, struct root_subscription *subscription);
+void root_host_unsubscribe(struct root_host *host, struct root_subscription *subscription);
+
 uint64_t root_host_boot_gen(const struct root_host *host);
 const uint8_t *root_host_ap_digest(const struct root_host *host);
 /* Of troth-ire as it stands in register 1 (SHA384_SIZE bytes), and the folder of the programs: for launches. */
@@ -71,5 +104,14 @@ NODISCARD result root_host_call(struct root_host *host, enum ipq_type type, cons
 /* SIGN in one step: encodes `body` by `body_schema`, gives the object (copied into `arena`). */
 NODISCARD result root_host_sign(struct root_host *host, enum object_kind kind, const struct schema *body_schema,
 	const void *body, struct arena *arena, struct span *out_object);
+
+/*
+ * As root_host_call and root_host_sign, but only under the head that `identity` is: EPOCH_OLD when the root has moved on, and
+ * nothing was done. The others ask again by themselves when a rotation came in between.
+ */
+NODISCARD result root_host_call_as(struct root_host *host, const struct root_identity *identity, enum ipq_type type,
+	const struct schema *schema, const void *request, const struct schema *reply_schema, struct arena *arena, void *reply);
+NODISCARD result root_host_sign_as(struct root_host *host, const struct root_identity *identity, enum object_kind kind,
+	const struct schema *body_schema, const void *body, struct arena *arena, struct span *out_object);
 
 #endif
