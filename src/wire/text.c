@@ -80,6 +80,49 @@ result base32_decode(struct span text, uint8_t *out, size_t len)
 	return OK;
 }
 
+static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+void base64_encode(struct span bytes, char *out)
+{
+	for (size_t i = 0; i < bytes.len; i += 3) {
+		size_t have = bytes.len - i < 3 ? bytes.len - i : 3;
+		uint32_t group = (uint32_t)bytes.data[i] << 16;
+		if (have > 1)
+			group |= (uint32_t)bytes.data[i + 1] << 8;
+		if (have > 2)
+			group |= bytes.data[i + 2];
+		for (size_t k = 0; k < 4; k++)
+			*out++ = k <= have ? base64_digits[group >> (18 - 6 * k) & 63] : '=';
+	}
+	*out = '\0';
+}
+
+result base64_decode(struct span text, uint8_t *out, size_t *out_len)
+{
+	if (text.len % 4)
+		return fail(BAD_VALUE, "base64 of %zu characters", text.len);
+	size_t pad = 0, at = 0;
+	while (pad < 2 && pad < text.len && text.data[text.len - 1 - pad] == '=')
+		pad++;
+	uint32_t group = 0;
+	for (size_t i = 0; i < text.len; i++) {
+		const char *digit = i + pad < text.len && text.data[i] ? strchr(base64_digits, text.data[i]) : NULL;
+		if (!digit && i + pad < text.len)
+			return fail(BAD_VALUE, "a character at %zu that is not base64", i);
+		group = group << 6 | (digit ? (uint32_t)(digit - base64_digits) : 0);
+		if (i % 4 < 3)
+			continue;
+		size_t have = i + 1 == text.len ? 3 - pad : 3;
+		if (have < 3 && group << (8 + 8 * have))
+			return fail(BAD_VALUE, "base64 with bits beyond its last byte");
+		for (size_t k = 0; k < have; k++)
+			out[at++] = (uint8_t)(group >> (16 - 8 * k));
+		group = 0;
+	}
+	*out_len = at;
+	return OK;
+}
+
 static bool continuation(const uint8_t *at, const uint8_t *end)
 {
 	return at < end && (*at & 0xc0) == 0x80;

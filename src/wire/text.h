@@ -22,6 +22,18 @@ void base32_encode(struct span bytes, char *out);
 /* The inverse: lower case only, exact length, unused bits zero, so that each value has one text. BAD_VALUE. */
 NODISCARD result base32_decode(struct span text, uint8_t *out, size_t len);
 
+/* Characters of base64 with padding for `len` bytes, without the NUL. */
+#define BASE64_LENGTH(len) (((len) + 2) / 3 * 4)
+
+/* RFC 4648 section 4, with padding and a NUL. */
+void base64_encode(struct span bytes, char *out);
+
+/*
+ * The inverse: padded, no other characters, unused bits zero, so that each value has one text. `out` has room for
+ * text.len / 4 * 3 bytes. BAD_VALUE.
+ */
+NODISCARD result base64_decode(struct span text, uint8_t *out, size_t *out_len);
+
 /* RFC 3629: shortest forms, no surrogates, nothing above U+10FFFF. */
 NODISCARD bool utf8_valid(struct span text);
 

@@ -19,6 +19,7 @@ int test_aead(void);
 int test_box(void);
 int test_confined(void);
 int test_der(void);
+int test_ed25519(void);
 int test_hash(void);
 int test_key(void);
 int test_shamir(void);

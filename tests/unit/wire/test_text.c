@@ -41,6 +41,53 @@ static void base32_known_answers(void **state)
 	}
 }
 
+/* RFC 4648 section 10. */
+static void base64_known_answers(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *plain, *text;
+	} rows[] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		char text[16];
+		uint8_t back[16];
+		size_t len;
+		base64_encode(span_str(rows[i].plain), text);
+		assert_string_equal(text, rows[i].text);
+		assert_int_equal(strlen(text), BASE64_LENGTH(strlen(rows[i].plain)));
+		assert_ok(base64_decode(span_str(text), back, &len));
+		assert_int_equal(len, strlen(rows[i].plain));
+		assert_memory_equal(back, rows[i].plain, len);
+	}
+	uint8_t all[256];
+	for (size_t i = 0; i < sizeof(all); i++)
+		all[i] = (uint8_t)(i * 7 + 3);
+	for (size_t len = 0; len <= sizeof(all); len++) {
+		char text[BASE64_LENGTH(sizeof(all)) + 1];
+		uint8_t back[BASE64_LENGTH(sizeof(all))];
+		size_t got;
+		base64_encode(span_of(all, len), text);
+		assert_ok(base64_decode(span_str(text), back, &got));
+		assert_int_equal(got, len);
+		assert_memory_equal(back, all, len);
+	}
+}
+
+static void base64_refusals(void **state)
+{
+	(void)state;
+	/* length, padding, alphabet, bits beyond the last byte */
+	static const char *const wrong[] = {"Z", "Zg", "Zg=", "=", "====", "Zg==Zg==", "Z===", "Zm9v====", "Zm 9", "Zm9_", "Zm9-", "Zh==", "Zm9=", "Zg=a"};
+	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+		uint8_t out[16];
+		size_t len;
+		assert_result(base64_decode(span_str(wrong[i]), out, &len), BAD_VALUE);
+	}
+	uint8_t out[4];
+	size_t len;
+	assert_result(base64_decode(span_of("Zm9\0", 4), out, &len), BAD_VALUE);
+}
+
 static void base32_root_label(void **state)
 {
 	uint8_t id[32], back[32];
@@ -162,6 +209,8 @@ int run_text_tests(void)
 		cmocka_unit_test(hex_both_ways),
 		cmocka_unit_test(hex_refusals),
 		cmocka_unit_test(base32_known_answers),
+		cmocka_unit_test(base64_known_answers),
+		cmocka_unit_test(base64_refusals),
 		cmocka_unit_test(base32_root_label),
 		cmocka_unit_test(base32_refusals),
 		cmocka_unit_test(utf8_accepts),

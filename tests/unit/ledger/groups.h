@@ -1,0 +1,8 @@
+/* Every file of this folder is one group; each returns how many of its tests failed. */
+#ifndef TROTH_TESTS_LEDGER_GROUPS_H
+#define TROTH_TESTS_LEDGER_GROUPS_H
+
+int group_note(void);
+int group_checkpoint(void);
+
+#endif
