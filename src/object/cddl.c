@@ -66,13 +66,19 @@ static void print_rule(const struct schema *schema, struct printed *printed, FIL
 	if (printed->count < COUNT_OF(printed->schemas))
 		printed->schemas[printed->count++] = schema;
 	rule_name(schema, out);
-	fprintf(out, " = %s", schema->shape == SHAPE_MAP ? "{\n" : schema->shape == SHAPE_ARRAY ? "[\n" : "");
+	/* RFC 8610: the first rule of a name is "=", each older version one more choice "/=". */
+	bool another = false;
+	for (size_t i = 0; i + 1 < printed->count; i++)
+		another |= printed->schemas[i]->older == schema;
+	fprintf(out, " %s %s", another ? "/=" : "=", schema->shape == SHAPE_MAP ? "{\n" : schema->shape == SHAPE_ARRAY ? "[\n" : "");
 	for (size_t i = 0; i < schema->field_count; i++)
 		print_field(schema, &schema->fields[i], out);
 	fprintf(out, "%s", schema->shape == SHAPE_MAP ? "}\n" : schema->shape == SHAPE_ARRAY ? "]\n" : "");
 	for (size_t i = 0; i < schema->field_count; i++)
 		if (schema->fields[i].sub)
 			print_rule(schema->fields[i].sub, printed, out);
+	if (schema->older)
+		print_rule(schema->older, printed, out);
 }
 
 void cddl_print(const struct schema *const *schemas, size_t count, FILE *out)

@@ -1,10 +1,12 @@
 #include "object/kind.h"
 
+#include "object/backup.h"
 #include "object/epoch.h"
 #include "object/job.h"
 #include "object/manifest.h"
 #include "object/receipt.h"
 #include "object/record.h"
+#include "object/reference.h"
 #include "object/seal.h"
 
 enum { EMITTED = 1, RESERVED = 0 };
@@ -14,6 +16,7 @@ static const struct schema *const payload_schemas[] = {
 	[KIND_REPORT] = &report_schema,
 	[KIND_EPOCH] = &epoch_schema,
 	[KIND_MANIFEST] = &manifest_schema,
+	[KIND_REFERENCE_SET] = &reference_set_schema,
 	[KIND_RECORD] = &record_schema,
 	[KIND_LAUNCH] = &launch_schema,
 	[KIND_SEALED] = &sealed_schema,
@@ -21,9 +24,11 @@ static const struct schema *const payload_schemas[] = {
 	[KIND_UNSEAL_GRANT] = &unseal_grant_schema,
 	[KIND_ROT_CHALLENGE] = &rot_challenge_schema,
 	[KIND_DERIVE_ANSWER] = &derive_answer_schema,
+	[KIND_QUEUE_HELLO] = &queue_hello_schema,
 	[KIND_STATEMENT] = &statement_schema,
 	[KIND_RECEIPT_HEAD] = &receipt_head_schema,
 	[KIND_JOB] = &job_schema,
+	[KIND_BACKUP] = &backup_schema,
 };
 
 const struct kind_row kind_table[] = {

@@ -68,6 +68,17 @@ static const struct field rot_challenge_fields[] = {
 };
 const struct schema rot_challenge_schema = SCHEMA(struct rot_challenge, "rot challenge", SHAPE_MAP, rot_challenge_fields);
 
+static const struct field queue_hello_fields[] = {
+	F_VERSION(struct queue_hello, 1, v, 1),
+	F_FIXED(struct queue_hello, 2, host_nonce),
+	F_FIXED(struct queue_hello, 3, host_point),
+	F_FIXED(struct queue_hello, 4, ap_nonce),
+	F_FIXED(struct queue_hello, 5, ap_point),
+	F_UINT(struct queue_hello, 6, boot_gen, 0),
+	F_FIXED(struct queue_hello, 7, epoch_oid),
+};
+const struct schema queue_hello_schema = SCHEMA(struct queue_hello, "queue hello", SHAPE_MAP, queue_hello_fields);
+
 static const struct field derive_answer_fields[] = {
 	F_VERSION(struct derive_answer, 1, v, 1),
 	F_FIXED(struct derive_answer, 2, challenge_i),

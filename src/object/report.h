@@ -87,6 +87,16 @@ struct rot_challenge {
 };
 extern const struct schema rot_challenge_schema;
 
+/* queue hello: the secure processor's answer to the greeting of a sealed queue (docs/PROTOCOL.ipq section 8). */
+struct queue_hello {
+	uint8_t v;
+	uint8_t host_nonce[32], ap_nonce[32];
+	uint8_t host_point[POINT_SIZE], ap_point[POINT_SIZE]; /* ephemeral */
+	uint64_t boot_gen;
+	uint8_t epoch_oid[OID_SIZE]; /* whose key signs */
+};
+extern const struct schema queue_hello_schema;
+
 struct derive_answer {
 	uint8_t v;
 	uint8_t challenge_i[32], challenge_r[32];

@@ -54,6 +54,41 @@ static bool is_present(const struct field *field, const void *object)
 	return !(field->flags & FIELD_OPTIONAL) || *(const bool *)member(object, field->present_at);
 }
 
+/* ---- Versions -------------------------------------------------------------------------------- */
+
+static bool has_version(const struct schema *schema, uint64_t version)
+{
+	const struct field *first = &schema->fields[0];
+	return (first->flags & FIELD_VERSION) && first->max == version;
+}
+
+/* The table of `version`; the newest one, which will refuse it, when there is none. */
+static const struct schema *table_of_version(const struct schema *newest, uint64_t version)
+{
+	for (const struct schema *schema = newest; schema; schema = schema->older)
+		if (has_version(schema, version))
+			return schema;
+	return newest;
+}
+
+static const struct schema *table_to_write(const struct schema *schema, const void *object)
+{
+	return schema->older ? table_of_version(schema, load_uint(member(object, schema->fields[0].offset), schema->fields[0].size)) :
+			       schema;
+}
+
+/* Looks ahead at the version, which stands behind the first key; what is no such structure is left to the newest table. */
+static const struct schema *table_to_read(const struct schema *schema, const struct reader *r)
+{
+	struct reader ahead = *r;
+	uint64_t key = 0, version;
+	size_t count;
+	if (!schema->older || cbor_read_map(&ahead, &count) != OK || cbor_read_uint(&ahead, &key) != OK ||
+		key != schema->fields[0].key || cbor_read_uint(&ahead, &version) != OK)
+		return schema;
+	return table_of_version(schema, version);
+}
+
 /* ---- Encoding -------------------------------------------------------------------------------- */
 
 static void put_list(const struct field *field, const void *object, struct writer *w)
@@ -123,6 +158,7 @@ static void put_field(const struct field *field, const void *object, struct writ
 
 void schema_put(const struct schema *schema, const void *object, struct writer *w)
 {
+	schema = table_to_write(schema, object);
 	if (schema->shape == SHAPE_MAP)
 		cbor_put_map(w, schema->field_count);
 	else if (schema->shape == SHAPE_ARRAY)
@@ -262,6 +298,7 @@ static result read_header(const struct schema *schema, struct reader *r)
 
 result schema_read(const struct schema *schema, struct reader *r, struct arena *arena, void *out)
 {
+	schema = table_to_read(schema, r);
 	result header = read_header(schema, r);
 	if (header != OK)
 		return fail_within(header, "%s", schema->name);
@@ -392,6 +429,7 @@ json_t *schema_json(const struct schema *schema, const void *object)
 {
 	if (schema->shape == SHAPE_BARE)
 		return field_json(&schema->fields[0], object);
+	schema = table_to_write(schema, object);
 	json_t *map = json_object();
 	for (size_t i = 0; i < schema->field_count; i++)
 		json_object_set_new(map, schema->fields[i].name, field_json(&schema->fields[i], object));

@@ -19,6 +19,9 @@
  *   FIELD_LIST    a pointer to `count` elements described by `sub`, with `min`..`max` elements
  *   FIELD_ANY     struct span: one encoded CBOR item, carried as it is
  * An optional field has a `bool` beside it that says whether it is there.
+ *
+ * A structure with several versions has one table for each, newest first, linked by `older`; the FIELD_VERSION that comes
+ * first in each decides which one applies, when reading and when writing. Members that a version lacks stay zero.
  */
 #ifndef TROTH_OBJECT_SCHEMA_H
 #define TROTH_OBJECT_SCHEMA_H
@@ -59,6 +62,7 @@ struct schema {
 	size_t struct_size;
 	const struct field *fields;
 	size_t field_count;
+	const struct schema *older; /* the table of the version before, of the same C structure; NULL: there is none */
 };
 
 #define MEMBER_SIZE_(type, member) sizeof(((type *)0)->member)

@@ -1,12 +1,21 @@
 #include "object/seal.h"
 
-static const struct field policy_fields[] = {
-	F_VERSION(struct seal_policy, 1, v, 1),
+static const struct field policy_by_measurement_fields[] = {
+	F_VERSION(struct seal_policy, 1, v, SEAL_BY_MEASUREMENT),
 	F_FIXED(struct seal_policy, 2, rot_id),
 	F_TEXT(struct seal_policy, 3, name, 1, NAME_MAX_LEN),
 	F_FIXED(struct seal_policy, 4, measurement),
 };
-const struct schema seal_policy_schema = SCHEMA(struct seal_policy, "seal policy", SHAPE_MAP, policy_fields);
+static const struct schema policy_by_measurement_schema =
+	SCHEMA(struct seal_policy, "seal policy", SHAPE_MAP, policy_by_measurement_fields);
+static const struct field policy_fields[] = {
+	F_VERSION(struct seal_policy, 1, v, SEAL_BY_REFERENCE),
+	F_FIXED(struct seal_policy, 2, rot_id),
+	F_TEXT(struct seal_policy, 3, name, 1, NAME_MAX_LEN),
+	F_STRUCT(struct seal_policy, 5, reference, &reference_schema),
+};
+const struct schema seal_policy_schema = {"seal policy", SHAPE_MAP, sizeof(struct seal_policy), policy_fields, COUNT_OF(policy_fields),
+	.older = &policy_by_measurement_schema};
 
 static const struct field sealed_fields[] = {
 	F_VERSION(struct sealed, 1, v, 1),

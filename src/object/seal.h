@@ -2,16 +2,22 @@
 #ifndef TROTH_OBJECT_SEAL_H
 #define TROTH_OBJECT_SEAL_H
 
+#include "object/reference.h"
 #include "object/report.h"
 
 enum { SECRET_MAX = 4096 };
 
-/* For whom a secret opens. lv() of its encoding is bound into box and ciphertext. */
+/*
+ * For whom a secret opens. lv() of its encoding is bound into box and ciphertext. Version 1 names a measurement; version 2
+ * a reference: whatever the author's signed set lists under the enclave's name (docs/UPGRADE.md).
+ */
+enum { SEAL_BY_MEASUREMENT = 1, SEAL_BY_REFERENCE = 2 };
 struct seal_policy {
 	uint8_t v;
 	uint8_t rot_id[OID_SIZE];
-	const char *name; /* enclave */
-	uint8_t measurement[SHA384_SIZE];
+	const char *name;		  /* enclave */
+	uint8_t measurement[SHA384_SIZE]; /* version 1; else zero */
+	struct reference reference;	  /* version 2; else zero */
 };
 extern const struct schema seal_policy_schema;
 

@@ -10,5 +10,7 @@ int group_manifest(void);
 int group_receipt(void);
 int group_vectors(void);
 int group_cddl(void);
+int group_reference(void);
+int group_backup(void);
 
 #endif

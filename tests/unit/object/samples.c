@@ -195,9 +195,24 @@ static struct statement statement = {.v = 1, .enclave = root_uri, .time = T0, .n
 static struct rot_challenge challenge = {.v = 1, .epoch = 1, .boot_gen = 7, .purpose = "attest", .time = T0,
 	.registers = registers, .register_count = REGISTER_COUNT};
 static struct derive_answer answer = {.v = 1, .id_i = "left", .id_r = "right", .purpose = "link"};
+static struct queue_hello queue_hello = {.v = 1, .boot_gen = 7};
 static uint8_t ciphertext[40];
 static struct sealed sealed = {.v = 1, .policy = {.v = 1, .name = "IRE-A"}, .storage_key_version = 1,
 	.ciphertext = {ciphertext, sizeof(ciphertext)}};
+static struct sealed sealed_by_reference = {.v = 1,
+	.policy = {.v = SEAL_BY_REFERENCE, .name = "IRE-A", .reference = {.set = "payroll", .min_svn = 2}}, .storage_key_version = 1,
+	.ciphertext = {ciphertext, sizeof(ciphertext)}};
+static struct reference_row program_rows[] = {{.svn = 1, .what = REFERENCE_PROGRAM}, {.svn = 2, .what = REFERENCE_PROGRAM}};
+static struct reference_row enclave_rows[] = {{.svn = 2, .what = REFERENCE_CORE}, {.svn = 2, .what = REFERENCE_MEASUREMENT},
+	{.svn = 3, .what = REFERENCE_MEASUREMENT}};
+static struct reference_entry entries[] = {{"IRE-A", 2, enclave_rows, COUNT_OF(enclave_rows)},
+	{"troth-ap", 1, program_rows, COUNT_OF(program_rows)}};
+static struct reference_set reference_set = {.v = 1, .name = "payroll", .version = 3, .not_before = T0,
+	.not_after = T0 + 31536000000, .entries = entries, .entry_count = COUNT_OF(entries)};
+static struct backup_holder holders[] = {{.number = 1}, {.number = 2}, {.number = 3}};
+static uint8_t backed_up[BACKUP_ROW_SIZE + AEAD_TAG_SIZE];
+static struct backup backup = {.v = 1, .epoch = 4, .time = T0, .trust_domain = "troth.internal", .k = 2, .holders = holders,
+	.holder_count = COUNT_OF(holders), .ciphertext = {backed_up, sizeof(backed_up)}};
 static struct unseal_request unseal = {.v = 1};
 static struct unseal_grant grant = {.v = 1};
 
@@ -214,12 +229,36 @@ static void fill_small(const struct sample_keys *keys)
 	memcpy(answer.ephemeral_i, keys->enclave_sign.point, POINT_SIZE);
 	memcpy(answer.ephemeral_r, keys->enclave_kem.point, POINT_SIZE);
 	FILL(answer.epoch_oid, 0x01);
+	FILL(queue_hello.host_nonce, 0x33);
+	FILL(queue_hello.ap_nonce, 0x34);
+	memcpy(queue_hello.host_point, keys->enclave_sign.point, POINT_SIZE);
+	memcpy(queue_hello.ap_point, keys->enclave_kem.point, POINT_SIZE);
+	FILL(queue_hello.epoch_oid, 0x01);
 	FILL(sealed.policy.rot_id, 0x01);
 	FILL(sealed.policy.measurement, 0x40);
 	FILL(sealed.box_hash, 0x33);
 	FILL(sealed.salt, 0x34);
 	FILL(sealed.epoch_oid, 0x01);
 	FILL(ciphertext, 0x35);
+	sealed_by_reference.ciphertext = SPAN_ARRAY(ciphertext);
+	FILL(sealed_by_reference.policy.rot_id, 0x01);
+	memcpy(sealed_by_reference.policy.reference.author, keys->root_sign.id, KEY_ID_SIZE);
+	FILL(sealed_by_reference.box_hash, 0x33);
+	FILL(sealed_by_reference.salt, 0x34);
+	FILL(sealed_by_reference.epoch_oid, 0x01);
+	for (size_t i = 0; i < COUNT_OF(program_rows); i++)
+		FILL(program_rows[i].digest, (uint8_t)(0xa0 + i));
+	for (size_t i = 0; i < COUNT_OF(enclave_rows); i++)
+		FILL(enclave_rows[i].digest, (uint8_t)(0xa8 + i));
+	memcpy(reference_set.author_pk, keys->root_sign.point, POINT_SIZE);
+	for (size_t i = 0; i < COUNT_OF(holders); i++) {
+		FILL(holders[i].key, (uint8_t)(0xb0 + i));
+		FILL(holders[i].box, (uint8_t)(0xb8 + i));
+	}
+	FILL(backup.id, 0xc0);
+	FILL(backup.rot_id, 0x01);
+	FILL(backup.epoch_oid, 0x02);
+	FILL(backed_up, 0xc1);
 	FILL(unseal.seal_oid, 0x36);
 	FILL(unseal.launch_id, 0x10);
 	FILL(unseal.nonce, 0x37);
@@ -300,9 +339,13 @@ void samples_make(const struct sample_keys *keys, struct sample out[static SAMPL
 		{"unseal grant", KIND_UNSEAL_GRANT, &unseal_grant_schema, &grant, false},
 		{"rot challenge", KIND_ROT_CHALLENGE, &rot_challenge_schema, &challenge, false},
 		{"derive answer", KIND_DERIVE_ANSWER, &derive_answer_schema, &answer, false},
+		{"queue hello", KIND_QUEUE_HELLO, &queue_hello_schema, &queue_hello, false},
 		{"statement", KIND_STATEMENT, &statement_schema, &statement, true},
 		{"receipt head", KIND_RECEIPT_HEAD, &receipt_head_schema, &head, false},
 		{"job", KIND_JOB, &job_schema, &job, false},
+		{"sealed object by reference", KIND_SEALED, &sealed_schema, &sealed_by_reference, false},
+		{"reference set", KIND_REFERENCE_SET, &reference_set_schema, &reference_set, false},
+		{"backup", KIND_BACKUP, &backup_schema, &backup, false},
 	};
 	memcpy(out, samples, sizeof(samples));
 }

@@ -5,6 +5,7 @@
 #ifndef TROTH_TESTS_OBJECT_SAMPLES_H
 #define TROTH_TESTS_OBJECT_SAMPLES_H
 
+#include "object/backup.h"
 #include "object/epoch.h"
 #include "object/job.h"
 #include "object/manifest.h"
@@ -20,7 +21,7 @@ struct sample {
 	bool by_enclave; /* signed by the enclave's key, not by the root's */
 };
 
-enum { SAMPLE_COUNT = 18 };
+enum { SAMPLE_COUNT = 22 };
 
 /* Fixed scalars: bytes 01 02 .. 20, 21 .. 40 and so on. The caller frees the keys. */
 struct sample_keys {

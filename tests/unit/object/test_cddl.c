@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "groups.h"
+#include "object/backup.h"
 #include "object/cddl.h"
 #include "object/kind.h"
 #include "object/receipt.h"
@@ -19,6 +20,7 @@ static char *print(void)
 		if (kind_schema(kind_table[i].kind))
 			schemas[count++] = kind_schema(kind_table[i].kind);
 	schemas[count++] = &seal_policy_schema;
+	schemas[count++] = &restore_share_schema;
 	schemas[count++] = &bytes_list_schema;
 	schemas[count++] = &salt_list_schema;
 	FILE *out = open_memstream(&text, &len);
