@@ -6,6 +6,7 @@ int group_schema(void);
 int group_kind(void);
 int group_names(void);
 int group_epoch(void);
+int group_epoch_chain(void);
 int group_manifest(void);
 int group_receipt(void);
 int group_vectors(void);
