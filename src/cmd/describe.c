@@ -26,13 +26,14 @@ union any_object {
 	struct unseal_grant unseal_grant;
 	struct rot_challenge rot_challenge;
 	struct derive_answer derive_answer;
+	struct queue_hello queue_hello;
 	struct statement statement;
 	struct receipt_head head;
 };
 
 /* The kind is in what is signed, not in the bytes: the one whose fields fit is named. */
 static const enum object_kind signed_kinds[] = {KIND_REPORT, KIND_RECORD, KIND_SEALED, KIND_UNSEAL_REQUEST, KIND_UNSEAL_GRANT,
-	KIND_ROT_CHALLENGE, KIND_DERIVE_ANSWER, KIND_STATEMENT, KIND_RECEIPT_HEAD};
+	KIND_ROT_CHALLENGE, KIND_DERIVE_ANSWER, KIND_QUEUE_HELLO, KIND_STATEMENT, KIND_RECEIPT_HEAD};
 
 static result object_json(enum object_kind kind, struct span bytes, json_t **out)
 {

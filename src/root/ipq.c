@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/writer.h"
 #include "root/ipq_ring.h"
+#include "root/ipq_sealed.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -55,7 +56,7 @@ enum { STATE_OPEN = 0, STATE_CLOSED = 1, STATE_POISONED = 2 };
 enum { ID_COUNT_BITS = 40, ID_GEN_MASK = 0xffffff };
 #define ID_COUNT_MASK ((UINT64_C(1) << ID_COUNT_BITS) - 1)
 
-/* HELLO: "troth-q1", version, profile, two zero bytes, nonce. HELLO_REPLY: version, profile, two zero bytes, boot_gen, nonce. */
+/* Profile local. HELLO: version, profile, two zero bytes, nonce. HELLO_REPLY: version, profile, two zero bytes, boot_gen, nonce. */
 enum { NONCE_SIZE = 32 };
 
 enum {
@@ -98,6 +99,7 @@ struct ipq {
 	bool interrupted; /* atomic */
 	bool nudged;	  /* atomic */
 	bool streaming;	  /* took a message and has sent none since: more of the same is likely */
+	struct ipq_sealed *sealed; /* NULL: profile local */
 	enum ipq_role role;
 	enum reason poison;
 	uint64_t spin_ns;
@@ -416,12 +418,18 @@ static __attribute__((noinline)) void write_more(struct ipq *q, uint64_t slots, 
 	}
 }
 
+/* The second word of a message's first slot. */
+static inline uint64_t head_word(enum ipq_type type, unsigned profile, size_t len)
+{
+	return (uint64_t)type | (uint64_t)profile << 16 | (uint64_t)len << 32;
+}
+
 /* The first slot is published last, so a message is there whole or not at all. */
-static inline void write_message(struct ipq *q, enum ipq_type type, uint64_t id, struct span payload, uint64_t slots)
+static inline void write_message(struct ipq *q, uint64_t head, uint64_t id, struct span payload, uint64_t slots)
 {
 	uint64_t *slot = own_slot(q, q->produced);
 	write_words(slot + IPQ_SLOT_AT_PAYLOAD / 8, INLINE_WORDS, payload);
-	put_word(slot + 1, (uint64_t)type | (uint64_t)IPQ_PROFILE_LOCAL << 16 | (uint64_t)payload.len << 32);
+	put_word(slot + 1, head);
 	put_word(slot + 2, id);
 	if (UNLIKELY(slots > 1))
 		write_more(q, slots, span_of(payload.data + IPQ_SLOT_INLINE, payload.len - IPQ_SLOT_INLINE));
@@ -446,6 +454,37 @@ static COLD result refuse_size(size_t len)
 	return fail(TOO_LARGE, "a message of %zu bytes does not fit the queue", len);
 }
 
+static inline void signal_message(struct ipq *q)
+{
+	q->streaming = false;
+	q->counters.sent++;
+	wake_sleeper(q);
+}
+
+/* The greeting itself is sent in the clear and is what the keys are made from; these types pass in no other phase. */
+static inline bool is_greeting(enum ipq_type type)
+{
+	return type == IPQ_HELLO || type == IPQ_HELLO_REPLY;
+}
+
+/* Profile sealed: the payload is sealed into memory of this process, and only the ciphertext goes to the ring. */
+static __attribute__((noinline)) result send_sealed(struct ipq *q, enum ipq_type type, uint64_t id, struct span payload,
+						    const uint64_t *deadline_ns)
+{
+	size_t len = payload.len + (is_greeting(type) ? 0 : AEAD_TAG_SIZE);
+	uint64_t slots = slots_of(len);
+	if (UNLIKELY(room(q) < slots))
+		TRY(wait_for_room(q, slots, deadline_ns));
+	const uint64_t head[3] = {q->produced + 1, head_word(type, IPQ_PROFILE_SEALED, len), id};
+	if (!is_greeting(type)) {
+		TRY(ipq_sealed_seal(q->sealed, head, payload, q->sealed->buffer));
+		payload = span_of(q->sealed->buffer, len);
+	}
+	write_message(q, head[1], id, payload, slots);
+	signal_message(q);
+	return OK;
+}
+
 static inline __attribute__((always_inline)) result send_message(struct ipq *q, enum ipq_type type, uint64_t id, struct span payload,
 				  const uint64_t *deadline_ns)
 {
@@ -453,14 +492,14 @@ static inline __attribute__((always_inline)) result send_message(struct ipq *q, 
 		return refuse_poisoned(q);
 	if (UNLIKELY(payload.len > IPQ_PAYLOAD_MAX))
 		return refuse_size(payload.len);
+	if (UNLIKELY(q->sealed != NULL))
+		return send_sealed(q, type, id, payload, deadline_ns);
 	uint64_t slots = slots_of(payload.len);
 	if (UNLIKELY(room(q) < slots))
 		TRY(wait_for_room(q, slots, deadline_ns));
 	prefetch_for_writing(own_slot(q, q->produced + WRITE_AHEAD));
-	write_message(q, type, id, payload, slots);
-	q->streaming = false;
-	q->counters.sent++;
-	wake_sleeper(q);
+	write_message(q, head_word(type, IPQ_PROFILE_LOCAL, payload.len), id, payload, slots);
+	signal_message(q);
 	return OK;
 }
 
@@ -618,9 +657,9 @@ static COLD result refuse_sequence(struct ipq *q, uint64_t seq)
 static COLD result refuse_head(struct ipq *q, uint64_t head)
 {
 	unsigned type = (unsigned)(head & 0xffff);
-	if ((head >> 16 & 0xffff) != IPQ_PROFILE_LOCAL)
+	if ((head >> 16 & 0xffff) != (q->sealed ? IPQ_PROFILE_SEALED : IPQ_PROFILE_LOCAL))
 		return poison(q, QUEUE_CORRUPT, "a slot is of another profile or has reserved bits set");
-	if (head >> 32 > IPQ_PAYLOAD_MAX)
+	if (head >> 32 > IPQ_PAYLOAD_MAX || (q->sealed && head >> 32 < AEAD_TAG_SIZE))
 		return poison(q, QUEUE_CORRUPT, "a message claims %u bytes", (unsigned)(head >> 32));
 	return poison(q, QUEUE_BAD_TYPE, "message %u (%s) is not allowed here", type, ipq_message_name(type));
 }
@@ -631,6 +670,43 @@ static inline bool head_is_good(const struct ipq *q, uint64_t head)
 	return (head & 0xffffff00) == 0 && head >> 32 <= IPQ_PAYLOAD_MAX && (type_flags[head & 0xff] & q->accepts);
 }
 
+/* The same in profile sealed, where only the greeting comes without a tag. */
+static inline bool sealed_head_is_good(const struct ipq *q, uint64_t head)
+{
+	enum ipq_type type = (enum ipq_type)(head & 0xff);
+	uint64_t len = head >> 32, tag = is_greeting(type) ? 0 : AEAD_TAG_SIZE;
+	return (head & 0xffffff00) == (uint64_t)IPQ_PROFILE_SEALED << 16 && len >= tag && len - tag <= IPQ_PAYLOAD_MAX &&
+	       (type_flags[type] & q->accepts);
+}
+
+/* Profile sealed: the ciphertext is copied whole, and opened where only this process can reach it. */
+static __attribute__((noinline)) result take_sealed(struct ipq *q, const uint64_t *slot, struct ipq_message *out)
+{
+	const uint64_t head[3] = {q->consumed + 1, get_word(slot + 1), get_word(slot + 2)};
+	if (UNLIKELY(!sealed_head_is_good(q, head[1])))
+		return refuse_head(q, head[1]);
+	enum ipq_type type = (enum ipq_type)(head[1] & 0xff);
+	size_t len = (size_t)(head[1] >> 32);
+	uint64_t slots = slots_of(len);
+	if (UNLIKELY(copy_inline(slot, len < IPQ_SLOT_INLINE ? len : IPQ_SLOT_INLINE, out->data) != 0))
+		return refuse_padding(q);
+	if (slots > 1)
+		TRY(copy_more(q, slots, len - IPQ_SLOT_INLINE, out->data + IPQ_SLOT_INLINE));
+	if (!is_greeting(type)) {
+		if (UNLIKELY(ipq_sealed_open(q->sealed, head, span_of(out->data, len), out->data) != OK))
+			return poison(q, QUEUE_CORRUPT, "message %u in slot %llu does not open under the key of this queue",
+				      (unsigned)type, (unsigned long long)q->consumed);
+		len -= AEAD_TAG_SIZE;
+	}
+	if (type != IPQ_EVENT || head[2] != 0)
+		TRY(judge_id(q, type, head[2]));
+	out->type = type;
+	out->len = (uint32_t)len;
+	out->id = head[2];
+	take_slots(q, slots);
+	return OK;
+}
+
 /* One look at the next slot. QUEUE_EMPTY, a violation, or the message. */
 static inline __attribute__((always_inline)) result take_message(struct ipq *q, struct ipq_message *out)
 {
@@ -638,6 +714,8 @@ static inline __attribute__((always_inline)) result take_message(struct ipq *q, 
 	uint64_t seq = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
 	if (UNLIKELY(seq != q->consumed + 1))
 		return seq == stale_seq(q->consumed) ? QUEUE_EMPTY : refuse_sequence(q, seq);
+	if (UNLIKELY(q->sealed != NULL))
+		return take_sealed(q, slot, out);
 	if (q->streaming)
 		__builtin_prefetch(peer_slot(q, q->consumed + READ_AHEAD));
 	else /* an answer is likely to follow: its slot is fetched while this message is judged */
@@ -840,9 +918,9 @@ static void open_queue(struct ipq *q, uint64_t boot_gen)
 	q->last_id = (boot_gen & ID_GEN_MASK) << ID_COUNT_BITS;
 }
 
-static result check_greeting(const struct ipq *q, enum ipq_role role)
+static result check_greeting(const struct ipq *q, enum ipq_role role, bool sealed)
 {
-	if (q->role != role || q->boot_gen != 0 || !q->peer)
+	if (q->role != role || q->boot_gen != 0 || !q->peer || (q->sealed != NULL) != sealed)
 		return fail(ILLEGAL_STATE, "the greeting comes once, after attaching, from its own end");
 	return OK;
 }
@@ -901,7 +979,7 @@ static result new_message(struct ipq_message **out)
 
 result ipq_greet(struct ipq *queue, uint64_t deadline_ns, uint64_t *out_boot_gen)
 {
-	TRY(check_greeting(queue, IPQ_HOST));
+	TRY(check_greeting(queue, IPQ_HOST, false));
 	CLEANUP(free_message) struct ipq_message *message = NULL;
 	TRY(new_message(&message));
 	uint8_t nonce[NONCE_SIZE];
@@ -927,7 +1005,7 @@ result ipq_greet(struct ipq *queue, uint64_t deadline_ns, uint64_t *out_boot_gen
 
 result ipq_greet_reply(struct ipq *queue, uint64_t boot_gen, uint64_t deadline_ns)
 {
-	TRY(check_greeting(queue, IPQ_AP));
+	TRY(check_greeting(queue, IPQ_AP, false));
 	if (boot_gen == 0)
 		return fail(ILLEGAL_STATE, "starts of the secure processor are counted from 1");
 	CLEANUP(free_message) struct ipq_message *message = NULL;
@@ -948,6 +1026,45 @@ result ipq_greet_reply(struct ipq *queue, uint64_t boot_gen, uint64_t deadline_n
 	return send_message(queue, IPQ_HELLO_REPLY, 0, hello, &deadline_ns);
 }
 
+result ipq_greet_sealed(struct ipq *queue, uint64_t deadline_ns, ipq_judge_hello *judge, void *context, uint64_t *out_boot_gen)
+{
+	TRY(check_greeting(queue, IPQ_HOST, true));
+	CLEANUP(free_message) struct ipq_message *message = NULL;
+	TRY(new_message(&message));
+	uint8_t hello[IPQ_SEALED_HELLO_SIZE];
+	TRY(ipq_sealed_hello(queue->sealed, hello));
+	TRY(send_message(queue, IPQ_HELLO, 0, SPAN_ARRAY(hello), &deadline_ns));
+	TRY(ipq_receive(queue, message, deadline_ns));
+
+	uint64_t boot_gen;
+	result judged = ipq_sealed_finish(queue->sealed, ipq_payload(message), judge, context, &boot_gen);
+	if (judged != OK) {
+		poison_queue(queue, QUEUE_HELLO);
+		return judged;
+	}
+	open_queue(queue, boot_gen);
+	*out_boot_gen = boot_gen;
+	return OK;
+}
+
+result ipq_greet_reply_sealed(struct ipq *queue, uint64_t boot_gen, uint64_t deadline_ns, ipq_sign_hello *sign, void *context)
+{
+	TRY(check_greeting(queue, IPQ_AP, true));
+	if (boot_gen == 0)
+		return fail(ILLEGAL_STATE, "starts of the secure processor are counted from 1");
+	CLEANUP(free_message) struct ipq_message *message = NULL;
+	CLEANUP(bytes_free) struct bytes reply = BYTES_EMPTY;
+	TRY(new_message(&message));
+	TRY(ipq_receive(queue, message, deadline_ns));
+	result answered = ipq_sealed_answer(queue->sealed, ipq_payload(message), boot_gen, sign, context, &reply);
+	if (answered != OK) {
+		poison_queue(queue, QUEUE_HELLO);
+		return answered;
+	}
+	open_queue(queue, boot_gen);
+	return send_message(queue, IPQ_HELLO_REPLY, 0, bytes_span(&reply), &deadline_ns);
+}
+
 /* ---- life ---- */
 
 /* Processors of the machine, not of this process: the other end may be pinned elsewhere. */
@@ -964,7 +1081,7 @@ static bool register_barrier(void)
 	       membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0;
 }
 
-result ipq_create(enum ipq_role role, struct ipq **out_queue)
+static result create(enum ipq_role role, struct ipq_sealed **sealed, struct ipq **out_queue)
 {
 	CLEANUP(ipq_free) struct ipq *q = (struct ipq *)aligned_alloc(IPQ_SLOT_SIZE, (sizeof *q + 63) / 64 * 64);
 	if (!q)
@@ -972,10 +1089,30 @@ result ipq_create(enum ipq_role role, struct ipq **out_queue)
 	*q = (struct ipq){.role = role, .fd = -1, .spin_ns = one_cpu() ? 0 : IPQ_SPIN_NS};
 	q->accepts = role == IPQ_HOST ? HOST_HELLO : AP_HELLO;
 	q->barrier = register_barrier();
-	TRY(ipq_ring_create(role, q->barrier, &q->fd, &q->own));
+	TRY(ipq_ring_create(role, *sealed ? IPQ_PROFILE_SEALED : IPQ_PROFILE_LOCAL, q->barrier, &q->fd, &q->own));
+	q->sealed = *sealed;
+	*sealed = NULL; /* transferred */
 	*out_queue = q;
 	q = NULL; /* transferred */
 	return OK;
+}
+
+result ipq_create(enum ipq_role role, struct ipq **out_queue)
+{
+	struct ipq_sealed *none = NULL;
+	return create(role, &none, out_queue);
+}
+
+result ipq_create_sealed(enum ipq_role role, struct span pairing, struct ipq **out_queue)
+{
+	CLEANUP(ipq_sealed_free) struct ipq_sealed *sealed = NULL;
+	TRY(ipq_sealed_new(role, pairing, &sealed));
+	return create(role, &sealed, out_queue);
+}
+
+enum ipq_profile ipq_profile(const struct ipq *queue)
+{
+	return queue->sealed ? IPQ_PROFILE_SEALED : IPQ_PROFILE_LOCAL;
 }
 
 int ipq_fd(const struct ipq *queue)
@@ -995,7 +1132,8 @@ result ipq_attach(struct ipq *queue, int peer_fd)
 	if (queue->peer)
 		return fail(ILLEGAL_STATE, "the other end's ring is attached already");
 	bool peer_barrier;
-	TRY(ipq_ring_attach(peer_fd, queue->role == IPQ_HOST ? IPQ_AP : IPQ_HOST, &queue->peer, &peer_barrier));
+	enum ipq_role owner = queue->role == IPQ_HOST ? IPQ_AP : IPQ_HOST;
+	TRY(ipq_ring_attach(peer_fd, owner, ipq_profile(queue), &queue->peer, &peer_barrier));
 	queue->fences = !(peer_barrier && queue->barrier);
 	return OK;
 }
@@ -1033,6 +1171,7 @@ void ipq_free(struct ipq **queue)
 		set_state(q, STATE_CLOSED);
 	ipq_ring_unmap(q->own);
 	ipq_ring_unmap(q->peer);
+	ipq_sealed_free(&q->sealed);
 	ipq_drop_fd(q);
 	free(q);
 	*queue = NULL;

@@ -11,6 +11,10 @@
  *   AP:   ipq_create(IPQ_AP)     pass ipq_fd to the host, receive its fd  ipq_attach   ipq_greet_reply
  *   then  host: ipq_call, or ipq_request ... ipq_receive      AP: ipq_receive, ipq_reply | ipq_reply_error | ipq_event
  *
+ * Two profiles, fixed when the queue is made: `local` (ipq_create) and `sealed` (ipq_create_sealed, ipq_greet_sealed,
+ * ipq_greet_reply_sealed), in which payloads are encrypted for the way. On one machine `local` protects as
+ * much; `sealed` is for a way that others can reach: PCIe, a card, a socket.
+ *
  * Rules that both ends enforce: the type table of ipq_message.def; request ids rise and belong to this boot
  * of the secure processor (a request kept from an earlier boot is QUEUE_REPLAY); requests are answered in
  * any order, each exactly once, by its own reply type or ERROR; events carry id 0.
@@ -32,8 +36,10 @@
 #ifndef TROTH_ROOT_IPQ_H
 #define TROTH_ROOT_IPQ_H
 
+#include "base/bytes.h"
 #include "base/result.h"
 #include "base/span.h"
+#include "object/report.h"
 #include "root/ipq_layout.h"
 #include "root/ipq_message.h"
 
@@ -61,6 +67,14 @@ enum { IPQ_SPIN_NS = 20000 };
 /* Creates and seals this end's ring. NOT_SUPPORTED where the kernel has no memfd or FUTURE_WRITE seal; NO_MEMORY. */
 NODISCARD result ipq_create(enum ipq_role role, struct ipq **out_queue);
 
+/*
+ * The same in profile `sealed`. `pairing`, IPQ_PAIRING_SIZE bytes that the two ends alone know, is copied and wiped with the
+ * greeting. BAD_KEY for another size.
+ */
+enum { IPQ_PAIRING_SIZE = 32 };
+NODISCARD result ipq_create_sealed(enum ipq_role role, struct span pairing, struct ipq **out_queue);
+enum ipq_profile ipq_profile(const struct ipq *queue);
+
 /* The ring to pass to the other end; borrowed. -1 after ipq_drop_fd, which closes it once it has been passed. */
 int ipq_fd(const struct ipq *queue);
 void ipq_drop_fd(struct ipq *queue);
@@ -81,6 +95,20 @@ void ipq_free(struct ipq **queue);
 /* The greeting. boot_gen >= 1 counts starts of this secure processor and binds every request id to this one. */
 NODISCARD result ipq_greet(struct ipq *queue, uint64_t deadline_ns, uint64_t *out_boot_gen);
 NODISCARD result ipq_greet_reply(struct ipq *queue, uint64_t boot_gen, uint64_t deadline_ns);
+
+/*
+ * Profile sealed. The AP has its answer signed: `sign` fills hello->epoch_oid, gives the current epoch record and the
+ * `queue hello` object over *hello; before there is a root it gives neither. The host has both judged: `judge` is
+ * called when the pairing secret is known to be the same, with empty spans before there is a root. What it
+ * refuses ends the queue. QUEUE_HELLO also for another pairing secret (host); an AP meets that as QUEUE_CORRUPT of
+ * the first request.
+ */
+typedef result ipq_sign_hello(void *context, struct queue_hello *hello, struct bytes *out_record, struct bytes *out_object);
+typedef result ipq_judge_hello(void *context, const struct queue_hello *hello, struct span record, struct span object);
+NODISCARD result ipq_greet_sealed(struct ipq *queue, uint64_t deadline_ns, ipq_judge_hello *judge, void *context,
+				  uint64_t *out_boot_gen);
+NODISCARD result ipq_greet_reply_sealed(struct ipq *queue, uint64_t boot_gen, uint64_t deadline_ns, ipq_sign_hello *sign,
+					void *context);
 
 /*
  * Host: sends a request and gives the id its reply will carry. TOO_LARGE beyond IPQ_PAYLOAD_MAX; QUEUE_FULL with

@@ -14,10 +14,11 @@
 #error "the ring is defined as little-endian words and this machine would read them the other way round"
 #endif
 
+/* How payloads lie in the ring; an end speaks the one it was made for and refuses the other. */
+enum ipq_profile { IPQ_PROFILE_LOCAL = 0, IPQ_PROFILE_SEALED = 1 };
+
 enum {
 	IPQ_VERSION = 1,
-	IPQ_PROFILE_LOCAL = 0,
-	IPQ_PROFILE_SEALED = 1, /* reserved: refused by both ends for now */
 
 	IPQ_SLOTS = 2048,
 	IPQ_SLOT_SIZE = 64,

@@ -48,11 +48,11 @@ static result new_memfd(int *out_fd)
 	return OK;
 }
 
-static void write_head(uint8_t *ring, enum ipq_role owner, bool barrier)
+static void write_head(uint8_t *ring, enum ipq_role owner, enum ipq_profile profile, bool barrier)
 {
 	memcpy(ring + IPQ_AT_MAGIC, IPQ_MAGIC, 8);
 	ring[IPQ_AT_VERSION] = IPQ_VERSION;
-	ring[IPQ_AT_PROFILE] = IPQ_PROFILE_LOCAL;
+	ring[IPQ_AT_PROFILE] = (uint8_t)profile;
 	ring[IPQ_AT_DIRECTION] = (uint8_t)owner;
 	ring[IPQ_AT_BARRIER] = barrier;
 	uint32_t slots = IPQ_SLOTS;
@@ -74,7 +74,7 @@ static result map_ring(int fd, int protection, uint8_t **out_ring)
 	return OK;
 }
 
-result ipq_ring_create(enum ipq_role owner, bool barrier, int *out_fd, uint8_t **out_ring)
+result ipq_ring_create(enum ipq_role owner, enum ipq_profile profile, bool barrier, int *out_fd, uint8_t **out_ring)
 {
 	CLEANUP(close_fd) int fd = -1;
 	CLEANUP(unmap_own) uint8_t *ring = NULL;
@@ -82,7 +82,7 @@ result ipq_ring_create(enum ipq_role owner, bool barrier, int *out_fd, uint8_t *
 	if (ftruncate(fd, IPQ_RING_SIZE) != 0)
 		return fail_errno("sizing a ring of the queue");
 	TRY(map_ring(fd, PROT_READ | PROT_WRITE, &ring));
-	write_head(ring, owner, barrier);
+	write_head(ring, owner, profile, barrier);
 	if (fcntl(fd, F_ADD_SEALS, RING_SEALS) != 0)
 		return fail(NOT_SUPPORTED, "sealing the queue needs Linux 5.1 or newer: %s", strerror(errno));
 	*out_fd = fd;
@@ -120,14 +120,15 @@ static void copy_line(const uint8_t *ring, uint8_t out[static IPQ_SLOT_SIZE])
 }
 
 /* `head` is a private copy: the owner may change the ring while this looks. */
-static result check_head(const uint8_t head[static IPQ_SLOT_SIZE], enum ipq_role owner)
+static result check_head(const uint8_t head[static IPQ_SLOT_SIZE], enum ipq_role owner, enum ipq_profile profile)
 {
 	uint32_t slots;
 	memcpy(&slots, head + IPQ_AT_SLOTS, sizeof slots);
 	if (memcmp(head, IPQ_MAGIC, 8) != 0 || head[IPQ_AT_VERSION] != IPQ_VERSION || slots != IPQ_SLOTS)
 		return fail(QUEUE_HELLO, "the ring is of another version of the queue");
-	if (head[IPQ_AT_PROFILE] != IPQ_PROFILE_LOCAL)
-		return fail(QUEUE_HELLO, "the ring is of profile %u, this end speaks `local`", head[IPQ_AT_PROFILE]);
+	if (head[IPQ_AT_PROFILE] != profile)
+		return fail(QUEUE_HELLO, "the ring is of profile %u, this end speaks `%s` and nothing else", head[IPQ_AT_PROFILE],
+			    profile == IPQ_PROFILE_SEALED ? "sealed" : "local");
 	if (head[IPQ_AT_DIRECTION] != owner)
 		return fail(QUEUE_HELLO, "the ring is not one of the other end");
 	if (head[IPQ_AT_BARRIER] > 1)
@@ -138,14 +139,14 @@ static result check_head(const uint8_t head[static IPQ_SLOT_SIZE], enum ipq_role
 	return OK;
 }
 
-result ipq_ring_attach(int fd, enum ipq_role owner, const uint8_t **out_ring, bool *out_barrier)
+result ipq_ring_attach(int fd, enum ipq_role owner, enum ipq_profile profile, const uint8_t **out_ring, bool *out_barrier)
 {
 	CLEANUP(unmap_own) uint8_t *ring = NULL;
 	TRY(check_memfd(fd));
 	TRY(map_ring(fd, PROT_READ, &ring));
 	uint8_t head[IPQ_SLOT_SIZE];
 	copy_line(ring, head);
-	TRY(check_head(head, owner));
+	TRY(check_head(head, owner, profile));
 	*out_barrier = head[IPQ_AT_BARRIER] == 1;
 	*out_ring = ring;
 	ring = NULL; /* transferred */

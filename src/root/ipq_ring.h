@@ -12,16 +12,17 @@
 #include "root/ipq_message.h"
 
 /*
- * A new ring owned by `owner`, writable through *out_ring alone. `barrier` is announced in its head.
+ * A new ring owned by `owner`, writable through *out_ring alone. Its head announces `profile` and `barrier`.
  * NOT_SUPPORTED without memfd and F_SEAL_FUTURE_WRITE (Linux 5.1), NO_MEMORY.
  */
-NODISCARD result ipq_ring_create(enum ipq_role owner, bool barrier, int *out_fd, uint8_t **out_ring);
+NODISCARD result ipq_ring_create(enum ipq_role owner, enum ipq_profile profile, bool barrier, int *out_fd, uint8_t **out_ring);
 
 /*
  * Maps the ring that `owner`, the other end, has passed. QUEUE_UNSEALED when the fd is not a memfd of the exact
- * size and seals; QUEUE_HELLO when its head is not the one of this version, profile `local` and owner.
+ * size and seals; QUEUE_HELLO when its head is not the one of this version, profile and owner.
  */
-NODISCARD result ipq_ring_attach(int fd, enum ipq_role owner, const uint8_t **out_ring, bool *out_barrier);
+NODISCARD result ipq_ring_attach(int fd, enum ipq_role owner, enum ipq_profile profile, const uint8_t **out_ring,
+				 bool *out_barrier);
 
 void ipq_ring_unmap(const uint8_t *ring); /* accepts NULL */
 
