@@ -10,6 +10,7 @@ enum {
 	CEL_PCR = 1,
 	CEL_DIGESTS = 3,
 	CEL_CBOR_PAIRS = 4,
+	PADDING_MIN = 16, /* fewer bytes could be the beginning of an event */
 };
 
 /* Logs of firmware are little-endian, unlike everything else here. */
@@ -86,7 +87,7 @@ static result take_spec_id(struct span data, struct event_log *log)
 
 static bool is_spec_id(const struct event *event)
 {
-	return event->pcr == 0 && event->type == EV_NO_ACTION && event->data.len >= SPEC_ID_SIZE &&
+	return event->type == EV_NO_ACTION && event->data.len >= SPEC_ID_SIZE &&
 		memcmp(event->data.data, spec_id_03, SPEC_ID_SIZE) == 0;
 }
 
@@ -143,7 +144,7 @@ static result take_agile_event(struct event_log *log, struct event *out)
 /* A log that is copied out of its memory area as a whole ends in bytes that were never written: all ones or all zeros. */
 static bool is_padding(const struct reader *r)
 {
-	if (r->at == r->end || (*r->at != 0xff && *r->at != 0x00) || reader_left(r) < 4)
+	if (reader_left(r) < PADDING_MIN || (*r->at != 0xff && *r->at != 0x00))
 		return false;
 	for (const uint8_t *at = r->at; at < r->end; at++)
 		if (*at != *r->at)
