@@ -52,6 +52,8 @@ static result check_config(const struct iecp_config *c)
 		return fail(BAD_CERTIFICATE, "own certificate of %zu bytes", c->certificate.len);
 	if ((c->psk.len == 0) != (c->psk_id.len == 0) || (c->psk.len != 0 && c->psk.len != IECP_KEY_SIZE))
 		return fail(BAD_VALUE, "psk and psk_id come together, from a channel, or not at all");
+	if (c->same_peer && c->psk.len == 0)
+		return fail(ILLEGAL_STATE, "a peer that must be the same belongs to a channel");
 	return OK;
 }
 
@@ -73,7 +75,7 @@ result iecp_new(const struct iecp_config *config, struct iecp_time now, struct i
 		return fail(NO_MEMORY, "an IECP handshake");
 	h->config = *config;
 	h->state = config->role == IECP_INITIATOR ? FRESH_INITIATOR : FRESH_RESPONDER;
-	h->until_steady_ms = now.steady_ms + IECP_HANDSHAKE_MS;
+	h->until_steady_ms = config->until_steady_ms ? config->until_steady_ms : now.steady_ms + IECP_HANDSHAKE_MS;
 	result r = take_secret_memory(h);
 	if (r != OK) {
 		free(h);
@@ -186,6 +188,28 @@ static result check_peer_name(const struct iecp *h)
 	return OK;
 }
 
+/*
+ * A channel stays with who it was opened with: another launch of the same name under the same root would have other keys
+ * (BI-11). Its epoch may have moved on, never back.
+ */
+static result check_same_peer(const struct iecp *h)
+{
+	const struct iecp_peer *old = h->config.same_peer, *new = &h->peer;
+
+	if (!old)
+		return OK;
+	if (memcmp(new->sign_key.id, old->sign_key.id, KEY_ID_SIZE) != 0 ||
+		memcmp(new->kem_point, old->kem_point, POINT_SIZE) != 0)
+		return fail(PEER_CHANGED, "%s has other keys than when the channel was opened", new->name);
+	if (strcmp(new->name, old->name) != 0)
+		return fail(PEER_CHANGED, "%s was %s when the channel was opened", new->name, old->name);
+	if (memcmp(new->epoch.rot_id, old->epoch.rot_id, sizeof new->epoch.rot_id) != 0)
+		return fail(PEER_CHANGED, "%s has another root of trust than when the channel was opened", new->name);
+	if (new->epoch.era < old->epoch.era || (new->epoch.era == old->epoch.era && new->epoch.epoch < old->epoch.epoch))
+		return fail(EPOCH_TOO_OLD, "%s went back to epoch %llu", new->name, (unsigned long long)new->epoch.epoch);
+	return OK;
+}
+
 /* Certificate, anchor, name, validity; fills h->peer. */
 static result accept_certificate(struct iecp *h, struct span certificate, const struct iecp_epoch *epoch,
 	struct iecp_time now)
@@ -202,7 +226,8 @@ static result accept_certificate(struct iecp *h, struct span certificate, const 
 	if (h->peer.not_after < now.wall_ms)
 		return fail(CERTIFICATE_EXPIRED, "the certificate of %s", h->peer.name);
 	TRY(check_not_reflected(h));
-	return check_peer_name(h);
+	TRY(check_peer_name(h));
+	return check_same_peer(h);
 }
 
 static result decide(const struct iecp *h, enum iecp_question question)
@@ -264,6 +289,7 @@ static result make_channel(struct iecp *h, struct iecp_time now)
 {
 	iecp_schedule_master(h->keys, h->th);
 	TRY(iecp_channel_new(h->config.role, h->keys->master, now, &h->peer, &h->channel));
+	iecp_channel_set_own(h->channel, &h->config);
 	erase(h);
 	return OK;
 }
@@ -594,7 +620,7 @@ static result run(struct iecp *h, enum step step, struct span frame, struct iecp
 	if (!move)
 		return give_up(h, fail(ILLEGAL_STATE, "handshake step %d in state %d", step, h->state));
 	if (now.steady_ms > h->until_steady_ms)
-		return give_up(h, fail(HANDSHAKE_EXPIRED, "more than %d ms", IECP_HANDSHAKE_MS));
+		return give_up(h, fail(HANDSHAKE_EXPIRED, "%s took too long", h->config.same_peer ? "a re-handshake" : "a handshake"));
 	result r = move->act(h, frame, now, out);
 	if (r != OK)
 		return give_up(h, r);

@@ -117,9 +117,11 @@ struct iecp_config {
 	struct iecp_verifier verifier;
 	struct iecp_half_open *half_open; /* responder: limit on unfinished handshakes; NULL for none */
 	struct span address;		  /* responder: where M1 came from, for that limit */
-	/* Re-handshake only: psk_next and channel_id of the old channel. Both empty in a first handshake. */
+	/* Re-handshake only (iecp_rekey.h sets them): psk_next and channel_id of the old channel. Both empty in a first handshake. */
 	struct span psk;
 	struct span psk_id;
+	const struct iecp_peer *same_peer; /* re-handshake: keys, name and root that the peer must still have */
+	uint64_t until_steady_ms;	   /* re-handshake: when it must be over; 0: IECP_HANDSHAKE_MS from now */
 	const struct iecp_hooks *hooks;
 };
 

@@ -7,35 +7,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* The first generation; KEYUPDATE and re-handshake, which count it up, come with rotation. */
-enum { GENERATION = 0 };
-
-struct direction {
-	struct aead aead;
-	uint8_t iv[AEAD_NONCE_SIZE];
-	uint64_t sequence; /* of the next record */
-	uint64_t bytes;	   /* of plaintext so far */
-	bool closed;	   /* by CLOSE or ALERT */
-};
-
-/* What later derivations need; in secret memory. */
-struct channel_secrets {
-	uint8_t traffic_out[IECP_KEY_SIZE], traffic_in[IECP_KEY_SIZE]; /* for KEYUPDATE */
-	uint8_t psk[IECP_KEY_SIZE];
-	uint8_t exporter[IECP_KEY_SIZE];
-};
-
-struct iecp_channel {
-	uint64_t fork_tag;
-	enum reason failed; /* OK while alive */
-	uint64_t until_steady_ms;
-	struct direction out, in;
-	struct secret memory;
-	struct channel_secrets *secrets; /* in `memory` */
-	uint8_t id[IECP_CHANNEL_ID_SIZE];
-	struct iecp_peer peer;
-};
-
 /* ---- fork ---- */
 
 /*
@@ -87,7 +58,7 @@ static void derive(const uint8_t *key, const char *label, uint8_t *out)
 	hkdf_expand_label(key, "iecp1", label, SPAN_EMPTY, out, IECP_KEY_SIZE);
 }
 
-static result key_direction(struct direction *d, const uint8_t traffic[static IECP_KEY_SIZE], bool sealing)
+static result key_direction(struct iecp_direction *d, const uint8_t traffic[static IECP_KEY_SIZE], bool sealing)
 {
 	uint8_t key_iv[AEAD_KEY_SIZE + AEAD_NONCE_SIZE];
 
@@ -103,7 +74,7 @@ static result key_channel(struct iecp_channel *c, enum iecp_role role, const uin
 	bool initiator = role == IECP_INITIATOR;
 
 	TRY(secret_new(sizeof *c->secrets, &c->memory));
-	c->secrets = (struct channel_secrets *)(void *)c->memory.data;
+	c->secrets = (struct iecp_channel_secrets *)(void *)c->memory.data;
 	derive(master, "traffic i", initiator ? c->secrets->traffic_out : c->secrets->traffic_in);
 	derive(master, "traffic r", initiator ? c->secrets->traffic_in : c->secrets->traffic_out);
 	derive(master, "id", c->id);
@@ -121,6 +92,13 @@ static uint64_t end_of_life(struct iecp_time now, const struct iecp_peer *peer)
 	return now.steady_ms + (left < IECP_MAX_AGE_MS ? left : IECP_MAX_AGE_MS);
 }
 
+void iecp_channel_set_own(struct iecp_channel *channel, const struct iecp_config *config)
+{
+	memcpy(channel->own_sign_id, config->sign_key->id, KEY_ID_SIZE);
+	memcpy(channel->own_kem_point, config->kem_key->point, POINT_SIZE);
+	memcpy(channel->own_rot_id, config->epoch.rot_id, sizeof channel->own_rot_id);
+}
+
 result iecp_channel_new(enum iecp_role role, const uint8_t master[static IECP_KEY_SIZE], struct iecp_time now,
 	struct iecp_peer *peer, struct iecp_channel **out)
 {
@@ -133,6 +111,7 @@ result iecp_channel_new(enum iecp_role role, const uint8_t master[static IECP_KE
 	if (!channel)
 		return fail(NO_MEMORY, "an IECP channel");
 	channel->fork_tag = tag;
+	channel->role = role;
 	channel->until_steady_ms = end_of_life(now, peer);
 	result r = key_channel(channel, role, master);
 	if (r != OK) {
@@ -149,6 +128,7 @@ void iecp_channel_free(struct iecp_channel *channel)
 {
 	if (!channel)
 		return;
+	iecp_rekey_free(channel);
 	aead_free(&channel->out.aead);
 	aead_free(&channel->in.aead);
 	/* In a child of fork the secret pages are not there. */
@@ -174,9 +154,25 @@ struct span iecp_channel_psk(const struct iecp_channel *channel)
 	return SPAN_ARRAY(channel->secrets->psk);
 }
 
+uint64_t iecp_channel_until(const struct iecp_channel *channel)
+{
+	return channel->until_steady_ms;
+}
+
+void iecp_channel_end_by(struct iecp_channel *channel, uint64_t steady_ms)
+{
+	if (steady_ms < channel->until_steady_ms)
+		channel->until_steady_ms = steady_ms;
+}
+
+void iecp_channel_set_generation(struct iecp_channel *channel, bool sealing, uint16_t generation)
+{
+	(sealing ? &channel->out : &channel->in)->generation = generation;
+}
+
 void iecp_channel_set_progress(struct iecp_channel *channel, bool sealing, uint64_t sequence, uint64_t bytes)
 {
-	struct direction *d = sealing ? &channel->out : &channel->in;
+	struct iecp_direction *d = sealing ? &channel->out : &channel->in;
 
 	d->sequence = sequence;
 	d->bytes = bytes;
@@ -212,9 +208,10 @@ static inline uint64_t big64(uint64_t value)
 #endif
 }
 
-static inline void put_header(uint8_t out[static IECP_HEADER_SIZE], uint8_t type, size_t plain_len, uint64_t sequence)
+static inline void put_header(uint8_t out[static IECP_HEADER_SIZE], uint16_t generation, uint8_t type, size_t plain_len,
+	uint64_t sequence)
 {
-	uint64_t first = (uint64_t)GENERATION << 48 | (uint64_t)type << 40 | (uint64_t)(plain_len + AEAD_TAG_SIZE);
+	uint64_t first = (uint64_t)generation << 48 | (uint64_t)type << 40 | (uint64_t)(plain_len + AEAD_TAG_SIZE);
 	uint64_t words[2] = {big64(first), big64(sequence)};
 
 	memcpy(out, words, sizeof words);
@@ -231,7 +228,7 @@ static inline struct header get_header(const uint8_t in[static IECP_HEADER_SIZE]
 }
 
 /* nonce = iv XOR (0^4 ‖ seq). */
-static inline void make_nonce(const struct direction *d, uint64_t sequence, uint8_t out[static AEAD_NONCE_SIZE])
+static inline void make_nonce(const struct iecp_direction *d, uint64_t sequence, uint8_t out[static AEAD_NONCE_SIZE])
 {
 	uint64_t low;
 
@@ -250,16 +247,29 @@ struct kind {
 static const struct kind kinds[] = {
 	[IECP_DATA] = {true, 1, IECP_MAX_PLAIN},
 	[IECP_CLOSE] = {true, 0, 0},
-	[IECP_KEYUPDATE] = {false, 0, 0},
-	[IECP_HS] = {false, 0, 0},
-	[IECP_SWITCH] = {false, 0, 0},
+	[IECP_KEYUPDATE] = {true, 0, 0},
+	[IECP_HS] = {true, 1, IECP_MAX_PLAIN},
+	[IECP_SWITCH] = {true, 0, 0},
 	[IECP_ALERT] = {true, 2, 2},
 };
 
-static inline result check_form(const struct header *h)
+/* CLOSE ends the data of a direction. What keeps the keys of the other direction fresh still passes. */
+static inline bool may_follow_close(uint8_t type)
 {
-	if (h->generation != GENERATION)
-		return fail(RECORD_OUT_OF_ORDER, "a record of key generation %u", h->generation);
+	return type == IECP_KEYUPDATE || type == IECP_HS || type == IECP_SWITCH;
+}
+
+/* The last record of a generation says that it is. */
+static inline uint64_t last_sequence(uint8_t type)
+{
+	return type == IECP_KEYUPDATE || type == IECP_SWITCH ? IECP_MAX_RECORDS - 1 : IECP_MAX_RECORDS - 2;
+}
+
+static inline result check_form(const struct header *h, const struct iecp_direction *d)
+{
+	if (h->generation != d->generation)
+		return fail(RECORD_OUT_OF_ORDER, "a record of key generation %u where %u is current", h->generation,
+			d->generation);
 	if (h->type >= COUNT_OF(kinds) || !kinds[h->type].allowed)
 		return fail(UNEXPECTED_RECORD, "a record of type %u", h->type);
 	if (h->flags != 0)
@@ -275,31 +285,38 @@ static inline result check_form(const struct header *h)
 
 static inline result seal(struct iecp_channel *c, enum iecp_record_type type, struct span plain, uint8_t *out)
 {
-	struct direction *d = &c->out;
+	struct iecp_direction *d = &c->out;
 	uint8_t nonce[AEAD_NONCE_SIZE];
 
 	if (is_forked(c))
 		return fail(CHANNEL_FORKED, "a record of the parent process");
-	if (d->closed)
+	if (d->closed && !may_follow_close((uint8_t)type))
 		return fail(CHANNEL_CLOSED, "sending after CLOSE or ALERT");
-	if (d->sequence >= IECP_MAX_RECORDS)
+	if (d->sequence > last_sequence((uint8_t)type))
 		return fail(REKEY_NEEDED, "%llu records", (unsigned long long)d->sequence);
 	make_nonce(d, d->sequence, nonce);
 	uint64_t sequence = d->sequence++; /* spent, whatever happens now */
 	d->bytes += plain.len;
-	put_header(out, (uint8_t)type, plain.len, sequence);
+	put_header(out, d->generation, (uint8_t)type, plain.len, sequence);
 	return aead_seal(&d->aead, nonce, span_of(out, IECP_HEADER_SIZE), plain, out + IECP_HEADER_SIZE);
 }
 
-/* The last sequence number of a generation is kept for CLOSE or ALERT. */
-static inline result check_volume(const struct iecp_channel *c, const struct direction *d, size_t len, uint64_t now)
+/* A sender leaves the last records of a generation to what is no data, so that this never has to wait for KEYUPDATE. */
+static inline bool is_spent(const struct iecp_direction *d, size_t len)
 {
-	if (d->sequence >= IECP_MAX_RECORDS - 1 || d->bytes > IECP_MAX_BYTES - len)
-		return fail(REKEY_NEEDED, "%llu records, %llu bytes", (unsigned long long)d->sequence,
-			(unsigned long long)d->bytes);
+	return d->sequence >= IECP_MAX_RECORDS - IECP_KEPT_RECORDS || d->bytes > IECP_MAX_BYTES - len;
+}
+
+static inline result check_age(const struct iecp_channel *c, uint64_t now)
+{
 	if (now >= c->until_steady_ms)
 		return fail(REKEY_NEEDED, "the channel with %s is too old", c->peer.name);
 	return OK;
+}
+
+bool iecp_keyupdate_due(const struct iecp_channel *channel, size_t len)
+{
+	return is_spent(&channel->out, len);
 }
 
 result iecp_seal(struct iecp_channel *channel, struct span plain, uint64_t now_steady_ms, uint8_t *out)
@@ -308,7 +325,10 @@ result iecp_seal(struct iecp_channel *channel, struct span plain, uint64_t now_s
 		return fail(channel->failed, "the channel has ended before");
 	if (plain.len == 0 || plain.len > IECP_MAX_PLAIN)
 		return fail(BAD_VALUE, "a record holds 1 to %d bytes, not %zu", IECP_MAX_PLAIN, plain.len);
-	TRY(check_volume(channel, &channel->out, plain.len, now_steady_ms));
+	if (is_spent(&channel->out, plain.len))
+		return fail(REKEY_NEEDED, "KEYUPDATE is due: %llu records, %llu bytes",
+			(unsigned long long)channel->out.sequence, (unsigned long long)channel->out.bytes);
+	TRY(check_age(channel, now_steady_ms));
 	return seal(channel, IECP_DATA, plain, out);
 }
 
@@ -332,6 +352,63 @@ result iecp_seal_alert(struct iecp_channel *channel, enum reason why, uint8_t ou
 	return OK;
 }
 
+result iecp_seal_control(struct iecp_channel *channel, enum iecp_record_type type, struct span plain, uint8_t *out)
+{
+	if (channel->failed)
+		return fail(channel->failed, "the channel has ended before");
+	return seal(channel, type, plain, out);
+}
+
+/* ---- the next generation of one direction ---- */
+
+static result no_generation_left(const struct iecp_direction *d)
+{
+	if (d->generation == IECP_LAST_GENERATION)
+		return fail(REKEY_NEEDED, "key generation %u is the last", d->generation);
+	return OK;
+}
+
+result iecp_direction_replace(struct iecp_direction *d, const uint8_t traffic[static IECP_KEY_SIZE], bool sealing)
+{
+	struct iecp_direction next = {.generation = (uint16_t)(d->generation + 1), .closed = d->closed};
+
+	TRY(no_generation_left(d));
+	TRY(key_direction(&next, traffic, sealing));
+	aead_free(&d->aead);
+	*d = next;
+	return OK;
+}
+
+/* ts' = EX(ts, "update", "", 32); ts is gone. */
+static result ratchet(struct iecp_direction *d, uint8_t traffic[static IECP_KEY_SIZE], bool sealing)
+{
+	uint8_t next[IECP_KEY_SIZE];
+
+	derive(traffic, "update", next);
+	result r = iecp_direction_replace(d, next, sealing);
+	if (r == OK)
+		memcpy(traffic, next, sizeof next);
+	wipe(next, sizeof next);
+	return r;
+}
+
+result iecp_seal_keyupdate(struct iecp_channel *channel, uint8_t out[static IECP_RECORD_OVERHEAD])
+{
+	if (channel->failed)
+		return fail(channel->failed, "the channel has ended before");
+	TRY(no_generation_left(&channel->out));
+	TRY(seal(channel, IECP_KEYUPDATE, SPAN_EMPTY, out));
+	result r = ratchet(&channel->out, channel->secrets->traffic_out, true);
+	if (r != OK)
+		channel->failed = r; /* the old key has said that it was the last record */
+	return r;
+}
+
+uint16_t iecp_channel_generation(const struct iecp_channel *channel, bool sending)
+{
+	return sending ? channel->out.generation : channel->in.generation;
+}
+
 /* ---- opening ---- */
 
 static result end_with(struct iecp_channel *channel, enum reason reason)
@@ -349,7 +426,7 @@ result iecp_record_size(struct iecp_channel *channel, struct span buffered, size
 		return OK;
 	}
 	struct header header = get_header(buffered.data);
-	result r = check_form(&header);
+	result r = check_form(&header, &channel->in);
 	if (r != OK)
 		return end_with(channel, r);
 	*out_total = IECP_HEADER_SIZE + (size_t)header.len;
@@ -358,26 +435,30 @@ result iecp_record_size(struct iecp_channel *channel, struct span buffered, size
 
 static inline result check_record(const struct iecp_channel *c, struct span record, uint64_t now, struct header *out)
 {
-	const struct direction *d = &c->in;
+	const struct iecp_direction *d = &c->in;
 
 	if (is_forked(c))
 		return fail(CHANNEL_FORKED, "a record of the parent process");
 	if (record.len < IECP_RECORD_OVERHEAD)
 		return fail(TRUNCATED, "a record of %zu bytes", record.len);
 	struct header h = get_header(record.data);
-	TRY(check_form(&h));
+	TRY(check_form(&h, d));
 	if (record.len - IECP_HEADER_SIZE != h.len)
 		return fail(record.len - IECP_HEADER_SIZE < h.len ? TRUNCATED : TRAILING_BYTES,
 			"a record of %zu bytes whose header says %u", record.len, h.len);
-	if (d->closed)
+	if (d->closed && !may_follow_close(h.type))
 		return fail(CHANNEL_CLOSED, "a record after CLOSE");
 	if (h.sequence != d->sequence)
 		return fail(RECORD_OUT_OF_ORDER, "record %llu where %llu is due", (unsigned long long)h.sequence,
 			(unsigned long long)d->sequence);
-	if (d->sequence >= IECP_MAX_RECORDS)
-		return fail(REKEY_NEEDED, "%llu records", (unsigned long long)d->sequence);
-	if (h.type == IECP_DATA)
-		TRY(check_volume(c, d, h.len - AEAD_TAG_SIZE, now));
+	if (d->sequence > last_sequence(h.type))
+		return fail(REKEY_NEEDED, "%llu records without KEYUPDATE", (unsigned long long)d->sequence);
+	if (h.type == IECP_DATA) {
+		if (d->bytes > IECP_MAX_BYTES - (h.len - AEAD_TAG_SIZE))
+			return fail(REKEY_NEEDED, "%llu bytes without KEYUPDATE", (unsigned long long)d->bytes);
+	}
+	if (h.type == IECP_DATA || h.type == IECP_SWITCH)
+		TRY(check_age(c, now));
 	*out = h;
 	return OK;
 }
@@ -385,7 +466,7 @@ static inline result check_record(const struct iecp_channel *c, struct span reco
 static inline result open_record(struct iecp_channel *c, struct span record, uint64_t now, uint8_t *out,
 	struct header *out_header)
 {
-	struct direction *d = &c->in;
+	struct iecp_direction *d = &c->in;
 	uint8_t aad[IECP_HEADER_SIZE], nonce[AEAD_NONCE_SIZE];
 
 	TRY(check_record(c, record, now, out_header));
@@ -398,19 +479,32 @@ static inline result open_record(struct iecp_channel *c, struct span record, uin
 	return OK;
 }
 
-static void deliver(struct iecp_channel *c, const struct header *h, const uint8_t *plain, struct iecp_record *out)
+static result deliver(struct iecp_channel *c, const struct header *h, const uint8_t *plain, struct iecp_record *out)
 {
 	struct iecp_record record = {.type = (enum iecp_record_type)h->type};
 
-	if (h->type == IECP_DATA)
+	switch (record.type) {
+	case IECP_DATA:
+	case IECP_HS:
 		record.plain = span_of(plain, h->len - AEAD_TAG_SIZE);
-	if (h->type == IECP_ALERT) {
+		break;
+	case IECP_KEYUPDATE:
+		TRY(ratchet(&c->in, c->secrets->traffic_in, false));
+		break;
+	case IECP_SWITCH:
+		TRY(iecp_rekey_switched(c));
+		break;
+	case IECP_ALERT:
 		record.alert = (uint16_t)(plain[0] << 8 | plain[1]);
 		c->failed = PEER_ALERT;
-	}
-	if (h->type != IECP_DATA)
 		c->in.closed = true;
+		break;
+	case IECP_CLOSE:
+		c->in.closed = true;
+		break;
+	}
 	*out = record;
+	return OK;
 }
 
 result iecp_open(struct iecp_channel *channel, struct span record, uint64_t now_steady_ms, uint8_t *out,
@@ -420,11 +514,12 @@ result iecp_open(struct iecp_channel *channel, struct span record, uint64_t now_
 
 	if (channel->failed)
 		return fail(channel->failed, "the channel has ended before");
+	if (channel->in.closed && channel->out.closed)
+		return fail(CHANNEL_CLOSED, "it was closed both ways");
 	result r = open_record(channel, record, now_steady_ms, out, &header);
-	if (r != OK)
-		return end_with(channel, r);
-	deliver(channel, &header, out, out_record);
-	return OK;
+	if (r == OK)
+		r = deliver(channel, &header, out, out_record);
+	return r == OK ? OK : end_with(channel, r);
 }
 
 result iecp_channel_end(struct iecp_channel *channel)

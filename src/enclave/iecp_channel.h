@@ -6,8 +6,9 @@
  * generation or a bad tag ends the channel, both ways, and every later call gives the first reason again. After
  * such a failure one ALERT may still be sent.
  *
- * A stream ends well only with CLOSE; iecp_channel_end says whether it did. At the re-key limits and after an hour
- * the channel carries no more data (REKEY_NEEDED); CLOSE and ALERT still pass.
+ * A stream ends well only with CLOSE; iecp_channel_end says whether it did. CLOSE ends the data of its direction;
+ * what renews keys may follow it. After an hour the channel carries no more data (REKEY_NEEDED) unless it was
+ * re-handshaked (iecp_rekey.h); at the limits of volume the sender says KEYUPDATE and goes on.
  *
  * A channel is dead in a child of fork(2) (CHANNEL_FORKED): two processes would use one nonce twice.
  */
@@ -19,9 +20,9 @@
 enum iecp_record_type {
 	IECP_DATA = 1,
 	IECP_CLOSE = 2,
-	IECP_KEYUPDATE = 3, /* reserved: comes with rotation */
-	IECP_HS = 4,	    /* reserved */
-	IECP_SWITCH = 5,    /* reserved */
+	IECP_KEYUPDATE = 3, /* the last record under this key: the next one comes from it */
+	IECP_HS = 4,	    /* a piece of a re-handshake (iecp_rekey.h) */
+	IECP_SWITCH = 5,    /* the last record under the keys of the handshake before */
 	IECP_ALERT = 6,
 };
 
@@ -37,8 +38,8 @@ enum {
 
 /* A record that was opened. `plain` borrows from the caller's buffer. */
 struct iecp_record {
-	enum iecp_record_type type; /* DATA, CLOSE or ALERT */
-	struct span plain;	    /* DATA */
+	enum iecp_record_type type; /* KEYUPDATE and SWITCH have been dealt with; HS goes to iecp_rekey_receive */
+	struct span plain;	    /* DATA, HS */
 	uint16_t alert;		    /* ALERT: number of the peer's reason */
 };
 
@@ -54,7 +55,15 @@ const uint8_t *iecp_channel_id(const struct iecp_channel *channel);
  */
 NODISCARD result iecp_seal(struct iecp_channel *channel, struct span plain, uint64_t now_steady_ms, uint8_t *out);
 
-/* Ends the own direction; the other may go on. Writes IECP_RECORD_OVERHEAD bytes. */
+/*
+ * To be asked before iecp_seal of `len` bytes: when true, iecp_seal_keyupdate must come first (iecp_seal would fail with
+ * REKEY_NEEDED). A sender may do it at any other time too.
+ */
+bool iecp_keyupdate_due(const struct iecp_channel *channel, size_t len);
+/* REKEY_NEEDED when this was the last generation: the channel can only be closed. */
+NODISCARD result iecp_seal_keyupdate(struct iecp_channel *channel, uint8_t out[static IECP_RECORD_OVERHEAD]);
+
+/* Ends the data of the own direction; the other may go on. Writes IECP_RECORD_OVERHEAD bytes. */
 NODISCARD result iecp_seal_close(struct iecp_channel *channel, uint8_t out[static IECP_RECORD_OVERHEAD]);
 
 /* Tells the peer why the channel ends, and ends it. Writes IECP_RECORD_OVERHEAD + 2 bytes. */
@@ -69,7 +78,8 @@ NODISCARD result iecp_record_size(struct iecp_channel *channel, struct span buff
 
 /*
  * Opens one whole record. `out` has room for record.len - IECP_RECORD_OVERHEAD bytes and may be
- * record.data + IECP_HEADER_SIZE. An ALERT is delivered as a record and ends the channel (later calls: PEER_ALERT).
+ * record.data + IECP_HEADER_SIZE. Once both sides have said CLOSE nothing is opened any more: CHANNEL_CLOSED, and that
+ * ends nothing. An ALERT is delivered as a record and ends the channel (later calls: PEER_ALERT).
  */
 NODISCARD result iecp_open(struct iecp_channel *channel, struct span record, uint64_t now_steady_ms, uint8_t *out,
 	struct iecp_record *out_record);
@@ -80,6 +90,14 @@ NODISCARD result iecp_channel_end(struct iecp_channel *channel);
 /* EX(exporter, label, context, len): a key that both sides, and nobody else, can derive. CHANNEL_FORKED, BAD_VALUE. */
 NODISCARD result iecp_channel_export(const struct iecp_channel *channel, const char *label, struct span context,
 	uint8_t *out, size_t len);
+
+/* Key generation of one direction. */
+uint16_t iecp_channel_generation(const struct iecp_channel *channel, bool sending);
+
+/* Until when (steady ms) it carries data: an hour from its last handshake, or to the end of the peer's certificate. */
+uint64_t iecp_channel_until(const struct iecp_channel *channel);
+/* No longer than this, unless a re-handshake is finished before: the end of a grace. Never lengthens. */
+void iecp_channel_end_by(struct iecp_channel *channel, uint64_t steady_ms);
 
 /* psk_next: what a re-handshake of this channel mixes in. Borrowed secret memory. */
 struct span iecp_channel_psk(const struct iecp_channel *channel);

@@ -6,9 +6,11 @@
 #define TROTH_ENCLAVE_IECP_INTERNAL_H
 
 #include "base/reader.h"
+#include "base/secret.h"
 #include "crypto/aead.h"
 #include "enclave/iecp.h"
 #include "enclave/iecp_channel.h"
+#include "enclave/iecp_rekey.h"
 
 enum {
 	IECP_EPOCH_SIZE = 76,
@@ -104,12 +106,61 @@ void iecp_signed(enum iecp_role role, const uint8_t th[static 32], uint8_t out[s
 
 /* ---- Channel ---- */
 
+enum {
+	IECP_LAST_GENERATION = UINT16_MAX,
+	/* Records of a generation that a sender leaves to CLOSE, ALERT, HS, SWITCH and KEYUPDATE. */
+	IECP_KEPT_RECORDS = 16,
+};
+
+struct iecp_direction {
+	struct aead aead;
+	uint8_t iv[AEAD_NONCE_SIZE];
+	uint16_t generation;
+	bool closed;	   /* by CLOSE or ALERT */
+	uint64_t sequence; /* of the next record */
+	uint64_t bytes;	   /* of plaintext so far, in this generation */
+};
+
+/* What later derivations need; in secret memory. */
+struct iecp_channel_secrets {
+	uint8_t traffic_out[IECP_KEY_SIZE], traffic_in[IECP_KEY_SIZE];
+	uint8_t psk[IECP_KEY_SIZE];
+	uint8_t exporter[IECP_KEY_SIZE];
+};
+
+struct iecp_channel {
+	uint64_t fork_tag;
+	enum reason failed; /* OK while alive */
+	uint64_t until_steady_ms;
+	struct iecp_direction out, in;
+	struct secret memory;
+	struct iecp_channel_secrets *secrets; /* in `memory` */
+	uint8_t id[IECP_CHANNEL_ID_SIZE];
+	struct iecp_peer peer;
+	/* For re-handshakes: this side as it was when the channel was opened. */
+	enum iecp_role role; /* then: decides whose M1 wins */
+	uint8_t own_sign_id[KEY_ID_SIZE], own_kem_point[POINT_SIZE], own_rot_id[32];
+	struct iecp_rekey *rekey; /* NULL: this side does not re-handshake */
+};
+
 /* Takes *peer over on success. */
 NODISCARD result iecp_channel_new(enum iecp_role role, const uint8_t master[static IECP_KEY_SIZE], struct iecp_time now,
 	struct iecp_peer *peer, struct iecp_channel **out);
+void iecp_channel_set_own(struct iecp_channel *channel, const struct iecp_config *config);
+
+/* Seals an HS or SWITCH record. */
+NODISCARD result iecp_seal_control(struct iecp_channel *channel, enum iecp_record_type type, struct span plain, uint8_t *out);
+/* New keys, the next generation, sequence 0; the old key is gone. REKEY_NEEDED after the last generation. */
+NODISCARD result iecp_direction_replace(struct iecp_direction *d, const uint8_t traffic[static IECP_KEY_SIZE], bool sealing);
+
+/* iecp_rekey.c: an authentic SWITCH has arrived. UNEXPECTED_RECORD unless the handshake has verified. */
+NODISCARD result iecp_rekey_switched(struct iecp_channel *channel);
+void iecp_rekey_free(struct iecp_channel *channel);
 
 /* For tests of the limits: pretends that so much has been sealed or opened already. */
 void iecp_channel_set_progress(struct iecp_channel *channel, bool sealing, uint64_t sequence, uint64_t bytes);
+
+void iecp_channel_set_generation(struct iecp_channel *channel, bool sealing, uint16_t generation);
 
 /* For tests that look at memory: where a handshake's secrets are. Borrowed; NULL once they are gone. */
 const struct iecp_keys *iecp_secrets(const struct iecp *handshake);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "enclave/iecp_rekey.h"
 #include "enclave/runtime_internal.h"
 
 enum { GIVE_UP_MS = 300 };
@@ -391,25 +392,41 @@ static result peer_alert(struct channel *channel, uint16_t alert)
 	return fail(PEER_ALERT, "'%s' gave up on edge '%s': %s", channel->spec.peer, channel->spec.edge, row->name);
 }
 
+/* What a record says to the channel itself; DATA is the caller's. */
+static result take_record(struct channel *channel, const struct iecp_record *record)
+{
+	switch (record->type) {
+	case IECP_ALERT: return peer_alert(channel, record->alert);
+	case IECP_HS: return iecp_rekey_receive(channel->open, record->plain, runtime_time(), &channel->sending.bytes);
+	case IECP_CLOSE: channel->closed_by_peer = true; return OK;
+	case IECP_DATA:
+	case IECP_KEYUPDATE:
+	case IECP_SWITCH: return OK;
+	}
+	return fail(INTERNAL, "a record of type %d", (int)record->type);
+}
+
 result channel_next(struct channel *channel, bool *out_have, struct span *out_plain)
 {
-	size_t size;
-	struct iecp_record record;
 	*out_have = false;
-	TRY(iecp_record_size(channel->open, buffered(channel), &size));
-	if (size == 0 || size > channel->received_len)
-		return OK;
-	uint8_t *at = channel->received + channel->received_from;
-	TRY(iecp_open(channel->open, span_of(at, size), runtime_time().steady_ms, at + IECP_HEADER_SIZE, &record));
-	consume(channel, size);
-	if (record.type == IECP_ALERT)
-		return peer_alert(channel, record.alert);
-	if (record.type == IECP_CLOSE) {
-		channel->closed_by_peer = true;
-		return OK;
+	while (!channel->closed_by_peer || !channel->finished) {
+		size_t size;
+		struct iecp_record record;
+		TRY(iecp_record_size(channel->open, buffered(channel), &size));
+		if (size == 0 || size > channel->received_len)
+			return OK;
+		uint8_t *at = channel->received + channel->received_from;
+		TRY(iecp_open(channel->open, span_of(at, size), runtime_time().steady_ms, at + IECP_HEADER_SIZE, &record));
+		consume(channel, size);
+		TRY(take_record(channel, &record));
+		if (record.type == IECP_DATA) {
+			*out_have = true;
+			*out_plain = record.plain;
+			return OK;
+		}
+		if (record.type == IECP_CLOSE)
+			return OK;
 	}
-	*out_have = true;
-	*out_plain = record.plain;
 	return OK;
 }
 
@@ -424,11 +441,22 @@ static result reserve(struct channel *channel, size_t len, uint8_t **out)
 	return *out ? OK : fail(w->failed, "sending to '%s'", channel->spec.peer);
 }
 
+/* The keys of this direction have carried as much as they may. */
+static result update_keys(struct channel *channel, size_t len)
+{
+	uint8_t *out;
+	if (!iecp_keyupdate_due(channel->open, len))
+		return OK;
+	TRY(reserve(channel, IECP_RECORD_OVERHEAD, &out));
+	return iecp_seal_keyupdate(channel->open, out);
+}
+
 result channel_send(struct channel *channel, struct span plain)
 {
 	while (plain.len) {
 		size_t len = plain.len < IECP_MAX_PLAIN ? plain.len : IECP_MAX_PLAIN;
 		uint8_t *out;
+		TRY(update_keys(channel, len));
 		TRY(reserve(channel, len + IECP_RECORD_OVERHEAD, &out));
 		TRY(iecp_seal(channel->open, span_of(plain.data, len), runtime_time().steady_ms, out));
 		plain = span_of(plain.data + len, plain.len - len);
@@ -442,6 +470,7 @@ result channel_send_chunk(struct channel *channel, struct span bytes)
 	uint8_t *out;
 	struct span frame;
 	size_t room = DATA_CHUNK_OVERHEAD + bytes.len;
+	TRY(update_keys(channel, room));
 	TRY(reserve(channel, room + IECP_RECORD_OVERHEAD, &out));
 	struct writer plain = writer_fixed(out + IECP_HEADER_SIZE, room);
 	TRY(data_put_chunk(bytes, &plain));

@@ -15,6 +15,7 @@ int group_sandbox(void);
 int group_tier(void);
 int group_iecp(void);
 int group_iecp_channel(void);
+int group_iecp_rekey(void);
 int group_iecp_vectors(void);
 
 #endif

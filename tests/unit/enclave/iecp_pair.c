@@ -41,6 +41,8 @@ static result produce(void *ctx, const uint8_t bind[static IECP_BIND_SIZE], stru
 		return OK;
 	TRY(key_sign(&side->processor_key, span_of(bind, IECP_BIND_SIZE), signature));
 	writer_put(out, signature, sizeof signature);
+	for (size_t i = 0; i < side->padding; i++)
+		writer_u8(out, 0);
 	return OK;
 }
 
@@ -52,7 +54,9 @@ static result appraise(void *ctx, struct span evidence, const uint8_t bind[stati
 	side->appraised++;
 	if (iecp_epoch_is_zero(&peer->epoch))
 		return iecp_appraise_pinned(evidence, peer);
-	TRY(key_verify(&side->peer->processor_key, span_of(bind, IECP_BIND_SIZE), evidence));
+	if (evidence.len < SIGNATURE_SIZE)
+		return fail(EVIDENCE_MISMATCH, "evidence of %zu bytes", evidence.len);
+	TRY(key_verify(&side->peer->processor_key, span_of(bind, IECP_BIND_SIZE), span_of(evidence.data, SIGNATURE_SIZE)));
 	peer->level = 1;
 	return OK;
 }

@@ -31,6 +31,7 @@ struct pair_side {
 	/* What the verifier should refuse. */
 	int refuse_question; /* enum iecp_question, -1 for none */
 	bool cannot_attest;  /* the producer of evidence fails */
+	size_t padding;	     /* bytes of own evidence beside its signature */
 	/* What it was asked. */
 	unsigned produced, appraised, decided;
 	struct iecp *handshake;

@@ -42,5 +42,6 @@ int main(void)
 		group_runtime_records() +
 		group_iecp() +
 		group_iecp_channel() +
+		group_iecp_rekey() +
 		group_iecp_vectors();
 }

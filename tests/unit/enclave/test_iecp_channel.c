@@ -282,9 +282,11 @@ static void headers_that_no_record_has(void **state) /* IE-10, IE-13 */
 		uint8_t header[16];
 		result expected;
 	} cases[] = {
-		{{0, 0, 3, 0, 0, 0, 0, 16}, UNEXPECTED_RECORD}, /* KEYUPDATE, HS, SWITCH: not yet */
-		{{0, 0, 4, 0, 0, 0, 0, 17}, UNEXPECTED_RECORD},
-		{{0, 0, 5, 0, 0, 0, 0, 16}, UNEXPECTED_RECORD},
+		{{0, 0, 3, 0, 0, 0, 0, 17}, TOO_LARGE}, /* KEYUPDATE and SWITCH with content, HS without */
+		{{0, 0, 4, 0, 0, 0, 0, 16}, BAD_VALUE},
+		{{0, 0, 4, 0, 0, 1, 0, 17}, TOO_LARGE},
+		{{0, 0, 5, 0, 0, 0, 0, 17}, TOO_LARGE},
+		{{0, 0, 5, 0, 0, 0, 0, 15}, BAD_VALUE},
 		{{0, 0, 0, 0, 0, 0, 0, 17}, UNEXPECTED_RECORD},
 		{{0, 0, 7, 0, 0, 0, 0, 17}, UNEXPECTED_RECORD},
 		{{0, 0, 255, 0, 0, 0, 0, 17}, UNEXPECTED_RECORD},
@@ -313,6 +315,23 @@ static void headers_that_no_record_has(void **state) /* IE-10, IE-13 */
 	}
 }
 
+static void at(struct pair *pair, uint64_t sequence, uint64_t bytes)
+{
+	iecp_channel_set_progress(pair->i.channel, true, sequence, bytes);
+	iecp_channel_set_progress(pair->r.channel, false, sequence, bytes);
+}
+
+static void keyupdate(struct pair *pair)
+{
+	struct iecp_record got;
+	uint8_t record[IECP_RECORD_OVERHEAD];
+
+	assert_int_equal(iecp_seal_keyupdate(pair->i.channel, record), OK);
+	assert_int_equal(record[2], IECP_KEYUPDATE);
+	assert_int_equal(open_at(&pair->r, record, sizeof record, &got), OK);
+	assert_int_equal(got.type, IECP_KEYUPDATE);
+}
+
 static void sequence_numbers_end(void **state) /* IE-12 */
 {
 	struct pair *pair = *state;
@@ -320,21 +339,138 @@ static void sequence_numbers_end(void **state) /* IE-12 */
 	uint8_t record[100];
 	size_t len;
 
-	iecp_channel_set_progress(pair->i.channel, true, IECP_MAX_RECORDS - 2, 0);
-	iecp_channel_set_progress(pair->r.channel, false, IECP_MAX_RECORDS - 2, 0);
+	at(pair, IECP_MAX_RECORDS - IECP_KEPT_RECORDS - 1, 0);
+	assert_false(iecp_keyupdate_due(pair->i.channel, 4));
 	assert_int_equal(seal(&pair->i, "last", record, &len), OK);
 	assert_int_equal(open_at(&pair->r, record, len, &got), OK);
+	assert_true(iecp_keyupdate_due(pair->i.channel, 1));
 	assert_int_equal(seal(&pair->i, "one more", record, &len), REKEY_NEEDED);
+	at(pair, IECP_MAX_RECORDS - 1, 0); /* only for what ends the generation */
+	assert_int_equal(iecp_seal_close(pair->i.channel, record), REKEY_NEEDED);
+	assert_int_equal(iecp_seal_alert(pair->r.channel, OK, record), OK);
+	/* Nothing at all beyond the limit, nor at the very end of the counter. */
+	at(pair, IECP_MAX_RECORDS, 0);
+	assert_int_equal(iecp_seal_keyupdate(pair->i.channel, record), REKEY_NEEDED);
+	at(pair, UINT64_MAX, 0);
+	assert_int_equal(seal(&pair->i, "x", record, &len), REKEY_NEEDED);
+	assert_int_equal(iecp_seal_keyupdate(pair->i.channel, record), REKEY_NEEDED);
+	assert_int_equal(iecp_seal_alert(pair->i.channel, REKEY_NEEDED, record), REKEY_NEEDED);
+}
+
+static void keyupdate_goes_on_at_both_limits(void **state) /* IE-12 */
+{
+	struct pair *pair = *state;
+	struct iecp_record got;
+	uint8_t record[100];
+	size_t len;
+
+	at(pair, IECP_MAX_RECORDS - 1, 0); /* the very last record */
+	keyupdate(pair);
+	assert_int_equal(seal(&pair->i, "goes on", record, &len), OK);
+	assert_int_equal(record[1], 1); /* generation 1, record 0 */
+	assert_int_equal(record[15], 0);
+	assert_int_equal(open_at(&pair->r, record, len, &got), OK);
+	assert_true(span_equal_str(got.plain, "goes on"));
+	at(pair, 5, IECP_MAX_BYTES - 3);
+	assert_false(iecp_keyupdate_due(pair->i.channel, 3));
+	assert_true(iecp_keyupdate_due(pair->i.channel, 4));
+	keyupdate(pair);
+	assert_int_equal(seal(&pair->i, "and on", record, &len), OK);
+	assert_int_equal(open_at(&pair->r, record, len, &got), OK);
+	assert_int_equal(iecp_channel_generation(pair->i.channel, true), 2);
+	assert_int_equal(iecp_channel_generation(pair->r.channel, false), 2);
+	/* One direction says nothing about the other. */
+	assert_int_equal(iecp_channel_generation(pair->r.channel, true), 0);
+	assert_int_equal(seal(&pair->r, "answer", record, &len), OK);
+	assert_int_equal(open_at(&pair->i, record, len, &got), OK);
+}
+
+static void keyupdate_by_hand(void **state)
+{
+	struct iecp_channel *sender = bare(IECP_INITIATOR, PAIR_DAY_MS);
+	uint8_t ts[32], next[32], key_iv[44], record[3 + IECP_RECORD_OVERHEAD], expected[sizeof record], before[32];
+	static const uint8_t master[IECP_KEY_SIZE] = {42}, header[16] = {0, 1, 1, 0, 0, 0, 0, 19};
+	CLEANUP(aead_free) struct aead aead = {0};
+	(void)state;
+
+	hkdf_expand_label(master, "iecp1", "traffic i", SPAN_EMPTY, ts, 32);
+	assert_memory_equal(sender->secrets->traffic_out, ts, 32);
+	hkdf_expand_label(ts, "iecp1", "update", SPAN_EMPTY, next, 32);
+	hkdf_expand_label(next, "iecp1", "key", SPAN_EMPTY, key_iv, 44);
+	memcpy(before, sender->secrets->traffic_in, 32);
+	assert_int_equal(iecp_seal_keyupdate(sender, record), OK);
+	assert_memory_equal(sender->secrets->traffic_out, next, 32); /* ts is gone */
+	assert_memory_equal(sender->secrets->traffic_in, before, 32);
+	assert_int_equal(iecp_seal(sender, span_str("abc"), NOW, record), OK);
+	memcpy(expected, header, 16);
+	assert_int_equal(aead_init_seal(&aead, key_iv), OK);
+	assert_int_equal(aead_seal(&aead, key_iv + 32, SPAN_ARRAY(header), span_str("abc"), expected + 16), OK);
+	assert_memory_equal(record, expected, sizeof record);
+	iecp_channel_free(sender);
+}
+
+static void records_around_a_keyupdate(void **state) /* IE-02, IE-03, IE-04, IE-16 */
+{
+	/* 0 old, 1 KEYUPDATE, 2 new: which order is taken? */
+	static const int orders[][3] = {{0, 2, -1}, {1, -1, -1}, {2, -1, -1}, {0, 1, 1}, {0, 1, 0}, {0, 0, -1}};
+	uint8_t records[3][1 + IECP_RECORD_OVERHEAD], out[64];
+	struct iecp_record got;
+	(void)state;
+
+	struct iecp_channel *sender = bare(IECP_INITIATOR, PAIR_DAY_MS);
+	assert_int_equal(iecp_seal(sender, span_str("o"), NOW, records[0]), OK);
+	assert_int_equal(iecp_seal_keyupdate(sender, records[1]), OK);
+	assert_int_equal(iecp_seal(sender, span_str("n"), NOW, records[2]), OK);
+	for (size_t i = 0; i < COUNT_OF(orders); i++) {
+		struct iecp_channel *receiver = bare(IECP_RESPONDER, PAIR_DAY_MS);
+		result r = OK;
+		for (size_t k = 0; k < 3 && orders[i][k] >= 0; k++) {
+			assert_int_equal(r, OK);
+			int which = orders[i][k];
+			r = iecp_open(receiver, span_of(records[which], IECP_RECORD_OVERHEAD + (which != 1)), NOW, out, &got);
+		}
+		assert_int_equal(r, RECORD_OUT_OF_ORDER);
+		iecp_channel_free(receiver);
+	}
+	iecp_channel_free(sender);
+}
+
+static void the_last_generation(void **state) /* IE-12 */
+{
+	struct pair *pair = *state;
+	struct iecp_record got;
+	uint8_t record[100];
+	size_t len;
+
+	iecp_channel_set_generation(pair->i.channel, true, 65534);
+	iecp_channel_set_generation(pair->r.channel, false, 65534);
+	keyupdate(pair);
+	assert_int_equal(seal(&pair->i, "x", record, &len), OK);
+	assert_int_equal(open_at(&pair->r, record, len, &got), OK);
+	assert_int_equal(iecp_seal_keyupdate(pair->i.channel, record), REKEY_NEEDED);
 	assert_int_equal(iecp_seal_close(pair->i.channel, record), OK);
 	assert_int_equal(open_at(&pair->r, record, IECP_RECORD_OVERHEAD, &got), OK);
-	assert_int_equal(got.type, IECP_CLOSE);
-	assert_int_equal(iecp_seal_close(pair->i.channel, record), CHANNEL_CLOSED);
-	/* Not even CLOSE or ALERT beyond the limit, nor at the very end of the counter. */
-	iecp_channel_set_progress(pair->r.channel, true, IECP_MAX_RECORDS, 0);
-	assert_int_equal(iecp_seal_close(pair->r.channel, record), REKEY_NEEDED);
-	iecp_channel_set_progress(pair->r.channel, true, UINT64_MAX, 0);
-	assert_int_equal(seal(&pair->r, "x", record, &len), REKEY_NEEDED);
-	assert_int_equal(iecp_seal_alert(pair->r.channel, REKEY_NEEDED, record), REKEY_NEEDED);
+	assert_int_equal(iecp_channel_end(pair->r.channel), OK);
+}
+
+static void a_receiver_has_a_last_generation_too(void **state) /* IE-12 */
+{
+	struct pair *pair = *state;
+	struct iecp_record got;
+	uint8_t record[IECP_RECORD_OVERHEAD];
+
+	iecp_channel_set_generation(pair->r.channel, false, 65535);
+	assert_int_equal(iecp_seal_keyupdate(pair->i.channel, record), OK);
+	record[0] = record[1] = 255; /* as from a sender that does not stop */
+	assert_int_equal(open_at(&pair->r, record, sizeof record, &got), BAD_TAG);
+	struct iecp_channel *sender = bare(IECP_INITIATOR, PAIR_DAY_MS), *receiver = bare(IECP_RESPONDER, PAIR_DAY_MS);
+	iecp_channel_set_generation(sender, true, 65535);
+	iecp_channel_set_generation(receiver, false, 65535);
+	assert_int_equal(iecp_seal_control(sender, IECP_KEYUPDATE, SPAN_EMPTY, record), OK);
+	uint8_t out[16];
+	assert_int_equal(iecp_open(receiver, SPAN_ARRAY(record), NOW, out, &got), REKEY_NEEDED);
+	iecp_channel_free(sender);
+	iecp_channel_free(receiver);
 }
 
 static void a_receiver_enforces_the_limits_too(void **state) /* IE-12 */
@@ -453,6 +589,11 @@ int group_iecp_channel(void)
 		WITH(alert_can_tell_why_after_a_failure),
 		cmocka_unit_test(headers_that_no_record_has),
 		WITH(sequence_numbers_end),
+		WITH(keyupdate_goes_on_at_both_limits),
+		cmocka_unit_test(keyupdate_by_hand),
+		cmocka_unit_test(records_around_a_keyupdate),
+		WITH(the_last_generation),
+		WITH(a_receiver_has_a_last_generation_too),
 		WITH(a_receiver_enforces_the_limits_too),
 		WITH(an_hour_is_the_end),
 		cmocka_unit_test(a_channel_ends_with_the_certificate),
