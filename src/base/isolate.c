@@ -166,11 +166,16 @@ static void forbid_nested_namespaces(void)
 
 result isolate_enter_namespaces(void)
 {
+	return isolate_enter_namespaces_with(false);
+}
+
+result isolate_enter_namespaces_with(bool network)
+{
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 	struct death_wish wish = read_death_wish();
-	if (unshare(NAMESPACES) != 0)
-		return refused("user, mount, pid, net, ipc and uts namespaces", errno);
+	if (unshare(network ? NAMESPACES & ~CLONE_NEWNET : NAMESPACES) != 0)
+		return refused(network ? "user, mount, pid, ipc and uts namespaces" : "user, mount, pid, net, ipc and uts namespaces", errno);
 	TRY(write_maps(uid, gid));
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
 		return refused("private mounts", errno);
@@ -242,6 +247,44 @@ result isolate_empty_root(void)
 	if (!error)
 		error = mounts_become_root(root.n);
 	return error ? refused("an empty root", error) : OK;
+}
+
+enum { WRITABLE_MAX = 16 };
+
+static result hide(const char *path)
+{
+	struct mount_option size = {"size", "4k"};
+	CLEANUP(fd_close) struct fd empty = FD_NONE;
+	int error = mounts_new("tmpfs", &size, 1, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+		&empty, NULL);
+	if (!error)
+		error = mounts_attach(empty.n, path);
+	return error && error != ENOENT && error != ENOTDIR ? refused(path, error) : OK;
+}
+
+/* Copies of the writable folders are made before all is read-only, and put back over themselves afterwards. */
+result isolate_limit_files(const char *const *writable, const char *const *hidden)
+{
+	struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID};
+	struct fd kept[WRITABLE_MAX];
+	size_t count = 0;
+	int error = 0;
+	for (; writable && writable[count] && !error; count++) {
+		kept[count] = FD_NONE;
+		error = count == WRITABLE_MAX - 1 ? E2BIG : mounts_clone(writable[count], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, &kept[count]);
+	}
+	result limited = error ? refused(writable[count - 1], error) : OK;
+	if (limited == OK && syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &read_only, sizeof(read_only)) != 0)
+		limited = refused("read-only files", errno);
+	for (size_t i = 0; i < count; i++) {
+		error = limited == OK ? mounts_attach(kept[i].n, writable[i]) : 0;
+		if (error)
+			limited = refused(writable[i], error);
+		fd_close(&kept[i]);
+	}
+	for (size_t i = 0; limited == OK && hidden && hidden[i]; i++)
+		limited = hide(hidden[i]);
+	return limited;
 }
 
 result isolate_drop_capabilities(void)

@@ -31,6 +31,16 @@ NODISCARD result isolate_drop_uid(uid_t uid);
  */
 NODISCARD result isolate_enter_namespaces(void);
 
+/* The same, but the network stays that of the parent when `network`; for a worker that reaches a device over it. */
+NODISCARD result isolate_enter_namespaces_with(bool network);
+
+/*
+ * After isolate_enter_namespaces: makes every file system read-only (also without set-uid programs), but for the folders
+ * `writable`, and puts an empty folder over each of `hidden`. Both NULL-terminated, or NULL. A folder to hide that is not
+ * there is left out. NO_NAMESPACES.
+ */
+NODISCARD result isolate_limit_files(const char *const *writable, const char *const *hidden);
+
 /*
  * Forks; returns in the child, which is process 1 of the pid namespace made by isolate_enter_namespaces. The parent
  * never returns: it holds no descriptor, passes SIGTERM on, ends the child when it is killed itself, and exits as the

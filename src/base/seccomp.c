@@ -211,6 +211,83 @@ result seccomp_filter_new(enum seccomp_profile profile, unsigned permissions, st
 	return export_code(ctx, out);
 }
 
+/* ---- a process with a library that is not ours ---- */
+
+/* Fails with EPERM, in every case or when (argument & mask) == value. */
+static const struct foreign_denial {
+	const char *call;
+	struct condition condition;
+} foreign_denials[] = {
+	/* other processes */
+	{"ptrace", {0}}, {"process_vm_readv", {0}}, {"process_vm_writev", {0}}, {"process_madvise", {0}}, {"pidfd_open", {0}},
+	{"pidfd_getfd", {0}}, {"pidfd_send_signal", {0}}, {"kcmp", {0}}, {"kill", {0}}, {"tkill", {0}}, {"rt_sigqueueinfo", {0}},
+	{"rt_tgsigqueueinfo", {0}}, {"setpriority", {0}},
+	/* programs */
+	{"execve", {0}}, {"execveat", {0}}, {"uselib", {0}}, {"personality", {0}},
+	/* rights */
+	{"unshare", {0}}, {"setns", {0}}, {"clone", {0, 0x10000000, 0x10000000}}, {"clone", {0, 0x00020000, 0x00020000}},
+	{"clone", {0, 0x20000000, 0x20000000}}, {"clone", {0, 0x40000000, 0x40000000}}, {"chroot", {0}}, {"capset", {0}},
+	{"setuid", {0}}, {"setreuid", {0}}, {"setresuid", {0}}, {"setgid", {0}}, {"setregid", {0}}, {"setresgid", {0}}, {"setgroups", {0}},
+	{"prctl", {0, 0xffffffff, 4 /* PR_SET_DUMPABLE */}}, {"prctl", {0, 0xffffffff, 0x59616d61 /* PR_SET_PTRACER */}},
+	/* mounts */
+	{"mount", {0}}, {"umount2", {0}}, {"pivot_root", {0}}, {"move_mount", {0}}, {"open_tree", {0}}, {"fsopen", {0}}, {"fsconfig", {0}},
+	{"fsmount", {0}}, {"fspick", {0}}, {"mount_setattr", {0}}, {"swapon", {0}}, {"swapoff", {0}}, {"quotactl", {0}}, {"acct", {0}},
+	{"open_by_handle_at", {0}}, {"name_to_handle_at", {0}},
+	/* the kernel: large, little used doors, and what only administrators need */
+	{"bpf", {0}}, {"perf_event_open", {0}}, {"userfaultfd", {0}}, {"io_uring_setup", {0}}, {"io_uring_enter", {0}},
+	{"io_uring_register", {0}}, {"keyctl", {0}}, {"add_key", {0}}, {"request_key", {0}}, {"kexec_load", {0}}, {"kexec_file_load", {0}},
+	{"init_module", {0}}, {"finit_module", {0}}, {"delete_module", {0}}, {"reboot", {0}}, {"settimeofday", {0}}, {"clock_settime", {0}},
+	{"clock_adjtime", {0}}, {"adjtimex", {0}}, {"sethostname", {0}}, {"setdomainname", {0}}, {"iopl", {0}}, {"ioperm", {0}},
+	{"modify_ldt", {0}}, {"syslog", {0}}, {"vhangup", {0}}, {"lookup_dcookie", {0}}, {"fanotify_init", {0}}, {"vmsplice", {0}},
+	{"move_pages", {0}}, {"migrate_pages", {0}}, {"ioctl", {1, 0xffffffff, 0x5412 /* TIOCSTI */}},
+};
+
+static result deny(scmp_filter_ctx ctx, int error, const char *call, const struct scmp_arg_cmp *compare, unsigned count)
+{
+	int number = seccomp_syscall_resolve_name(call);
+	if (number < 0)
+		return OK; /* this architecture has no such call */
+	int refused = seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO((uint16_t)error), number, count, compare);
+	if (refused < 0) {
+		errno = -refused;
+		return fail_errno("filter rule for %s", call);
+	}
+	return OK;
+}
+
+/* Every family but those that are left; a number beyond all families as well. */
+static result deny_families(scmp_filter_ctx ctx, bool network)
+{
+	enum { UNIX = 1, INET = 2, INET6 = 10, NETLINK = 16, FAMILIES = 64 };
+	for (unsigned family = 0; family < FAMILIES; family++) {
+		struct scmp_arg_cmp is = SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, UINT64_C(0xffffffff), family);
+		bool of_network = family == INET || family == INET6 || family == NETLINK; /* the last for looking up names */
+		if (family != UNIX && !(network && of_network))
+			TRY(deny(ctx, EAFNOSUPPORT, "socket", &is, 1));
+	}
+	struct scmp_arg_cmp beyond = SCMP_CMP64(0, SCMP_CMP_GE, FAMILIES);
+	return deny(ctx, EAFNOSUPPORT, "socket", &beyond, 1);
+}
+
+result seccomp_foreign_filter_new(bool network, struct seccomp_filter *out)
+{
+	CLEANUP(context_free) scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+	if (!ctx)
+		return fail(NO_MEMORY, "call filter");
+	if (seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) != 0)
+		return fail(NOT_SUPPORTED, "libseccomp cannot kill processes that use another ABI");
+	(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* only speed depends on it */
+	for (size_t i = 0; i < COUNT_OF(foreign_denials); i++) {
+		const struct condition *c = &foreign_denials[i].condition;
+		struct scmp_arg_cmp compare = SCMP_CMP64(c->argument, SCMP_CMP_MASKED_EQ, c->mask, c->value);
+		TRY(deny(ctx, EPERM, foreign_denials[i].call, &compare, c->mask ? 1 : 0));
+	}
+	/* Its flags stand in memory, where a filter cannot look; libraries fall back to clone. */
+	TRY(deny(ctx, ENOSYS, "clone3", NULL, 0));
+	TRY(deny_families(ctx, network));
+	return export_code(ctx, out);
+}
+
 void seccomp_filter_free(struct seccomp_filter *filter)
 {
 	if (!filter)

@@ -43,6 +43,13 @@ NODISCARD result seccomp_filter_new(enum seccomp_profile profile, unsigned permi
 void seccomp_filter_free(struct seccomp_filter *filter);
 
 /*
+ * For a process that runs a library which is not ours, whose calls nobody can list beforehand: what no such library needs
+ * is denied, all else allowed. Weaker than a profile, which it does not replace, and not measured. `network`: sockets of
+ * the Internet families too, not only Unix ones.
+ */
+NODISCARD result seccomp_foreign_filter_new(bool network, struct seccomp_filter *out);
+
+/*
  * Applies to every thread of the process, for good. Safe between fork and exec: 0 or an errno.
  * seccomp_install is the same with a typed reason (NOT_SUPPORTED where the kernel has no seccomp filters).
  */
