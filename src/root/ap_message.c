@@ -84,6 +84,7 @@ static const struct field recover_fields[] = {
 	F_TEXT(struct ap_recover, 5, trust_domain, 1, 120),
 	F_UINT(struct ap_recover, 6, valid_ms, 0),
 	F_UINT(struct ap_recover, 7, grace_s, 0),
+	F_UINT(struct ap_recover, 8, era, 0),
 };
 const struct schema ap_recover_schema = SCHEMA(struct ap_recover, "recover", SHAPE_MAP, recover_fields);
 
@@ -131,6 +132,15 @@ static const struct field measured_program_fields[] = {
 };
 const struct schema ap_measured_program_schema =
 	SCHEMA(struct ap_measured_program, "measured program", SHAPE_MAP, measured_program_fields);
+
+static const struct field measured_host_fields[] = {
+	F_FIXED(struct ap_measured_host, 1, host),
+	F_FIXED(struct ap_measured_host, 2, ire),
+	F_TEXT(struct ap_measured_host, 3, build_mode, 1, 16),
+	F_LIST(struct ap_measured_host, 4, lists, list_count, &digest32_schema, 0, 1, 16),
+	F_TEXT(struct ap_measured_host, 5, trust_domain, 1, 120),
+};
+const struct schema ap_measured_host_schema = SCHEMA(struct ap_measured_host, "host event", SHAPE_MAP, measured_host_fields);
 
 static const struct field read_measurements_fields[] = {F_UINT(struct ap_read_measurements, 1, from, 0)};
 const struct schema ap_read_measurements_schema =
@@ -213,6 +223,7 @@ const struct schema ap_seal_schema = SCHEMA(struct ap_seal, "seal", SHAPE_MAP, s
 static const struct field unseal_fields[] = {
 	F_BYTES(struct ap_unseal, 1, sealed, 1, 8 * 1024),
 	F_BYTES(struct ap_unseal, 2, request, 1, 1024),
+	F_BYTES(struct ap_unseal, 3, reference, 0, REFERENCE_SET_MAX),
 };
 const struct schema ap_unseal_schema = SCHEMA(struct ap_unseal, "unseal", SHAPE_MAP, unseal_fields);
 
@@ -242,6 +253,36 @@ static const struct field derived_fields[] = {
 	F_BYTES(struct ap_derived, 3, box, 0, 256),
 };
 const struct schema ap_derived_schema = SCHEMA(struct ap_derived, "derived", SHAPE_MAP, derived_fields);
+
+static const struct field authorise_fields[] = {
+	F_BYTES(struct ap_authorise, 1, set, 1, REFERENCE_SET_MAX),
+	F_BOOL(struct ap_authorise, 2, enrol),
+	F_BYTES(struct ap_authorise, 3, sealed, 0, 8 * 1024),
+};
+const struct schema ap_authorise_schema = SCHEMA(struct ap_authorise, "authorise", SHAPE_MAP, authorise_fields);
+
+static const struct field authorised_fields[] = {F_BYTES(struct ap_authorised, 1, sealed, 0, 8 * 1024)};
+const struct schema ap_authorised_schema = SCHEMA(struct ap_authorised, "authorised", SHAPE_MAP, authorised_fields);
+
+static const struct field backup_fields[] = {
+	F_LIST(struct ap_backup, 1, keys, key_count, &bytes_item_schema, 0, 1, BACKUP_MAX_HOLDERS),
+};
+const struct schema ap_backup_schema = SCHEMA(struct ap_backup, "backup request", SHAPE_MAP, backup_fields);
+
+static const struct field backed_up_fields[] = {F_BYTES(struct ap_backed_up, 1, object, 1, BACKUP_MAX)};
+const struct schema ap_backed_up_schema = SCHEMA(struct ap_backed_up, "backed up", SHAPE_MAP, backed_up_fields);
+
+static const struct field restored_share_fields[] = {
+	F_UINT(struct ap_restored_share, 1, number, BACKUP_MAX_HOLDERS),
+	F_FIXED(struct ap_restored_share, 2, box),
+};
+static const struct schema restored_share_schema =
+	SCHEMA(struct ap_restored_share, "restored share", SHAPE_ARRAY, restored_share_fields);
+static const struct field restore_fields[] = {
+	F_BYTES(struct ap_restore, 1, backup, 1, BACKUP_MAX),
+	F_LIST(struct ap_restore, 2, shares, share_count, &restored_share_schema, 0, 0, BACKUP_MAX_HOLDERS),
+};
+const struct schema ap_restore_schema = SCHEMA(struct ap_restore, "restore", SHAPE_MAP, restore_fields);
 
 static const struct field done_fields[] = {F_BOOL(struct ap_done, 1, done)};
 const struct schema ap_done_schema = SCHEMA(struct ap_done, "done", SHAPE_MAP, done_fields);

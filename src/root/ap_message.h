@@ -5,7 +5,9 @@
 #ifndef TROTH_ROOT_AP_MESSAGE_H
 #define TROTH_ROOT_AP_MESSAGE_H
 
+#include "object/backup.h"
 #include "object/epoch.h"
+#include "object/reference.h"
 #include "object/receipt.h"
 #include "object/record.h"
 #include "object/report.h"
@@ -71,8 +73,9 @@ extern const struct schema ap_rot_available_schema;
  * ROTATE_ROT. The head names the epoch to leave. The same request again (same id, once the rotation is done) is answered
  * with the same record and changes nothing; any other request for an epoch that is not current is EPOCH_OLD.
  */
+enum { ROTATE_ID_SIZE = 16 };
 struct ap_rotate {
-	uint8_t request_id[16];
+	uint8_t request_id[ROTATE_ID_SIZE];
 	uint8_t challenge[32];
 	uint8_t host_seed[32];	/* for the keys after the next ones */
 	uint8_t host_share[32]; /* opens the wrapped next seed, and wraps the one after it */
@@ -104,6 +107,7 @@ struct ap_recover {
 	const char *trust_domain;
 	uint64_t valid_ms;
 	uint32_t grace_s;
+	uint32_t era; /* of the new record: one more than that of the head; 0: one more than the base's and this processor's own */
 };
 extern const struct schema ap_recover_schema;
 /* The reply of both. The host computes what each signer signs from it: cose_strict_sign_tbs(payload, label, kid). */
@@ -158,6 +162,16 @@ struct ap_measured_program {
 	uint8_t digest[SHA384_SIZE];
 };
 extern const struct schema ap_measured_program_schema;
+
+/* Content of the event of phase 1. */
+struct ap_measured_host {
+	uint8_t host[SHA384_SIZE], ire[SHA384_SIZE]; /* trothd, troth-ire */
+	const char *build_mode;
+	struct digest32 *lists; /* of each seccomp profile */
+	size_t list_count;
+	const char *trust_domain;
+};
+extern const struct schema ap_measured_host_schema;
 
 struct ap_read_measurements {
 	uint64_t from; /* first event wanted */
@@ -242,8 +256,9 @@ struct ap_seal {
 extern const struct schema ap_seal_schema;
 
 struct ap_unseal {
-	struct span sealed;  /* object */
-	struct span request; /* object, signed by the IRE */
+	struct span sealed;    /* object */
+	struct span request;   /* object, signed by the IRE */
+	struct span reference; /* for one sealed by reference: the signed reference set; else empty */
 };
 extern const struct schema ap_unseal_schema;
 struct ap_unsealed {
@@ -272,6 +287,45 @@ struct ap_derived {
 	struct span box;    /* DERIVE_PEER: BOX(kem_pk, "derive", launch_id ‖ oid(answer), key) */
 };
 extern const struct schema ap_derived_schema;
+
+/*
+ * AUTHORISE: takes in a signed reference set (root/upgrades.h): what it lists of Troth's own programs may run from then on. With
+ * `sealed`, a secret sealed to a measurement is sealed anew to the newest one that the set lists for the same enclave. After a
+ * phase that did not match, a set that allows what was measured ends the failure. `enrol` takes in its author too; not then.
+ */
+struct ap_authorise {
+	struct span set;
+	bool enrol;
+	struct span sealed; /* object; empty: none */
+};
+extern const struct schema ap_authorise_schema;
+struct ap_authorised {
+	struct span sealed; /* the new object; empty without one */
+};
+extern const struct schema ap_authorised_schema;
+
+/* BACKUP: the storage keys for the holders of the recovery set, all of whose public keys are given (object/backup.h). */
+struct ap_backup {
+	struct bytes_item *keys; /* DER SubjectPublicKeyInfo */
+	size_t key_count;
+};
+extern const struct schema ap_backup_schema;
+struct ap_backed_up {
+	struct span object;
+};
+extern const struct schema ap_backed_up_schema;
+
+/* RESTORE: after a recovery, the storage keys of a backup, from the shares that its holders made for this epoch's record. */
+struct ap_restored_share {
+	uint8_t number;
+	uint8_t box[BACKUP_SHARE_BOX];
+};
+struct ap_restore {
+	struct span backup; /* object */
+	struct ap_restored_share *shares;
+	size_t share_count;
+};
+extern const struct schema ap_restore_schema;
 
 /* A reply without content. */
 struct ap_done {

@@ -9,22 +9,6 @@
 #include "root/ap_message.h"
 #include "root/boot_log.h"
 
-struct host_event {
-	uint8_t host[SHA384_SIZE], ire[SHA384_SIZE];
-	const char *build_mode;
-	struct digest32 *lists;
-	size_t list_count;
-	const char *trust_domain;
-};
-static const struct field host_event_fields[] = {
-	F_FIXED(struct host_event, 1, host),
-	F_FIXED(struct host_event, 2, ire),
-	F_TEXT(struct host_event, 3, build_mode, 1, 16),
-	F_LIST(struct host_event, 4, lists, list_count, &digest32_schema, 0, SECCOMP_PROFILES, SECCOMP_PROFILES),
-	F_TEXT(struct host_event, 5, trust_domain, 1, 120),
-};
-static const struct schema host_event_schema = SCHEMA(struct host_event, "host event", SHAPE_MAP, host_event_fields);
-
 void tcb_free(struct tcb *tcb)
 {
 	bytes_free(&tcb->ap_event);
@@ -101,7 +85,7 @@ static result measure(const char *program_dir, const char *trust_domain, struct 
 	TRY(measure_program(program_dir, "troth-ire", tcb->ire));
 	TRY(seccomp_digests(lists));
 	struct ap_measured_program ap = {.name = "troth-ap"};
-	struct host_event host = {
+	struct ap_measured_host host = {
 		.build_mode = seccomp_instrumented() ? "instrumented" : "release",
 		.lists = lists,
 		.list_count = SECCOMP_PROFILES,
@@ -111,7 +95,7 @@ static result measure(const char *program_dir, const char *trust_domain, struct 
 	memcpy(host.host, tcb->host, SHA384_SIZE);
 	memcpy(host.ire, tcb->ire, SHA384_SIZE);
 	TRY(schema_encode(&ap_measured_program_schema, &ap, &tcb->ap_event));
-	TRY(schema_encode(&host_event_schema, &host, &tcb->host_event));
+	TRY(schema_encode(&ap_measured_host_schema, &host, &tcb->host_event));
 	extend_content(&tcb->registers[REGISTER_AP], bytes_span(&tcb->ap_event));
 	extend_content(&tcb->registers[REGISTER_HOST], bytes_span(&tcb->host_event));
 	return OK;
