@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/seccomp.h"
@@ -210,7 +211,7 @@ static result extend(struct root_host *host, uint8_t index, struct span content)
 }
 
 /* A fresh challenge, signed under the pinned key: only the holder of the root answers it. */
-static result challenge_root(struct root_host *host)
+result root_host_check(struct root_host *host)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(128 * 1024);
 	struct ap_attest request = {.purpose = "start"};
@@ -241,28 +242,9 @@ static bool init_was_interrupted(const struct root_host *host)
 	return pending_path(host, path) == OK && access(path, F_OK) == 0;
 }
 
-static result check_pins(struct root_host *host, const struct root_host_config *config, const struct ap_health *health,
-	bool *out_accept)
+static result check_program(struct root_host *host, const struct root_host_config *config, const struct pins *pins, bool *out_accept)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(128 * 1024);
-	struct pins pins;
-	result loaded = pins_load(host->state_dir, &arena, &pins);
-	*out_accept = false;
-	if (loaded == NOT_FOUND && (health->epoch_record.len == 0 || init_was_interrupted(host)))
-		return OK;
-	if (loaded == NOT_FOUND)
-		return fail(PIN_DAMAGED, "the secure processor has a root, but the pin store is missing");
-	TRY(loaded);
-	if (health->epoch_record.len == 0)
-		return fail(STALE_STATE, "epoch %llu is pinned, the secure processor has no root", (unsigned long long)pins.epoch);
-	if (memcmp(pins.rot_id, health->rot_id, OID_SIZE) != 0)
-		return fail(AP_UNTRUSTED, "the secure processor has another root than the pinned one");
-	if (pins.era > health->era || (pins.era == health->era && pins.epoch > health->epoch))
-		return fail(STALE_STATE, "epoch %llu is pinned, the secure processor has %llu", (unsigned long long)pins.epoch,
-			(unsigned long long)health->epoch);
-	if (!span_equal(pins.head, health->epoch_record))
-		return fail(AP_UNTRUSTED, "the secure processor's record is not the pinned one");
-	bool changed = memcmp(pins.ap_digest, host->ap_digest, SHA384_SIZE) != 0;
+	bool changed = memcmp(pins->ap_digest, host->ap_digest, SHA384_SIZE) != 0;
 	*out_accept = config->accept_digest && memcmp(config->accept_digest, host->ap_digest, SHA384_SIZE) == 0;
 	if (changed && !*out_accept) {
 		char now[2 * SHA384_SIZE + 1];
@@ -273,20 +255,80 @@ static result check_pins(struct root_host *host, const struct root_host_config *
 	return OK;
 }
 
-static result pin_root(struct root_host *host)
+/* Version 1 was of roots with one epoch and had no history: it begins with what was pinned. */
+static result load_history(struct root_host *host, const struct pins *pins)
+{
+	snprintf(host->trust_domain, sizeof(host->trust_domain), "%s", pins->trust_domain);
+	if (pins->v == 1)
+		TRY(host_history_begin(host, pins->head));
+	else
+		TRY(host_history_load(host, &pins->history));
+	if (memcmp(epoch_chain_rot_id(host->chain), pins->rot_id, OID_SIZE) != 0)
+		return fail(HISTORY_DAMAGED, "the history is of another root than the pinned one");
+	return host_put_chain_head(host);
+}
+
+/* The secure processor's record is not the head: is it older, newer, or another? */
+static result follow_record(struct root_host *host, const struct ap_health *health)
+{
+	const struct epoch_link *head = epoch_chain_head(host->chain);
+	struct history_note note = {1, clock_wall_ms(), head->era, head->epoch, EPOCH_OPERATOR, false,
+		"found at the start: a change that was interrupted was finished"};
+	bool changed, behind = health->era < head->era || (health->era == head->era && health->epoch < head->epoch);
+	unsigned long long here = head->epoch, there = health->epoch;
+	if (behind)
+		return fail(STALE_STATE, "era %u epoch %llu is pinned, the secure processor has era %u epoch %llu", head->era, here,
+			health->era, there);
+	result followed = host_take_in(host, health->epoch_record, &note, NULL, 0, &changed);
+	if (followed == EPOCH_FORKED || followed == EPOCH_HALTED || followed == DISK_FULL || followed == IO_ERROR)
+		return followed;
+	if (followed == EPOCH_SKIPPED)
+		return fail(PIN_DAMAGED, "epoch %llu is pinned, the secure processor has epoch %llu: an old copy of the pin store was put back",
+			here, there);
+	if (followed != OK)
+		return fail_within(AP_UNTRUSTED, "the secure processor's record is not the pinned one");
+	if (changed)
+		log_warning("an interrupted change of the root was finished", LOG_NUMBER("epoch", health->epoch));
+	return host_put_chain_head(host);
+}
+
+static result check_chain(struct root_host *host, const struct ap_health *health)
+{
+	const struct epoch_link *head = epoch_chain_head(host->chain);
+	if (health->epoch_record.len == 0)
+		return fail(STALE_STATE, "epoch %llu is pinned, the secure processor has no root", (unsigned long long)head->epoch);
+	if (memcmp(epoch_chain_rot_id(host->chain), health->rot_id, OID_SIZE) != 0)
+		return fail(AP_UNTRUSTED, "the secure processor has another root than the pinned one");
+	if (!span_equal(head->record, health->epoch_record))
+		TRY(follow_record(host, health));
+	return root_host_refusal(host); /* what stopped the chain earlier */
+}
+
+/* What is pinned, what the history says and what the secure processor has must be one thing. */
+static result check_root(struct root_host *host, const struct root_host_config *config, const struct ap_health *health, bool *out_accept)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(128 * 1024);
-	struct pins pins = {0};
-	ROOT_IDENTITY_HELD root = root_host_hold(host);
+	struct pins pins;
+	*out_accept = false;
 	result loaded = pins_load(host->state_dir, &arena, &pins);
-	if (loaded != OK && loaded != NOT_FOUND)
-		return loaded;
-	memcpy(pins.rot_id, root->rot_id, OID_SIZE);
-	memcpy(pins.ap_digest, host->ap_digest, SHA384_SIZE);
-	pins.head = root->epoch_record;
-	pins.era = root->epoch.era;
-	pins.epoch = root->epoch.epoch;
-	return pins_store(host->state_dir, &pins);
+	if (loaded == NOT_FOUND && health->epoch_record.len == 0)
+		return OK;
+	if (loaded == NOT_FOUND && init_was_interrupted(host)) {
+		snprintf(host->trust_domain, sizeof(host->trust_domain), "%s", health->trust_domain);
+		TRY(host_history_begin(host, health->inception));
+		return host_put_chain_head(host);
+	}
+	if (loaded == NOT_FOUND)
+		return fail(PIN_DAMAGED, "the secure processor has a root, but the pin store is missing");
+	TRY(loaded);
+	TRY(load_history(host, &pins));
+	if (!host->trust_domain[0])
+		snprintf(host->trust_domain, sizeof(host->trust_domain), "%s", health->trust_domain);
+	host_stop_if_stopped(host);
+	TRY(check_chain(host, health));
+	TRY(check_program(host, config, &pins, out_accept));
+	TRY(host_put_chain_head(host));
+	return pins.v == 1 || history_mark(host->history).count != pins.history.count ? host_pin(host) : OK;
 }
 
 static result export_inception(struct root_host *host)
@@ -301,14 +343,14 @@ static result finish_init(struct root_host *host)
 {
 	char path[PATH_SIZE];
 	TRY(pending_path(host, path));
-	TRY(pin_root(host));
+	TRY(host_pin(host));
 	TRY(export_inception(host));
 	if (unlink(path) != 0 && errno != ENOENT)
 		return fail_errno("removing '%s'", path);
 	return file_sync_folder(host->state_dir);
 }
 
-static result read_health(struct root_host *host, struct arena *arena, struct ap_health *out)
+result host_read_health(struct root_host *host, struct arena *arena, struct ap_health *out)
 {
 	return root_host_call(host, IPQ_HEALTH, NULL, NULL, &ap_health_schema, arena, out);
 }
@@ -319,16 +361,41 @@ static result accept_measurements(struct root_host *host)
 	struct ap_done done;
 	TRY(root_host_call(host, IPQ_ACCEPT_MEASUREMENTS, NULL, NULL, &ap_done_schema, &arena, &done));
 	log_warning("the operator accepted changed programs", LOG_HEX("troth_ap", SPAN_ARRAY(host->ap_digest)));
-	return pin_root(host);
+	return host_pin(host);
 }
 
-static result measure_phases(struct root_host *host, const struct root_host_config *config, const char *trust_domain)
+result host_measure_phases(struct root_host *host, const char *trust_domain)
 {
-	TRY(tcb_measure(config->program_dir, trust_domain, &host->tcb));
+	if (host->measured)
+		return OK;
+	TRY(tcb_measure(host->program_dir, trust_domain, &host->tcb));
 	if (memcmp(host->tcb.ap, host->ap_digest, SHA384_SIZE) != 0)
 		return fail(AP_CHANGED, "troth-ap was exchanged while it was started");
 	TRY(extend(host, REGISTER_AP, bytes_span(&host->tcb.ap_event)));
-	return extend(host, REGISTER_HOST, bytes_span(&host->tcb.host_event));
+	TRY(extend(host, REGISTER_HOST, bytes_span(&host->tcb.host_event)));
+	host->measured = true;
+	return OK;
+}
+
+result root_host_check_programs(struct root_host *host)
+{
+	CLEANUP(tcb_free) struct tcb now = {0};
+	TRY(tcb_measure(host->program_dir, host->trust_domain, &now));
+	if (memcmp(now.ap, host->tcb.ap, SHA384_SIZE) != 0 || memcmp(now.host, host->tcb.host, SHA384_SIZE) != 0 ||
+		memcmp(now.ire, host->tcb.ire, SHA384_SIZE) != 0)
+		return fail(MEASUREMENT_WRONG, "a program in '%s' is not the one that was measured when the host started", host->program_dir);
+	return OK;
+}
+
+/* A root that cannot go on is told, or kept for its recovery. */
+static result stop_here(struct root_host *host, const struct root_host_config *config, const struct ap_health *health, result why)
+{
+	if (!config->recovery || why == DISK_FULL || why == IO_ERROR || why == NO_MEMORY || why == AP_STOPPED)
+		return why;
+	log_failure(LOG_LEVEL_WARNING, "started for a recovery only", why);
+	host_refuse(host, why, failure_text());
+	host_set_expected(host, (struct ipq_expected){health->era, health->epoch});
+	return OK;
 }
 
 static result judge(struct root_host *host, const struct root_host_config *config)
@@ -336,19 +403,20 @@ static result judge(struct root_host *host, const struct root_host_config *confi
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
 	struct ap_health health;
 	bool accept;
-	TRY(read_health(host, &arena, &health));
+	TRY(host_read_health(host, &arena, &health));
 	TRY(check_denials(&health));
 	TRY(check_from_outside(host->process.pid));
-	TRY(check_pins(host, config, &health, &accept));
+	result checked = check_root(host, config, &health, &accept);
+	if (checked != OK)
+		return stop_here(host, config, &health, checked);
 	if (health.epoch_record.len == 0)
-		return OK; /* measured at root_host_init, when the trust domain is known */
-	TRY(host_head_begin(host, health.epoch_record, health.trust_domain));
-	TRY(challenge_root(host));
-	TRY(measure_phases(host, config, health.trust_domain));
-	TRY(read_health(host, &arena, &health));
+		return OK; /* measured at root_host_init or at a recovery, when the trust domain is known */
+	TRY(root_host_check(host));
+	TRY(host_measure_phases(host, health.trust_domain));
+	TRY(host_read_health(host, &arena, &health));
 	if (health.state == AP_FAILED && accept) {
 		TRY(accept_measurements(host));
-		TRY(read_health(host, &arena, &health));
+		TRY(host_read_health(host, &arena, &health));
 	}
 	if (health.state != AP_READY)
 		return fail(MEASUREMENT_WRONG, "%s", health.failure);
@@ -417,22 +485,17 @@ void root_host_stop(struct root_host *host)
 
 /* ---- Initialisation ------------------------------------------------------------------------------ */
 
-static result keep_host_share(struct root_host *host, const uint8_t share[static 32])
-{
-	char path[PATH_SIZE];
-	TRY(path_join(path, host->state_dir, "share"));
-	return file_write_atomic(path, span_of(share, 32), 0600);
-}
-
 static result check_generated(struct root_host *host, const struct ap_generate *request, const struct ap_rot_available *reply,
 	struct arena *arena)
 {
 	struct ap_health health;
 	struct rot_challenge answer;
-	TRY(read_health(host, arena, &health));
+	TRY(host_read_health(host, arena, &health));
 	if (!span_equal(health.epoch_record, reply->epoch_record))
 		return fail(AP_UNTRUSTED, "it answered with one record and reports another");
-	TRY(host_head_begin(host, health.epoch_record, health.trust_domain));
+	snprintf(host->trust_domain, sizeof(host->trust_domain), "%s", health.trust_domain);
+	TRY(host_history_begin(host, health.epoch_record));
+	TRY(host_put_chain_head(host));
 	ROOT_IDENTITY_HELD root = root_host_hold(host);
 	TRY(object_open(KIND_ROT_CHALLENGE, reply->challenge, &root->sign, arena, &answer, NULL));
 	if (memcmp(answer.challenge, request->challenge, sizeof(request->challenge)) != 0 ||
@@ -463,14 +526,13 @@ static result make_root(struct root_host *host, const struct root_host_init *ini
 		.trust_domain = init->trust_domain,
 	};
 	struct ap_rot_available reply;
-	struct root_host_config config = {.program_dir = host->program_dir};
 	char pending[PATH_SIZE];
 	random_bytes(request.challenge, sizeof(request.challenge));
 	random_bytes(request.host_seed, sizeof(request.host_seed));
 	random_bytes(request.host_share, sizeof(request.host_share));
-	TRY(measure_phases(host, &config, init->trust_domain));
+	TRY(host_measure_phases(host, init->trust_domain));
 	/* The share is durable before the secure processor wraps anything with it. */
-	TRY(keep_host_share(host, request.host_share));
+	TRY(host_keep_share(host, request.host_share));
 	TRY(pending_path(host, pending));
 	TRY(file_write_atomic(pending, SPAN_EMPTY, 0600));
 	TRY(root_host_call(host, IPQ_GENERATE_ROT, &ap_generate_schema, &request, &ap_rot_available_schema, &arena, &reply));
@@ -509,4 +571,9 @@ const char *root_host_program_dir(const struct root_host *host)
 int root_host_fd(const struct root_host *host)
 {
 	return host->process.pidfd.n;
+}
+
+pid_t root_host_pid(const struct root_host *host)
+{
+	return host->process.pid;
 }

@@ -4,12 +4,17 @@
  * used by several threads at once; starting, init and stop belong to one.
  *
  * root_host_start leaves the secure processor measured (phases 0 and 1) and, when there is a root, checked against the pin
- * store: AP_CHANGED, AP_NOT_CONFINED, AP_UNTRUSTED, STALE_STATE, PIN_DAMAGED, MEASUREMENT_WRONG. Before a root exists it
- * succeeds and only root_host_init is of use (NO_ROOT otherwise).
+ * store and the history: AP_CHANGED, AP_NOT_CONFINED, AP_UNTRUSTED, STALE_STATE, PIN_DAMAGED, HISTORY_DAMAGED, EPOCH_FORKED,
+ * EPOCH_HALTED, MEASUREMENT_WRONG. A rotation that was interrupted is finished. Before a root exists it succeeds and only
+ * root_host_init (or a recovery) is of use (NO_ROOT otherwise).
+ *
+ * A change of the root is durable in this order: in the secure processor, in the history (root/history.h), in the pin store;
+ * then the new head is given out. A crash in between is healed at the next start, a full disk at the next request.
  */
 #ifndef TROTH_ROOT_HOST_H
 #define TROTH_ROOT_HOST_H
 
+#include "object/epoch_chain.h"
 #include "root/ap_message.h"
 #include "root/ipq.h"
 #include "root/wrap.h"
@@ -28,6 +33,11 @@ struct root_host_config {
 	 * does: only when troth-ap's digest is this one. NULL otherwise.
 	 */
 	const uint8_t *accept_digest;
+	/*
+	 * Start although the state is stale, lost, forked, halted, or pins and history are damaged: nothing is endorsed then
+	 * (every request is refused with that reason) until a recovery was adopted.
+	 */
+	bool recovery;
 };
 
 NODISCARD result root_host_start(const struct root_host_config *config, struct root_host **out);
@@ -85,6 +95,75 @@ struct root_subscription {
 /* `subscription` is the caller's and must stay until it is taken out; afterwards it is not called any more. */
 void root_host_subscribe(struct root_host *host, struct root_subscription *subscription);
 void root_host_unsubscribe(struct root_host *host, struct root_subscription *subscription);
+
+/* ---- Changes. One at a time: ROTATION_RUNNING meanwhile. ---------------------------------------------------- */
+
+/* EPOCH_SCHEDULED, EPOCH_EVENT or EPOCH_OPERATOR; the text is kept in the history. DRAIN_PENDING unless `emergency`. */
+struct root_host_rotation {
+	enum epoch_reason reason;
+	const char *text;
+	bool emergency;
+};
+NODISCARD result root_host_rotate(struct root_host *host, const struct root_host_rotation *rotation);
+/* The keys of the epoch before are zeroised: after its grace. */
+NODISCARD result root_host_drain(struct root_host *host);
+
+/*
+ * Candidates: payloads of records that the recovery keys sign offline; `out_payload` lives in `arena`. The one made last waits
+ * in the secure processor until it is adopted or overtaken.
+ */
+struct root_host_set_recovery {
+	struct epoch_recovery recovery;
+	bool has_recovery;
+};
+NODISCARD result root_host_set_recovery(
+	struct root_host *host, const struct root_host_set_recovery *wanted, struct arena *arena, struct span *out_payload);
+/*
+ * The next era, from record (era, epoch) of the chain: what came after it is void. `history` (empty: the host's own) is
+ * an epoch_history to take over first, for a state folder that has lost its own; `trust_domain` counts only then. The
+ * secure processor may have a root or none.
+ */
+struct root_host_recover {
+	bool from_head;
+	uint32_t era;
+	uint64_t epoch;
+	struct span history;
+	const char *trust_domain;
+	uint64_t valid_ms; /* 0: as long as the record it stands on */
+};
+NODISCARD result root_host_recover(
+	struct root_host *host, const struct root_host_recover *wanted, struct arena *arena, struct span *out_payload);
+/* With the signatures of the recovery set. NO_CANDIDATE, RECOVERY_QUORUM. */
+NODISCARD result root_host_adopt(struct root_host *host, struct span payload, struct recovery_signature *signatures, size_t count);
+
+/*
+ * Objects from outside (an epoch_history: HALTs with the keys that signed them, records that others saw). One that halts
+ * or forks the root stops it at once, durably. `out_changed` says whether any was news.
+ */
+NODISCARD result root_host_take(struct root_host *host, struct span history, bool *out_changed);
+
+/* All that is known of the root as an encoded epoch_history, for any verifier. */
+NODISCARD result root_host_history(struct root_host *host, struct bytes *out);
+/* A record by its oid; what it points to lives as long as the host. EPOCH_FOREIGN. */
+NODISCARD result root_host_find(struct root_host *host, const uint8_t oid[static OID_SIZE], struct epoch_link *out);
+/* Why the last changes were made, newest first. */
+enum { ROOT_NOTES = 8 };
+struct root_note {
+	uint64_t time, epoch; /* the epoch that was left */
+	uint32_t era;
+	uint8_t reason;
+	bool emergency;
+	char text[401];
+};
+size_t root_host_notes(struct root_host *host, struct root_note out[static ROOT_NOTES]);
+/* OK, or why nothing is endorsed. */
+NODISCARD result root_host_refusal(struct root_host *host);
+/* A fresh challenge, answered under the current key: AP_UNTRUSTED otherwise. */
+NODISCARD result root_host_check(struct root_host *host);
+/* Whether the program files still are those that were measured at the start. */
+NODISCARD result root_host_check_programs(struct root_host *host);
+/* Of the process that was started as the secure processor; the one inside its namespaces is its child. */
+pid_t root_host_pid(const struct root_host *host);
 
 uint64_t root_host_boot_gen(const struct root_host *host);
 const uint8_t *root_host_ap_digest(const struct root_host *host);

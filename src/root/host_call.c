@@ -122,7 +122,7 @@ static result await_patiently(struct root_host *host, struct waiter *waiter)
 /* What the secure processor works on while it answers others. */
 static bool takes_long(enum ipq_type type)
 {
-	return type == IPQ_ROTATE_ROT;
+	return type == IPQ_ROTATE_ROT || type == IPQ_SET_RECOVERY || type == IPQ_RECOVER || type == IPQ_ADOPT_CANDIDATE || type == IPQ_DRAIN;
 }
 
 /* One request and its reply, copied out. */
@@ -149,11 +149,13 @@ static result exchange(struct root_host *host, enum ipq_type type, struct span b
 
 /* ---- Calls ------------------------------------------------------------------------------------------ */
 
-/* What changes the root is never asked twice. */
+/* What changes the root, or is asked while it is being changed, is never asked twice. */
 static bool may_ask_again(enum ipq_type type)
 {
 	switch (type) {
 	case IPQ_GENERATE_ROT:
+	case IPQ_EXTEND:
+	case IPQ_ACCEPT_MEASUREMENTS:
 	case IPQ_ROTATE_ROT:
 	case IPQ_SET_RECOVERY:
 	case IPQ_RECOVER:
@@ -165,11 +167,20 @@ static bool may_ask_again(enum ipq_type type)
 	}
 }
 
+/* A root that is stale, forked or halted is good for nothing but its recovery. */
+static bool is_for_recovery(enum ipq_type type)
+{
+	return type == IPQ_HEALTH || type == IPQ_READ_MEASUREMENTS || type == IPQ_EXTEND || type == IPQ_ACCEPT_MEASUREMENTS ||
+		type == IPQ_RECOVER || type == IPQ_ADOPT_CANDIDATE || type == IPQ_END_LAUNCH || type == IPQ_DRAIN;
+}
+
 static result call_once(struct root_host *host, struct ipq_expected expected, enum ipq_type type, const struct schema *schema,
 	const void *request, struct arena *arena, struct span *out)
 {
 	CLEANUP(writer_free) struct writer w = writer_growing(IPQ_MESSAGE_SLOTS_MAX * IPQ_SLOT_SIZE);
 	struct span body;
+	if (!is_for_recovery(type))
+		TRY(root_host_refusal(host));
 	if (ipq_message_row(type)->expects_epoch)
 		ipq_put_expected(&w, expected);
 	if (schema)

@@ -4,6 +4,7 @@
  *
  * Locks, in the order in which they are taken:
  *   change_lock   whoever changes the root: init, rotation, drain, recovery, halt; held over requests
+ *                 (which must be such as do not wait for it: HEALTH, ATTEST, and what changes the root)
  *   head_lock     what is known of the root now: identity, expected, refusal, the chain
  *   lock          the queue, its one message buffer and who waits for a reply
  *   list_lock     subscriptions
@@ -16,10 +17,12 @@
 #include <pthread.h>
 
 #include "base/process.h"
+#include "root/history.h"
 #include "root/tcb.h"
 
 struct waiter; /* one request under way */
 struct head;   /* a root_identity with its count */
+struct unsaved;
 
 struct root_host {
 	char state_dir[PATH_SIZE], program_dir[PATH_SIZE];
@@ -27,6 +30,7 @@ struct root_host {
 	uint64_t boot_gen;
 	struct tcb tcb;
 	uint8_t ap_digest[SHA384_SIZE];
+	bool measured; /* phases 0 and 1 are complete */
 
 	pthread_mutex_t lock;
 	pthread_cond_t arrived; /* a reply was handed to its waiter */
@@ -35,10 +39,18 @@ struct root_host {
 	struct waiter *waiters;
 
 	pthread_mutex_t change_lock;
+	struct history *history; /* NULL before there is a root */
+	struct unsaved *unsaved; /* accepted, but not yet durable: the disk was full */
 
 	pthread_mutex_t head_lock;
 	struct head *head; /* NULL before there is a root */
+	struct epoch_chain *chain;
 	struct ipq_expected expected; /* what the secure processor believes current */
+	result refusal; /* OK, or why nothing is endorsed */
+	char refusal_text[256];
+	struct root_note notes[ROOT_NOTES]; /* a ring */
+	size_t note_count;
+	char trust_domain[121];
 
 	pthread_mutex_t list_lock;
 	struct root_subscription *subscriptions;
@@ -49,13 +61,45 @@ struct root_host {
 bool host_ap_has_ended(const struct root_host *host);
 uint64_t host_deadline(int ms);
 
-/* ---- host_head.c */
+/* ---- host_head.c: what is known of the root. "Changing" functions are called with change_lock held. */
 
 void host_head_free(struct root_host *host);
-/* Takes an inception record as the head. */
-NODISCARD result host_head_begin(struct root_host *host, struct span record, const char *trust_domain);
 struct ipq_expected host_expected(struct root_host *host);
+void host_set_expected(struct root_host *host, struct ipq_expected expected);
 /* Whether the head is another one than `old` by now, after waiting for whoever is changing it. */
 bool host_moved_on(struct root_host *host, struct ipq_expected old);
+/* The reason why nothing is endorsed; cleared with OK. */
+void host_refuse(struct root_host *host, result reason, const char *text);
+/* Nothing is endorsed when the chain is frozen or halted. */
+void host_stop_if_stopped(struct root_host *host);
+/* Changing: the first record of a new root, of an old pin store, or (with all that follows) of another's history. */
+NODISCARD result host_history_begin(struct root_host *host, struct span inception);
+/* Changing: reads the history into the chain. HISTORY_DAMAGED. */
+NODISCARD result host_history_load(struct root_host *host, const struct history_mark *pinned);
+/*
+ * Changing: one more object: judged, made durable, pinned, then the head. EPOCH_FORKED and EPOCH_HALTED when it stopped the
+ * root, which is then durable too. `note` may be NULL; `keys` are those that signed.
+ */
+NODISCARD result host_take_in(struct root_host *host, struct span object, const struct history_note *note, const struct span *keys,
+	size_t key_count, bool *out_changed);
+/* Changing: finishes what a full disk kept from being finished, and follows the secure processor where it is ahead. */
+NODISCARD result host_catch_up(struct root_host *host);
+/* Changing: the chain's head becomes the head that is given out. */
+NODISCARD result host_put_chain_head(struct root_host *host);
+/* Changing: writes the pins of the head. */
+NODISCARD result host_pin(struct root_host *host);
+/* Tells the subscribers; without any lock held. */
+void host_publish(struct root_host *host, enum root_change change);
+
+/* ---- host_change.c */
+
+/* Makes the host's share of the next keys durable, before the secure processor wraps anything with it. */
+NODISCARD result host_keep_share(struct root_host *host, const uint8_t share[static 32]);
+
+/* ---- host.c */
+
+NODISCARD result host_read_health(struct root_host *host, struct arena *arena, struct ap_health *out);
+/* Phases 0 and 1, unless they are measured already. */
+NODISCARD result host_measure_phases(struct root_host *host, const char *trust_domain);
 
 #endif

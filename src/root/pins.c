@@ -7,7 +7,8 @@
 
 enum { PINS_MAX = 64 * 1024, KEY_SIZE = 32 };
 
-static const struct field pins_fields[] = {
+/* Version 1; each body is its table without the last row, and is what the MAC covers. */
+static const struct field pins1_fields[] = {
 	F_VERSION(struct pins, 1, v, 1),
 	F_FIXED(struct pins, 2, rot_id),
 	F_BYTES(struct pins, 3, head, 1, 32 * 1024),
@@ -17,18 +18,37 @@ static const struct field pins_fields[] = {
 	F_FIXED(struct pins, 7, ap_digest),
 	F_FIXED(struct pins, 8, mac),
 };
-static const struct schema pins_schema = SCHEMA(struct pins, "pins", SHAPE_MAP, pins_fields);
-/* What the MAC covers: the same table without its last row. */
-static const struct schema pins_body_schema = {"pins", SHAPE_MAP, sizeof(struct pins), pins_fields,
-	COUNT_OF(pins_fields) - 1};
+static const struct field pins2_fields[] = {
+	F_VERSION(struct pins, 1, v, 2),
+	F_FIXED(struct pins, 2, rot_id),
+	F_BYTES(struct pins, 3, head, 1, 32 * 1024),
+	F_UINT(struct pins, 4, era, 0),
+	F_UINT(struct pins, 5, epoch, 0),
+	F_UINT(struct pins, 6, seq, 0),
+	F_FIXED(struct pins, 7, ap_digest),
+	F_UINT(struct pins, 8, history.count, 0),
+	F_FIXED(struct pins, 9, history.digest),
+	F_TEXT(struct pins, 10, trust_domain, 0, 120),
+	F_FIXED(struct pins, 11, mac),
+};
+static const struct form {
+	struct schema whole, body;
+	const char *label;
+} forms[] = {
+	{SCHEMA(struct pins, "pins", SHAPE_MAP, pins1_fields),
+		{"pins", SHAPE_MAP, sizeof(struct pins), pins1_fields, COUNT_OF(pins1_fields) - 1}, "troth pins1"},
+	{SCHEMA(struct pins, "pins", SHAPE_MAP, pins2_fields),
+		{"pins", SHAPE_MAP, sizeof(struct pins), pins2_fields, COUNT_OF(pins2_fields) - 1}, "troth pins2"},
+};
+static const struct form *const current = &forms[1];
 
-static result compute_mac(const struct pins *pins, const struct secret *key, uint8_t out[static SHA256_SIZE])
+static result compute_mac(const struct form *form, const struct pins *pins, const struct secret *key, uint8_t out[static SHA256_SIZE])
 {
 	CLEANUP(bytes_free) struct bytes body = BYTES_EMPTY;
-	TRY(schema_encode(&pins_body_schema, pins, &body));
+	TRY(schema_encode(&form->body, pins, &body));
 	struct hmac hmac;
 	TRY(hmac_start(&hmac, secret_span(key)));
-	hmac_add(&hmac, span_str("troth pins1"));
+	hmac_add(&hmac, span_str(form->label));
 	hmac_add(&hmac, bytes_span(&body));
 	hmac_finish(&hmac, out);
 	return OK;
@@ -60,6 +80,16 @@ static result make_key(const char *state_dir, struct secret *out)
 	return OK;
 }
 
+static const struct form *decode(struct span bytes, struct arena *arena, struct pins *out)
+{
+	for (size_t i = 0; i < COUNT_OF(forms); i++) {
+		*out = (struct pins){.trust_domain = ""};
+		if (schema_decode(&forms[i].whole, bytes, arena, out) == OK)
+			return &forms[i];
+	}
+	return NULL;
+}
+
 result pins_load(const char *state_dir, struct arena *arena, struct pins *out)
 {
 	char path[PATH_SIZE];
@@ -73,9 +103,10 @@ result pins_load(const char *state_dir, struct arena *arena, struct pins *out)
 	if (load_key(state_dir, &key) != OK)
 		return fail(PIN_DAMAGED, "'%s' cannot be checked: its key is missing", path);
 	TRY(arena_copy(arena, bytes_span(&file), &kept));
-	if (schema_decode(&pins_schema, kept, arena, &pins) != OK)
+	const struct form *form = decode(kept, arena, &pins);
+	if (!form)
 		return fail(PIN_DAMAGED, "'%s' is not a pin store", path);
-	TRY(compute_mac(&pins, &key, mac));
+	TRY(compute_mac(form, &pins, &key, mac));
 	if (!secret_equal(SPAN_ARRAY(mac), SPAN_ARRAY(pins.mac)))
 		return fail(PIN_DAMAGED, "'%s' was altered", path);
 	*out = pins;
@@ -91,10 +122,12 @@ result pins_store(const char *state_dir, struct pins *pins)
 	if (loaded == NOT_FOUND)
 		loaded = make_key(state_dir, &key);
 	TRY(loaded);
-	pins->v = 1;
+	pins->v = 2;
+	if (!pins->trust_domain)
+		pins->trust_domain = "";
 	pins->seq++;
-	TRY(compute_mac(pins, &key, pins->mac));
-	TRY(schema_encode(&pins_schema, pins, &encoding));
+	TRY(compute_mac(current, pins, &key, pins->mac));
+	TRY(schema_encode(&current->whole, pins, &encoding));
 	TRY(path_join(path, state_dir, "pins"));
 	return file_write_atomic(path, bytes_span(&encoding), 0600);
 }
