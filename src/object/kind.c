@@ -1,7 +1,7 @@
 #include "object/kind.h"
 
 #include "object/backup.h"
-#include "object/epoch.h"
+#include "object/epoch_chain.h"
 #include "object/job.h"
 #include "object/manifest.h"
 #include "object/receipt.h"
@@ -27,6 +27,7 @@ static const struct schema *const payload_schemas[] = {
 	[KIND_QUEUE_HELLO] = &queue_hello_schema,
 	[KIND_STATEMENT] = &statement_schema,
 	[KIND_RECEIPT_HEAD] = &receipt_head_schema,
+	[KIND_HALT] = &halt_schema,
 	[KIND_JOB] = &job_schema,
 	[KIND_BACKUP] = &backup_schema,
 };

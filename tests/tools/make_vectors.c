@@ -3,6 +3,7 @@
  * Payloads and ids are always the same. ECDSA signatures are random, so an object whose payload stands in OLD with a good
  * signature is taken from there: a run over unchanged formats reproduces the file byte by byte.
  */
+#include "../unit/object/epoch_samples.h"
 #include "../unit/object/samples.h"
 
 #include <stdlib.h>
@@ -198,6 +199,82 @@ static json_t *keys_of(const struct sample_keys *keys)
 	return out;
 }
 
+/* ---- The life of a root -------------------------------------------------------------------------- */
+
+static void set_signed(json_t *row, enum object_kind kind, struct span object)
+{
+	struct cose_sign sign;
+	uint8_t oid[OID_SIZE];
+	must(cose_strict_sign_parse(object, &sign), "epochs");
+	object_oid(kind, sign.payload, oid);
+	set(row, "object", object);
+	set(row, "id", SPAN_ARRAY(oid));
+	json_t *signers = json_array();
+	for (size_t i = 0; i < sign.count; i++)
+		json_array_append_new(signers, hex(SPAN_ARRAY(sign.signatures[i].kid)));
+	json_object_set_new(row, "signers", signers);
+}
+
+static json_t *epoch_rows(const struct epoch_samples *samples)
+{
+	json_t *rows = json_array();
+	for (size_t i = 0; i < samples->row_count; i++) {
+		struct cose_sign sign;
+		struct span object = bytes_span(&samples->rows[i].object);
+		must(cose_strict_sign_parse(object, &sign), "epochs");
+		json_t *row = row_of(samples->rows[i].name, samples->rows[i].kind, sign.payload);
+		set_signed(row, samples->rows[i].kind, object);
+		json_array_append_new(rows, row);
+	}
+	return rows;
+}
+
+static json_t *forged_rows(const struct epoch_samples *samples)
+{
+	json_t *rows = json_array();
+	for (size_t i = 0; i < samples->forged_count; i++) {
+		const struct epoch_forgery *f = &samples->forged[i];
+		json_t *row = json_pack("{s:s, s:i, s:s}", "name", f->name, "after", (int)f->after, "reason", reason_name(f->reason));
+		set_signed(row, f->after == 3 ? KIND_HALT : KIND_EPOCH, bytes_span(&f->object));
+		json_array_append_new(rows, row);
+	}
+	return rows;
+}
+
+/* Alike but for signatures: the same names, ids and signers. */
+static bool same_rows(const json_t *a, const json_t *b)
+{
+	static const char *const members[] = {"name", "id", "signers", "after", "reason"};
+	if (!a || !b || json_array_size(a) != json_array_size(b))
+		return false;
+	for (size_t i = 0; i < json_array_size(a); i++)
+		for (size_t k = 0; k < COUNT_OF(members); k++) {
+			json_t *x = json_object_get(json_array_get(a, i), members[k]), *y = json_object_get(json_array_get(b, i), members[k]);
+			if ((x || y) && !json_equal(x, y))
+				return false;
+		}
+	return true;
+}
+
+static json_t *epochs_of(json_t *old)
+{
+	struct epoch_samples samples;
+	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY;
+	json_t *kept = json_object_get(old, "epochs"), *keys = json_array();
+	epoch_samples_make(&samples);
+	epoch_samples_history(&samples, samples.row_count, SPAN_EMPTY, &history);
+	for (size_t i = 0; i < MAKER_KEYS; i++)
+		json_array_append_new(keys, hex(SPAN_ARRAY(samples.keys[i])));
+	json_t *made = json_pack("{s:o, s:o, s:o, s:o}", "recovery_keys", keys, "objects", epoch_rows(&samples), "history",
+		hex(bytes_span(&history)), "forged", forged_rows(&samples));
+	epoch_samples_free(&samples);
+	if (!same_rows(json_object_get(made, "objects"), json_object_get(kept, "objects")) ||
+		!same_rows(json_object_get(made, "forged"), json_object_get(kept, "forged")))
+		return made;
+	json_decref(made);
+	return json_deep_copy(kept);
+}
+
 int main(int argc, char **argv)
 {
 	struct sample_keys keys;
@@ -215,7 +292,7 @@ int main(int argc, char **argv)
 	json_array_append_new(rows, policy_row());
 	json_array_append_new(rows, certificate_row(&keys, old));
 	json_array_append_new(rows, receipt_row(head));
-	json_t *all = json_pack("{s:o, s:o}", "keys", keys_of(&keys), "objects", rows);
+	json_t *all = json_pack("{s:o, s:o, s:o}", "keys", keys_of(&keys), "objects", rows, "epochs", epochs_of(old));
 	int written = json_dumpf(all, stdout, JSON_INDENT(1));
 	putchar('\n');
 	json_decref(all);

@@ -7,6 +7,7 @@
 #include "groups.h"
 #include "object/backup.h"
 #include "object/cddl.h"
+#include "object/epoch_chain.h"
 #include "object/kind.h"
 #include "object/receipt.h"
 #include "object/seal.h"
@@ -44,6 +45,25 @@ static void the_page_carries_the_cddl(void **unused)
 	free(expected);
 }
 
+static void the_page_of_epochs_carries_its_cddl(void **unused)
+{
+	const struct schema *const schemas[] = {&epoch_schema, &halt_schema, &epoch_history_schema};
+	CLEANUP(bytes_free) struct bytes page = BYTES_EMPTY;
+	char *expected;
+	size_t len;
+	FILE *out = open_memstream(&expected, &len);
+	assert_non_null(out);
+	cddl_print(schemas, COUNT_OF(schemas), out);
+	fclose(out);
+	expect_ok(file_read(OBJECT_PAGES "/PROTOCOL.epochs", 1 << 20, &page));
+	if (!memmem(page.data, page.len, expected, len)) {
+		fprintf(stderr, "docs/PROTOCOL.epochs lacks this block:\n%s[end]\n", expected);
+		free(expected);
+		_fail(__FILE__, __LINE__);
+	}
+	free(expected);
+}
+
 static void the_page_names_every_kind(void **unused)
 {
 	CLEANUP(bytes_free) struct bytes page = BYTES_EMPTY;
@@ -60,6 +80,7 @@ int group_cddl(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_page_carries_the_cddl),
+		cmocka_unit_test(the_page_of_epochs_carries_its_cddl),
 		cmocka_unit_test(the_page_names_every_kind),
 	};
 	return cmocka_run_group_tests_name("cddl", tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "crypto/x509.h"
+#include "epoch_samples.h"
 #include "groups.h"
 #include "policy/schema.h"
 #include "samples.h"
@@ -189,6 +190,58 @@ static void the_receipt_is_read(void **unused)
 	arena_free(&arena);
 }
 
+/* The recorded life of a root is the one that the samples tell, and is followed to its end. */
+static void the_recorded_epochs_are_followed(void **unused)
+{
+	struct epoch_samples samples;
+	struct epoch_chain *chain;
+	json_t *epochs = json_object_get(vectors, "epochs"), *rows = json_object_get(epochs, "objects");
+	CLEANUP(bytes_free) struct bytes history = part(epochs, "history"), again = BYTES_EMPTY;
+	epoch_samples_make(&samples);
+	expect_ok(epoch_chain_of_history(bytes_span(&history), &chain));
+	assert_int_equal(json_array_size(rows), samples.row_count);
+	for (size_t i = 0; i < samples.row_count; i++) {
+		json_t *row = json_array_get(rows, i);
+		CLEANUP(bytes_free) struct bytes payload = part(row, "payload"), object = part(row, "object"), id = part(row, "id");
+		struct cose_sign sign;
+		assert_string_equal(json_string_value(json_object_get(row, "name")), samples.rows[i].name);
+		expect_ok(cose_strict_sign_parse(bytes_span(&samples.rows[i].object), &sign));
+		expect_span(sign.payload, bytes_span(&payload));
+		expect_ok(epoch_chain_follow(chain, bytes_span(&object)));
+		if (samples.rows[i].kind == KIND_EPOCH)
+			assert_non_null(epoch_chain_find(chain, id.data));
+	}
+	assert_int_equal(epoch_chain_head(chain)->era, 1);
+	assert_int_equal(epoch_chain_head(chain)->epoch, 6);
+	expect_ok(epoch_chain_history(chain, &again));
+	expect_span(bytes_span(&again), bytes_span(&history));
+	epoch_chain_free(chain);
+	epoch_samples_free(&samples);
+}
+
+/* Each forgery, where it would come, is refused for what it is; those recorded and those made anew. */
+static void the_recorded_forgeries_are_refused(void **unused)
+{
+	struct epoch_samples samples;
+	json_t *rows = json_object_get(json_object_get(vectors, "epochs"), "forged");
+	epoch_samples_make(&samples);
+	assert_int_equal(json_array_size(rows), samples.forged_count);
+	for (size_t i = 0; i < samples.forged_count; i++) {
+		const struct epoch_forgery *f = &samples.forged[i];
+		json_t *row = json_array_get(rows, i);
+		CLEANUP(bytes_free) struct bytes recorded = part(row, "object"), history = BYTES_EMPTY;
+		struct epoch_chain *chain;
+		assert_string_equal(json_string_value(json_object_get(row, "name")), f->name);
+		assert_string_equal(json_string_value(json_object_get(row, "reason")), reason_name(f->reason));
+		epoch_samples_history(&samples, f->after, SPAN_EMPTY, &history);
+		expect_ok(epoch_chain_of_history(bytes_span(&history), &chain));
+		expect(epoch_chain_follow(chain, bytes_span(&recorded)), f->reason);
+		expect(epoch_chain_follow(chain, bytes_span(&f->object)), f->reason);
+		epoch_chain_free(chain);
+	}
+	epoch_samples_free(&samples);
+}
+
 /* Nothing that this version emits is without a vector. */
 static void every_emitted_kind_has_a_vector(void **unused)
 {
@@ -196,6 +249,8 @@ static void every_emitted_kind_has_a_vector(void **unused)
 		size_t i, rows = 0;
 		json_t *row;
 		json_array_foreach(json_object_get(vectors, "objects"), i, row)
+			rows += json_integer_value(json_object_get(row, "kind")) == kind_table[k].kind;
+		json_array_foreach(json_object_get(json_object_get(vectors, "epochs"), "objects"), i, row)
 			rows += json_integer_value(json_object_get(row, "kind")) == kind_table[k].kind;
 		if ((rows > 0) != kind_table[k].emitted)
 			fail_msg("kind %d (%s) has %zu vectors", kind_table[k].kind, kind_table[k].name, rows);
@@ -211,6 +266,8 @@ int group_vectors(void)
 		cmocka_unit_test(the_policy_compiles_to_the_recorded_bytes),
 		cmocka_unit_test(the_certificate_is_read),
 		cmocka_unit_test(the_receipt_is_read),
+		cmocka_unit_test(the_recorded_epochs_are_followed),
+		cmocka_unit_test(the_recorded_forgeries_are_refused),
 		cmocka_unit_test(every_emitted_kind_has_a_vector),
 	};
 	return cmocka_run_group_tests_name("vectors", tests, load, unload);
