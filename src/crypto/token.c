@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Descriptors of the worker beyond 0, 1 and 2; cmd/troth_token.c. */
@@ -195,10 +196,20 @@ static result worker_gone(struct token *token)
 	return fail(TOKEN_UNAVAILABLE, "the token's worker has ended; its log says why");
 }
 
+/*
+ * A worker that has ended must not end us by SIGPIPE. A process whose filter knows no send (the secure processor) ignores
+ * that signal and has write.
+ */
+static ssize_t send_some(int socket, struct span bytes)
+{
+	ssize_t n = send(socket, bytes.data, bytes.len, MSG_NOSIGNAL);
+	return n < 0 && errno == ENOSYS ? write(socket, bytes.data, bytes.len) : n;
+}
+
 static result send_bytes(struct token *token, struct span bytes, uint64_t deadline)
 {
 	for (size_t sent = 0; sent < bytes.len;) {
-		ssize_t n = write(token->socket.n, bytes.data + sent, bytes.len - sent);
+		ssize_t n = send_some(token->socket.n, span_of(bytes.data + sent, bytes.len - sent));
 		if (n > 0)
 			sent += (size_t)n;
 		else if (n < 0 && errno == EAGAIN) {

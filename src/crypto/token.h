@@ -4,7 +4,7 @@
  *
  *   token_start   starts a worker, waits until it is logged in, and owns it
  *   token_launch  the same in two halves: the connected socket may go to another process (the secure processor),
- *   token_attach  which speaks through it with read, write and poll alone
+ *   token_attach  which speaks through it with read, write and poll alone, if need be, and then ignores SIGPIPE
  *
  * A struct token may be used by several threads; requests go out one at a time. It is shared by the keys that came from it
  * (token_key) and by its owners: token_free gives one share up, the last ends the worker if there is one.
