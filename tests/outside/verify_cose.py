@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 SIGN1, SIGN = 18, 98
 PROTECTED = bytes.fromhex('a10126')
-LABELS = {1: 'troth report', 3: 'troth epoch', 7: 'troth record', 11: 'troth sealed object', 12: 'troth unseal request',
+LABELS = {1: 'troth report', 3: 'troth epoch', 6: 'troth reference set', 7: 'troth record', 11: 'troth sealed object', 12: 'troth unseal request',
           13: 'troth unseal grant', 14: 'troth rot challenge', 15: 'troth derive answer', 17: 'troth statement',
-          18: 'troth receipt head'}
+          16: 'troth queue hello', 18: 'troth receipt head', 37: 'troth backup'}
 REPORT, EPOCH, RECORD, GRANT, STATEMENT, HEAD = 1, 3, 7, 13, 17, 18
 
 

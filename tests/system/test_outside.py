@@ -44,6 +44,37 @@ def test_other_code_refuses_an_altered_vector(tmp_path):
     assert ran.code == 1 and not any(r['ok'] for r in rows(ran)), str(ran)
 
 
+def test_other_code_follows_the_life_of_a_root(tmp_path):
+    """Rotations, a set-recovery, a HALT and a recovery, judged from docs/PROTOCOL.epochs alone, and each forgery refused for what it is."""
+    epochs = load_vectors()['epochs']
+    found = rows(outside('follow_epochs.py', '--vectors', VECTORS).ok())
+    forged = {r['name']: r['taken'] for r in found if r.get('name') in {f['name'] for f in epochs['forged']}}
+    assert forged == {f['name']: f['reason'] for f in epochs['forged']} and len(forged) >= 20
+    history = jobs.written(str(tmp_path), 'history', bytes.fromhex(epochs['history']))
+    end = rows(outside('follow_epochs.py', history).ok())[-1]
+    assert end['state'] == 'live' and (end['era'], end['epoch']) == (1, 6) and end['head'] == epochs['objects'][-1]['id']
+
+
+def test_other_code_refuses_an_altered_history(tmp_path):
+    """One bit of any object; without its recovery keys; with an object left out."""
+    history = cbor2.loads(bytes.fromhex(load_vectors()['epochs']['history']))
+
+    def taken(objects, keys):
+        path = jobs.written(str(tmp_path), 'altered', cbor2.dumps({1: 1, 2: objects, 3: keys}))
+        ran = outside('follow_epochs.py', path)
+        return ran.code, [r['taken'] for r in rows(ran) if 'taken' in r]
+
+    assert taken(history[2], history[3]) == (0, ['ok'] * 7)
+    for i, data in enumerate(history[2]):
+        altered = data[:-1] + bytes([data[-1] ^ 1])
+        code, told = taken(history[2][:i] + [altered] + history[2][i + 1:], history[3])
+        assert code == 1 and told[i] == 'BAD_SIGNATURE', (i, told)
+    code, told = taken(history[2], [])
+    assert code == 1 and told[2] == 'RECOVERY_QUORUM'
+    code, told = taken(history[2][:1] + history[2][2:], history[3])
+    assert code == 1 and told[1] == 'EPOCH_SKIPPED'
+
+
 @pytest.fixture
 def ran_job(box):
     """A finished run of a shell script and its receipt."""
