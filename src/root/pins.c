@@ -131,3 +131,15 @@ result pins_store(const char *state_dir, struct pins *pins)
 	TRY(path_join(path, state_dir, "pins"));
 	return file_write_atomic(path, bytes_span(&encoding), 0600);
 }
+
+result pins_mac(const char *state_dir, const char *label, struct span body, uint8_t out[static SHA256_SIZE])
+{
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	struct hmac hmac;
+	TRY(load_key(state_dir, &key));
+	TRY(hmac_start(&hmac, secret_span(&key)));
+	hmac_add(&hmac, span_str(label));
+	hmac_add(&hmac, body);
+	hmac_finish(&hmac, out);
+	return OK;
+}

@@ -29,4 +29,7 @@ NODISCARD result pins_load(const char *state_dir, struct arena *arena, struct pi
 /* Fills v, seq and mac; makes the key when there is none. Durable when it returns OK. */
 NODISCARD result pins_store(const char *state_dir, struct pins *pins);
 
+/* HMAC-SHA256(key of the pin store, label ‖ body), for what else the host keeps beside its pins. NOT_FOUND: nothing is pinned. */
+NODISCARD result pins_mac(const char *state_dir, const char *label, struct span body, uint8_t out[static SHA256_SIZE]);
+
 #endif

@@ -1,0 +1,49 @@
+#include "root/host_upgrade.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "root/host_internal.h"
+
+static result keep_set(const char *state_dir, struct span bytes, const struct reference_set *set)
+{
+	uint8_t author[KEY_ID_SIZE];
+	TRY(point_key_id(SPAN_ARRAY(set->author_pk), author));
+	return upgrade_store_keep(state_dir, author, set->name, bytes);
+}
+
+result root_host_authorise(struct root_host *host, const struct ap_authorise *request, struct arena *arena, struct ap_authorised *out)
+{
+	struct upgrades upgrades;
+	struct reference_set set;
+	TRY(upgrade_store_load(host->state_dir, &upgrades));
+	TRY(upgrades_take(&upgrades, request->set, request->enrol, clock_wall_ms(), arena, &set));
+	TRY(root_host_call(host, IPQ_AUTHORISE, &ap_authorise_schema, request, &ap_authorised_schema, arena, out));
+	TRY(upgrade_store_save(host->state_dir, &upgrades));
+	TRY(keep_set(host->state_dir, request->set, &set));
+	log_warning(request->sealed.len ? "a secret was sealed anew under a reference set" : "a reference set was authorised",
+		LOG_TEXT("set", set.name), LOG_NUMBER("version", set.version));
+	return OK;
+}
+
+result root_host_reference(const struct root_host *host, const struct reference *reference, struct arena *arena, struct span *out)
+{
+	return upgrade_store_find(host->state_dir, reference, arena, out);
+}
+
+result host_upgrade_take(const char *state_dir, struct span bytes, uint64_t now_ms)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	struct upgrades upgrades;
+	struct reference_set set;
+	TRY(upgrade_store_load(state_dir, &upgrades));
+	TRY(upgrades_take(&upgrades, bytes, false, now_ms, &arena, &set));
+	TRY(upgrade_store_save(state_dir, &upgrades));
+	return keep_set(state_dir, bytes, &set);
+}
+
+result host_upgrade_allows_ap(const char *state_dir, const uint8_t digest[static SHA384_SIZE])
+{
+	struct upgrades upgrades;
+	TRY(upgrade_store_load(state_dir, &upgrades));
+	return upgrades_allow(&upgrades, UPGRADE_AP, digest);
+}
