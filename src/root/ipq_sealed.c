@@ -256,6 +256,19 @@ result ipq_sealed_finish(struct ipq_sealed *sealed, struct span body, ipq_judge_
 	return OK;
 }
 
+result ipq_hello_verify(const struct queue_hello *hello, struct span object, const struct key *key,
+			const uint8_t epoch_oid[static OID_SIZE])
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(4096);
+	struct queue_hello said;
+	TRY(object_open(KIND_QUEUE_HELLO, object, key, &arena, &said, NULL));
+	if (memcmp(said.host_nonce, hello->host_nonce, IPQ_NONCE_SIZE) != 0 || memcmp(said.ap_nonce, hello->ap_nonce, IPQ_NONCE_SIZE) != 0 ||
+	    memcmp(said.host_point, hello->host_point, POINT_SIZE) != 0 || memcmp(said.ap_point, hello->ap_point, POINT_SIZE) != 0 ||
+	    said.boot_gen != hello->boot_gen || memcmp(said.epoch_oid, epoch_oid, OID_SIZE) != 0)
+		return fail(QUEUE_HELLO, "the secure processor signed another greeting");
+	return OK;
+}
+
 /* ---- slots ---- */
 
 enum { AAD_SIZE = 1 + 8 + IPQ_SEALED_HEAD };

@@ -52,6 +52,13 @@ NODISCARD result ipq_sealed_answer(struct ipq_sealed *sealed, struct span hello,
 NODISCARD result ipq_sealed_finish(struct ipq_sealed *sealed, struct span reply, ipq_judge_hello *judge, void *context,
 				   uint64_t *out_boot_gen);
 
+/*
+ * For a host's `judge`: `object` is signed by `key`, that of the epoch `epoch_oid`, and says exactly what this greeting said.
+ * BAD_SIGNATURE, QUEUE_HELLO for a greeting of another time, parse reasons.
+ */
+NODISCARD result ipq_hello_verify(const struct queue_hello *hello, struct span object, const struct key *key,
+				  const uint8_t epoch_oid[static OID_SIZE]);
+
 /* Whether the greeting is over and payloads are sealed. */
 static inline bool ipq_sealed_ready(const struct ipq_sealed *sealed)
 {

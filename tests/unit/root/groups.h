@@ -6,6 +6,7 @@
 	GROUP(test_ipq)                                                                                                \
 	GROUP(test_ipq_hostile)                                                                                        \
 	GROUP(test_ipq_flip)                                                                                           \
+	GROUP(test_ipq_sealed)                                                                                         \
 	GROUP(test_host)                                                                                               \
 	GROUP(test_ap)                                                                                                 \
 	GROUP(test_pins)                                                                                               \

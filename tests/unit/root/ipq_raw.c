@@ -1,6 +1,8 @@
 #include "ipq_raw.h"
 
 #include "base/clock.h"
+#include "object/object.h"
+#include "root/ipq_sealed.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -202,4 +204,50 @@ void pair_open(struct ipq **out_host, struct ipq **out_ap, uint64_t boot_gen)
 	assert_int_equal((intptr_t)outcome, OK);
 	*out_host = host;
 	*out_ap = ap;
+}
+
+/* ---- profile sealed ---- */
+
+static const char a_record[] = "a record";
+
+result sealed_sign(void *context, struct queue_hello *hello, struct bytes *out_record, struct bytes *out_object)
+{
+	const struct sealed_side *side = context;
+	if (!side->rooted)
+		return OK;
+	memcpy(hello->epoch_oid, side->epoch_oid, sizeof hello->epoch_oid);
+	TRY(bytes_copy(span_str(a_record), out_record));
+	return object_sign(KIND_QUEUE_HELLO, hello, &side->key, out_object, NULL);
+}
+
+result sealed_judge(void *context, const struct queue_hello *hello, struct span record, struct span object)
+{
+	struct sealed_side *side = context;
+	side->judged++;
+	if (!side->rooted)
+		return record.len == 0 && object.len == 0 ? OK : AP_UNTRUSTED;
+	if (!span_equal_str(record, a_record))
+		return AP_UNTRUSTED;
+	return ipq_hello_verify(hello, object, &side->key, side->epoch_oid);
+}
+
+static void *sealed_greet_as_ap(void *context)
+{
+	struct sealed_greeting *g = context;
+	g->ap_greeted = ipq_greet_reply_sealed(g->ap, g->boot_gen, soon(), sealed_sign, g->ap_side);
+	return NULL;
+}
+
+void sealed_create(struct sealed_greeting *g)
+{
+	assert_int_equal(ipq_create_sealed(IPQ_HOST, SPAN_ARRAY(g->host_side->pairing), &g->host), OK);
+	assert_int_equal(ipq_create_sealed(IPQ_AP, SPAN_ARRAY(g->ap_side->pairing), &g->ap), OK);
+}
+
+void sealed_greet(struct sealed_greeting *g)
+{
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, sealed_greet_as_ap, g), 0);
+	g->host_greeted = ipq_greet_sealed(g->host, soon(), sealed_judge, g->host_side, &g->told);
+	assert_int_equal(pthread_join(thread, NULL), 0);
 }

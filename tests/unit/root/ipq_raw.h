@@ -37,6 +37,29 @@ struct ipq *raw_victim(struct raw *raw, enum ipq_role role, uint64_t boot_gen);
 /* Joins two proper ends and lets them greet. */
 void pair_open(struct ipq **out_host, struct ipq **out_ap, uint64_t boot_gen);
 
+/* ---- profile sealed ---- */
+
+/* Whose signature and secret a sealed greeting runs under; the same on both sides unless a test wants otherwise. */
+struct sealed_side {
+	uint8_t pairing[IPQ_PAIRING_SIZE];
+	bool rooted;
+	struct key key;
+	uint8_t epoch_oid[32];
+	unsigned judged;
+};
+result sealed_sign(void *side, struct queue_hello *hello, struct bytes *out_record, struct bytes *out_object);
+result sealed_judge(void *side, const struct queue_hello *hello, struct span record, struct span object);
+
+/* Two sealed ends that greet; what each came to. */
+struct sealed_greeting {
+	struct ipq *host, *ap;
+	struct sealed_side *host_side, *ap_side;
+	uint64_t boot_gen, told;
+	result host_greeted, ap_greeted;
+};
+void sealed_create(struct sealed_greeting *g);
+void sealed_greet(struct sealed_greeting *g);
+
 uint64_t soon(void);  /* a deadline that only a hang reaches */
 uint64_t in_ms(unsigned ms);
 

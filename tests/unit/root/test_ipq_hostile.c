@@ -227,7 +227,6 @@ static void absurd_fields(void **state)
 		{8, IPQ_HEALTH_REPLY, QUEUE_BAD_TYPE}, /* wrong direction */
 		{8, IPQ_EVENT, QUEUE_BAD_TYPE},
 		{8, IPQ_HELLO, QUEUE_BAD_TYPE},	     /* a second greeting */
-		{8, IPQ_BACKUP, QUEUE_BAD_TYPE}, /* reserved */
 		{8, IPQ_HEALTH | 1 << 16, QUEUE_CORRUPT}, /* profile sealed */
 		{8, IPQ_HEALTH | 1u << 24, QUEUE_CORRUPT}, /* reserved bits */
 		{8, IPQ_HEALTH | 0x80u << 24, QUEUE_CORRUPT},
@@ -245,6 +244,19 @@ static void absurd_fields(void **state)
 		raw_set32(raw_slot(&peer, peer.produced) + cases[i].at, cases[i].value);
 		raw_publish(&peer, 1);
 		assert_poisoned(cases[i].expected);
+	}
+}
+
+/* Numbers that are taken but not open, those of the greeting, and those that nothing has. */
+static void numbers_that_are_not_open(void **state)
+{
+	for (unsigned type = 0; type < 256; type++) {
+		const struct ipq_message_row *row = ipq_message_row(type);
+		if (row && row->sender == IPQ_HOST && row->phase == IPQ_PHASE_OPEN)
+			continue;
+		RESTART(IPQ_AP);
+		raw_send(&peer, type, ID(1), SPAN_EMPTY);
+		assert_poisoned(QUEUE_BAD_TYPE);
 	}
 }
 
@@ -555,6 +567,7 @@ int test_ipq_hostile(void)
 		cmocka_unit_test(nobody_else_can_write_a_ring),
 		AP_TEST(absurd_sequence_numbers),
 		AP_TEST(absurd_fields),
+		AP_TEST(numbers_that_are_not_open),
 		AP_TEST(absurd_credit),
 		AP_TEST(torn_messages),
 		AP_TEST(replayed_requests),
