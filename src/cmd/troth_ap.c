@@ -146,11 +146,20 @@ struct processor {
 	struct ipq_message message;
 };
 
+static result write_state(void *slots, struct span state)
+{
+	return slots_write(slots, state);
+}
+
 /* Writes what the engine wants durable, then takes its reply. */
 static void settle(struct processor *p, struct ap_action *action)
 {
-	if (action->kind == AP_PERSIST)
+	if (action->kind == AP_PERSIST) {
 		ap_persisted(p->ap, slots_write(&p->slots, action->persist), action);
+	} else if (action->kind == AP_ROTATE) {
+		ap_rotation_run(action->rotation, write_state, &p->slots);
+		ap_rotated(p->ap, action->rotation, clock_wall_ms(), action);
+	}
 }
 
 static result start_engine(struct processor *p, const struct secret *wrap_key, const struct ap_denial *tried)

@@ -38,21 +38,21 @@ void ap_free(struct ap *ap)
 {
 	if (!ap)
 		return;
-	for (struct launch_row *row = ap->launches; row;) {
-		struct launch_row *next = row->next;
-		ap_launch_row_free(row);
-		row = next;
-	}
+	ap_end_all_launches(ap);
 	secret_free(&ap->wrap_key);
-	secret_free(&ap->storage_key);
-	rot_keys_free(&ap->keys);
-	bytes_free(&ap->epoch_record);
+	storage_keys_free(&ap->storage);
+	ap_epoch_free(&ap->current);
+	ap_epoch_free(&ap->previous);
+	ap_rotation_free(ap->rotation);
+	ap_rotation_free(ap->prepared);
+	ap_candidate_forget(&ap->candidate);
+	bytes_free(&ap->inception);
 	bytes_free(&ap->secrets);
 	bytes_free(&ap->next_seed);
+	bytes_free(&ap->upgrades_bytes);
 	bytes_free(&ap->reply);
 	bytes_free(&ap->persist);
 	boot_log_free(&ap->log);
-	arena_free(&ap->epoch_arena);
 	arena_free(&ap->scratch);
 	free(ap->launch_ids.ids);
 	free(ap->signed_runs.ids);
@@ -86,7 +86,6 @@ result ap_new(const struct ap_config *config, uint64_t now_ms, struct ap **out, 
 	ap->denials = config->denials;
 	ap->denial_count = config->denial_count;
 	ap->scratch = arena_of(SCRATCH_MAX);
-	ap->epoch_arena = arena_of(64 * 1024);
 	boot_log_init(&ap->log);
 	result loaded = secret_copy(secret_span(config->wrap_key), &ap->wrap_key);
 	if (loaded == OK && config->state.len)
@@ -120,8 +119,8 @@ result ap_reply_with(struct ap *ap, const struct schema *schema, const void *bod
 
 result ap_check_validity(const struct ap *ap, uint64_t now_ms)
 {
-	if (now_ms < ap->epoch.not_before || now_ms > ap->epoch.not_after)
-		return fail(EPOCH_EXPIRED, "epoch %llu", (unsigned long long)ap->epoch.epoch);
+	if (now_ms < ap->current.epoch.not_before || now_ms > ap->current.epoch.not_after)
+		return fail(EPOCH_EXPIRED, "epoch %llu", (unsigned long long)ap->current.epoch.epoch);
 	return OK;
 }
 
@@ -135,27 +134,32 @@ result ap_handle_health(struct ap *ap, struct span body, uint64_t now_ms)
 		.state = (uint8_t)ap->state,
 		.failure = ap->failure,
 		.boot_gen = ap->boot_gen,
-		.era = ap->epoch.era,
-		.epoch = ap->epoch.epoch,
-		.epoch_record = bytes_span(&ap->epoch_record),
+		.era = ap->current.epoch.era,
+		.epoch = ap->current.epoch.epoch,
+		.epoch_record = bytes_span(&ap->current.record),
 		.trust_domain = ap->trust_domain,
 		.secret_memory = ap->secret_memory,
 		.instrumented = ap->instrumented,
 		.live_launches = ap->live,
 		.denials = (struct ap_denial *)ap->denials,
 		.denial_count = ap->denial_count,
+		.inception = bytes_span(&ap->inception),
+		.draining = ap->draining,
+		.rotating = ap->rotation != NULL,
+		.candidate = bytes_span(&ap->candidate.payload),
+		.high_water = ap->high_water,
 	};
 	memcpy(health.rot_id, ap->rot_id, OID_SIZE);
 	return ap_reply_with(ap, &ap_health_schema, &health);
 }
 
-result ap_sign_challenge(struct ap *ap, const uint8_t challenge[static 32], const char *purpose, uint64_t now_ms,
-	struct bytes *out)
+void ap_fill_challenge(struct ap *ap, const uint8_t challenge[static 32], const char *purpose, uint64_t now_ms,
+	struct rot_challenge *out)
 {
-	struct rot_challenge answer = {
+	*out = (struct rot_challenge){
 		.v = 1,
-		.era = ap->epoch.era,
-		.epoch = ap->epoch.epoch,
+		.era = ap->current.epoch.era,
+		.epoch = ap->current.epoch.epoch,
 		.boot_gen = ap->boot_gen,
 		.purpose = purpose,
 		.time = now_ms,
@@ -163,10 +167,17 @@ result ap_sign_challenge(struct ap *ap, const uint8_t challenge[static 32], cons
 		.register_count = REGISTER_COUNT,
 		.instrumented = ap->instrumented,
 	};
-	memcpy(answer.challenge, challenge, 32);
-	memcpy(answer.epoch_oid, ap->epoch_oid, OID_SIZE);
-	memcpy(answer.rot_id, ap->rot_id, OID_SIZE);
-	return object_sign(KIND_ROT_CHALLENGE, &answer, &ap->keys.sign, out, NULL);
+	memcpy(out->challenge, challenge, 32);
+	memcpy(out->epoch_oid, ap->current.oid, OID_SIZE);
+	memcpy(out->rot_id, ap->rot_id, OID_SIZE);
+}
+
+result ap_sign_challenge(struct ap *ap, const uint8_t challenge[static 32], const char *purpose, uint64_t now_ms,
+	struct bytes *out)
+{
+	struct rot_challenge answer;
+	ap_fill_challenge(ap, challenge, purpose, now_ms, &answer);
+	return object_sign(KIND_ROT_CHALLENGE, &answer, &ap->current.keys.sign, out, NULL);
 }
 
 result ap_handle_attest(struct ap *ap, struct span body, uint64_t now_ms)
@@ -175,7 +186,7 @@ result ap_handle_attest(struct ap *ap, struct span body, uint64_t now_ms)
 	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
 	TRY(schema_decode(&ap_attest_schema, body, &ap->scratch, &request));
 	TRY(ap_sign_challenge(ap, request.challenge, request.purpose, now_ms, &object));
-	struct ap_rot_available answer = {bytes_span(&ap->epoch_record), bytes_span(&object)};
+	struct ap_rot_available answer = {bytes_span(&ap->current.record), bytes_span(&object)};
 	return ap_reply_with(ap, &ap_rot_available_schema, &answer);
 }
 
@@ -196,26 +207,50 @@ result ap_handle_shutdown(struct ap *ap, struct span body, uint64_t now_ms)
 #define IN(state) (1u << (state))
 #define ANY_STATE (IN(AP_EMPTY) | IN(AP_MEASURED) | IN(AP_STARTING) | IN(AP_READY) | IN(AP_FAILED))
 
+/*
+ * Which epoch a request with an expected head may name. What changes the root names the current one. What harms nothing may
+ * also name the one before: it was on its way when the epoch changed. Such a request is done under the current epoch,
+ * except SEAL, which opens a box of either, and DERIVE, whose result is the named epoch's.
+ */
+enum epoch_rule {
+	NOW_ONLY,
+	NOW_OR_LEFT,  /* until DRAIN, or the next rotation */
+	NOW_OR_AGAIN, /* the handler tells a repeated request from a late one */
+};
+
+enum { KEEPS = false, PERSISTS = true };
+
 static const struct move {
 	enum ipq_type type;
 	unsigned allowed; /* states */
+	enum epoch_rule epochs;
+	bool persists; /* waits for a rotation that is under way */
 	result (*handle)(struct ap *ap, struct span body, uint64_t now_ms);
 } moves[] = {
-	{IPQ_HEALTH, ANY_STATE, ap_handle_health},
-	{IPQ_SHUTDOWN, ANY_STATE, ap_handle_shutdown},
-	{IPQ_READ_MEASUREMENTS, ANY_STATE, ap_handle_read_measurements},
-	{IPQ_EXTEND, ANY_STATE, ap_handle_extend},
-	{IPQ_ACCEPT_MEASUREMENTS, IN(AP_FAILED), ap_handle_accept},
-	{IPQ_GENERATE_ROT, IN(AP_MEASURED), ap_handle_generate},
-	{IPQ_ATTEST, IN(AP_STARTING) | IN(AP_READY) | IN(AP_FAILED), ap_handle_attest},
-	{IPQ_EXTEND_LAUNCH, IN(AP_READY), ap_handle_extend_launch},
-	{IPQ_ENDORSE_BEGIN, IN(AP_READY), ap_handle_endorse_begin},
-	{IPQ_ENDORSE_FINISH, IN(AP_READY), ap_handle_endorse_finish},
-	{IPQ_END_LAUNCH, IN(AP_READY), ap_handle_end_launch},
-	{IPQ_SIGN, IN(AP_READY), ap_handle_sign},
-	{IPQ_SEAL, IN(AP_READY), ap_handle_seal},
-	{IPQ_UNSEAL, IN(AP_READY), ap_handle_unseal},
-	{IPQ_DERIVE, IN(AP_READY), ap_handle_derive},
+	{IPQ_HEALTH, ANY_STATE, NOW_ONLY, KEEPS, ap_handle_health},
+	{IPQ_SHUTDOWN, ANY_STATE, NOW_ONLY, PERSISTS, ap_handle_shutdown},
+	{IPQ_READ_MEASUREMENTS, ANY_STATE, NOW_ONLY, KEEPS, ap_handle_read_measurements},
+	{IPQ_EXTEND, ANY_STATE, NOW_ONLY, KEEPS, ap_handle_extend},
+	{IPQ_ACCEPT_MEASUREMENTS, IN(AP_FAILED), NOW_ONLY, PERSISTS, ap_handle_accept},
+	{IPQ_GENERATE_ROT, IN(AP_MEASURED), NOW_ONLY, PERSISTS, ap_handle_generate},
+	{IPQ_ROTATE_ROT, IN(AP_READY), NOW_OR_AGAIN, PERSISTS, ap_handle_rotate},
+	{IPQ_DRAIN, IN(AP_READY), NOW_ONLY, PERSISTS, ap_handle_drain},
+	{IPQ_SET_RECOVERY, IN(AP_READY), NOW_ONLY, PERSISTS, ap_handle_set_recovery},
+	{IPQ_RECOVER, IN(AP_MEASURED) | IN(AP_READY) | IN(AP_FAILED), NOW_ONLY, PERSISTS, ap_handle_recover},
+	{IPQ_ADOPT_CANDIDATE, IN(AP_MEASURED) | IN(AP_READY) | IN(AP_FAILED), NOW_ONLY, PERSISTS, ap_handle_adopt_candidate},
+	{IPQ_ATTEST, IN(AP_STARTING) | IN(AP_READY) | IN(AP_FAILED), NOW_ONLY, KEEPS, ap_handle_attest},
+	{IPQ_EXTEND_LAUNCH, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_extend_launch},
+	{IPQ_ENDORSE_BEGIN, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_endorse_begin},
+	{IPQ_ENDORSE_FINISH, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_endorse_finish},
+	{IPQ_END_LAUNCH, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_end_launch},
+	{IPQ_REISSUE, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_reissue},
+	{IPQ_SIGN, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_sign},
+	{IPQ_SEAL, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_seal},
+	{IPQ_UNSEAL, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_unseal},
+	{IPQ_DERIVE, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_derive},
+	{IPQ_AUTHORISE, IN(AP_READY) | IN(AP_FAILED), NOW_ONLY, PERSISTS, ap_handle_authorise},
+	{IPQ_BACKUP, IN(AP_READY), NOW_ONLY, KEEPS, ap_handle_backup},
+	{IPQ_RESTORE, IN(AP_READY), NOW_ONLY, PERSISTS, ap_handle_restore},
 };
 
 static result refuse_state(const struct ap *ap, const char *name)
@@ -226,56 +261,94 @@ static result refuse_state(const struct ap *ap, const char *name)
 		ap_state_name(ap->state));
 }
 
-static result take_epoch(const struct ap *ap, const struct ipq_message_row *message, struct span *body)
+static result judge_epoch(struct ap *ap, const struct move *move, struct ipq_expected expected)
 {
-	if (!message->expects_epoch)
+	const struct epoch *now = &ap->current.epoch;
+	ap->asked = &ap->current;
+	if (expected.era == now->era && expected.epoch == now->epoch)
 		return OK;
+	ap->asked = NULL;
+	if (move->type == IPQ_GENERATE_ROT && ap_has_root(ap))
+		return fail(ROOT_EXISTS, "epoch %llu", (unsigned long long)now->epoch);
+	bool before = expected.era == now->era && expected.epoch + 1 == now->epoch;
+	if (before && move->epochs == NOW_OR_AGAIN)
+		return OK;
+	bool left = ap->has_left && expected.era == ap->left.era && expected.epoch == ap->left.epoch;
+	if (left && move->epochs == NOW_OR_LEFT) {
+		ap->asked = ap->previous.record.len ? &ap->previous : NULL;
+		return OK;
+	}
+	return fail(EPOCH_OLD, "asked for era %u epoch %llu, current is %u, %llu", expected.era,
+		(unsigned long long)expected.epoch, now->era, (unsigned long long)now->epoch);
+}
+
+static result take_epoch(struct ap *ap, const struct move *move, const struct ipq_message_row *message, struct span *body)
+{
 	struct reader r = reader_of(*body);
 	struct ipq_expected expected;
+	ap->asked = &ap->current;
+	if (!message->expects_epoch)
+		return OK;
 	TRY(ipq_take_expected(&r, &expected));
 	*body = span_of(r.at, reader_left(&r));
-	if (expected.era == ap->epoch.era && expected.epoch == ap->epoch.epoch)
-		return OK;
-	if (message->type == IPQ_GENERATE_ROT && ap->epoch_record.len)
-		return fail(ROOT_EXISTS, "epoch %llu", (unsigned long long)ap->epoch.epoch);
-	return fail(EPOCH_OLD, "asked for era %u epoch %llu, current is %u, %llu", expected.era,
-		(unsigned long long)expected.epoch, ap->epoch.era, (unsigned long long)ap->epoch.epoch);
+	return judge_epoch(ap, move, expected);
+}
+
+static const struct move *find_move(enum ipq_type type)
+{
+	for (size_t i = 0; i < COUNT_OF(moves); i++)
+		if (moves[i].type == type)
+			return &moves[i];
+	return NULL;
 }
 
 static result dispatch(struct ap *ap, enum ipq_type type, struct span body, uint64_t now_ms)
 {
 	const struct ipq_message_row *message = ipq_message_row(type);
-	for (size_t i = 0; message && i < COUNT_OF(moves); i++) {
-		if (moves[i].type != type)
-			continue;
-		TRY(check_clock(ap, now_ms));
-		TRY(take_epoch(ap, message, &body));
-		if (type == IPQ_GENERATE_ROT && ap->epoch_record.len)
-			return fail(ROOT_EXISTS, "epoch %llu", (unsigned long long)ap->epoch.epoch);
-		if (!(moves[i].allowed & IN(ap->state)))
-			return refuse_state(ap, message->name);
-		return moves[i].handle(ap, body, now_ms);
-	}
-	return fail(NOT_SUPPORTED, "request %s (%d)", ipq_message_name(type), type);
+	const struct move *move = find_move(type);
+	if (!message || !move)
+		return fail(NOT_SUPPORTED, "request %s (%d)", ipq_message_name(type), type);
+	TRY(check_clock(ap, now_ms));
+	ap_end_grace(ap, now_ms);
+	TRY(take_epoch(ap, move, message, &body));
+	if (type == IPQ_GENERATE_ROT && ap_has_root(ap))
+		return fail(ROOT_EXISTS, "epoch %llu", (unsigned long long)ap->current.epoch.epoch);
+	if (!(move->allowed & IN(ap->state)))
+		return refuse_state(ap, message->name);
+	if (move->persists && ap->rotation)
+		return fail(ROTATION_RUNNING, "asked for %s", message->name);
+	return move->handle(ap, body, now_ms);
 }
 
-static void error_action(struct ap *ap, result reason, struct ap_action *out)
+void ap_error_action(struct ap *ap, result reason, const char *text, struct ap_action *out)
 {
-	snprintf(ap->error, sizeof(ap->error), "%s", failure_text());
+	snprintf(ap->error, sizeof(ap->error), "%s", text);
 	*out = (struct ap_action){.kind = AP_REPLY_ERROR, .reason = reason, .text = ap->error};
 }
 
 void ap_step(struct ap *ap, enum ipq_type type, struct span body, uint64_t now_ms, struct ap_action *out)
 {
+	const struct ap_rotation *before = ap->rotation;
 	result handled = ap->waiting ? fail(ILLEGAL_STATE, "a request while a write is under way") :
 				       dispatch(ap, type, body, now_ms);
+	ap->asked = NULL;
 	arena_free(&ap->scratch);
 	if (handled != OK)
-		error_action(ap, handled, out);
+		ap_error_action(ap, handled, failure_text(), out);
+	else if (ap->rotation != before)
+		*out = (struct ap_action){.kind = AP_ROTATE, .rotation = ap->rotation};
 	else if (ap->waiting)
 		*out = (struct ap_action){.kind = AP_PERSIST, .persist = bytes_span(&ap->persist)};
 	else
 		*out = (struct ap_action){.kind = AP_REPLY, .reply = bytes_span(&ap->reply)};
+}
+
+/* Whether the bytes reached the disk is unknown: nothing of this state is used any more. */
+void ap_fail_write(struct ap *ap)
+{
+	ap->state = AP_FAILED;
+	ap->measurement_failed = false;
+	snprintf(ap->failure, sizeof(ap->failure), "the state could not be written");
 }
 
 void ap_persisted(struct ap *ap, result written, struct ap_action *out)
@@ -285,8 +358,6 @@ void ap_persisted(struct ap *ap, result written, struct ap_action *out)
 		*out = (struct ap_action){.kind = AP_REPLY, .reply = bytes_span(&ap->reply)};
 		return;
 	}
-	/* Whether the bytes reached the disk is unknown: nothing of this state is used any more. */
-	ap->state = AP_FAILED;
-	snprintf(ap->failure, sizeof(ap->failure), "the state could not be written");
-	error_action(ap, written, out);
+	ap_fail_write(ap);
+	ap_error_action(ap, written, failure_text(), out);
 }

@@ -5,9 +5,15 @@
  *
  *   ap_step -> AP_REPLY:   send reply
  *           -> AP_PERSIST: write `persist` durably, then ap_persisted(OK or why not) -> AP_REPLY
+ *           -> AP_ROTATE:  ap_rotation_run(rotation) on another thread while ap_step goes on with other requests; when it
+ *                          has returned, ap_rotated -> the reply to the request that gave AP_ROTATE
  *
  * A failed request yields an error reply (reason and text) and changes nothing. What may be asked in which state is a
  * table (ap.c). Once AP_FAILED nothing is endorsed, signed or unsealed until a restart.
+ *
+ * Rotation. The rotation works on copies: keys of the next epoch, its record, the whole new state; then it writes that
+ * state, and only then the engine changes epoch. Until then everything is answered under the old epoch; requests that would
+ * change the state are ROTATION_RUNNING. At most one rotation is under way.
  */
 #ifndef TROTH_ROOT_AP_H
 #define TROTH_ROOT_AP_H
@@ -28,7 +34,9 @@ struct ap_config {
 	size_t denial_count;
 };
 
-enum ap_action_kind { AP_REPLY, AP_REPLY_ERROR, AP_PERSIST };
+enum ap_action_kind { AP_REPLY, AP_REPLY_ERROR, AP_PERSIST, AP_ROTATE };
+
+struct ap_rotation;
 
 struct ap_action {
 	enum ap_action_kind kind;
@@ -36,6 +44,7 @@ struct ap_action {
 	struct span persist; /* AP_PERSIST: the whole new state */
 	enum reason reason;  /* AP_REPLY_ERROR */
 	const char *text;
+	struct ap_rotation *rotation; /* AP_ROTATE: owned by the engine */
 };
 
 /*
@@ -50,5 +59,16 @@ uint64_t ap_boot_gen(const struct ap *ap);
 /* `body` is the message's payload as received, with its (era, epoch) head where the table says so. */
 void ap_step(struct ap *ap, enum ipq_type type, struct span body, uint64_t now_ms, struct ap_action *out);
 void ap_persisted(struct ap *ap, result written, struct ap_action *out);
+
+/*
+ * The work of a rotation, of a drain or of adopting a candidate. May run on any thread, once; touches nothing that ap_step
+ * changes meanwhile. Calls `write` once, or twice when the former epoch has to go from both slots at once; `write`
+ * returns OK when the bytes are durable. How it went is kept in the rotation.
+ */
+typedef result ap_write(void *context, struct span state);
+void ap_rotation_run(struct ap_rotation *rotation, ap_write *write, void *context);
+
+/* After ap_rotation_run has returned, on the engine's thread: changes epoch, frees the rotation, gives the reply. */
+void ap_rotated(struct ap *ap, struct ap_rotation *rotation, uint64_t now_ms, struct ap_action *out);
 
 #endif

@@ -17,6 +17,16 @@ void ap_launch_row_free(struct launch_row *row)
 	wipe(row->challenge, sizeof(row->challenge));
 	free(row);
 }
+void ap_end_all_launches(struct ap *ap)
+{
+	while (ap->launches) {
+		struct launch_row *row = ap->launches;
+		ap->launches = row->next;
+		ap_launch_row_free(row);
+	}
+	ap->live = 0;
+}
+
 struct launch_row *ap_find_launch(const struct ap *ap, const uint8_t id[static LAUNCH_ID_SIZE])
 {
 	for (struct launch_row *row = ap->launches; row; row = row->next)
@@ -66,7 +76,7 @@ static result add_launch(struct ap *ap, struct span body, struct launch_row *row
 	random_bytes(row->nonce, sizeof(row->nonce));
 	struct ap_launch_extended answer;
 	memcpy(answer.nonce, row->nonce, sizeof(answer.nonce));
-	memcpy(answer.epoch_oid, ap->epoch_oid, OID_SIZE);
+	memcpy(answer.epoch_oid, ap->current.oid, OID_SIZE);
 	return ap_reply_with(ap, &ap_launch_extended_schema, &answer);
 }
 
@@ -144,7 +154,7 @@ static result encode_tcb_info(const struct ap *ap, const struct launch *launch, 
 	memcpy(info.core, launch->core, SHA384_SIZE);
 	memcpy(info.measurement, launch->measurement, SHA384_SIZE);
 	memcpy(info.launch_id, launch->launch_id, LAUNCH_ID_SIZE);
-	memcpy(info.epoch_oid, ap->epoch_oid, OID_SIZE);
+	memcpy(info.epoch_oid, ap->current.oid, OID_SIZE);
 	return schema_encode(&tcb_info_schema, &info, out);
 }
 
@@ -161,15 +171,15 @@ static result issue_certificate(struct ap *ap, const struct launch_row *row, uin
 		.not_after = now_ms + CERT_LIFE_MS,
 		.tcb_info = bytes_span(&info),
 	};
-	if (fields.not_before < ap->epoch.not_before)
-		fields.not_before = ap->epoch.not_before;
-	if (fields.not_after > ap->epoch.not_after)
-		fields.not_after = ap->epoch.not_after;
+	if (fields.not_before < ap->current.epoch.not_before)
+		fields.not_before = ap->current.epoch.not_before;
+	if (fields.not_after > ap->current.epoch.not_after)
+		fields.not_after = ap->current.epoch.not_after;
 	random_bytes(fields.serial, sizeof(fields.serial));
 	fields.serial[0] &= 0x7f;
 	memcpy(fields.sign_point, row->sign_pk, POINT_SIZE);
 	memcpy(fields.kem_point, row->kem_pk, POINT_SIZE);
-	return certificate_issue(&fields, &ap->keys.sign, label, out);
+	return certificate_issue(&fields, &ap->current.keys.sign, label, out);
 }
 
 result ap_sign_report(struct ap *ap, enum report_purpose purpose, const struct launch_row *row, struct span challenge,
@@ -178,8 +188,8 @@ result ap_sign_report(struct ap *ap, enum report_purpose purpose, const struct l
 	struct report report = {
 		.v = 1,
 		.purpose = (uint8_t)purpose,
-		.era = ap->epoch.era,
-		.epoch = ap->epoch.epoch,
+		.era = ap->current.epoch.era,
+		.epoch = ap->current.epoch.epoch,
 		.boot_gen = ap->boot_gen,
 		.seq = ap->report_seq + 1,
 		.has_prev = ap->report_seq > 0,
@@ -192,14 +202,14 @@ result ap_sign_report(struct ap *ap, enum report_purpose purpose, const struct l
 		.instrumented = ap->instrumented,
 	};
 	memcpy(report.rot_id, ap->rot_id, OID_SIZE);
-	memcpy(report.epoch_oid, ap->epoch_oid, OID_SIZE);
+	memcpy(report.epoch_oid, ap->current.oid, OID_SIZE);
 	memcpy(report.prev, ap->last_report, OID_SIZE);
 	if (row) {
 		report.launch = row->launch;
 		memcpy(report.certificate, row->certificate, SHA256_SIZE);
 	}
 	uint8_t oid[OID_SIZE];
-	TRY(object_sign(KIND_REPORT, &report, &ap->keys.sign, out, oid));
+	TRY(object_sign(KIND_REPORT, &report, &ap->current.keys.sign, out, oid));
 	ap->report_seq++;
 	memcpy(ap->last_report, oid, OID_SIZE);
 	return OK;
@@ -218,23 +228,40 @@ static result check_possession(const struct launch_row *row, struct span proof)
 	return OK;
 }
 
-result ap_handle_endorse_finish(struct ap *ap, struct span body, uint64_t now_ms)
+/* Certificate and launch report of a row whose keys are endorsed, under the current epoch. */
+static result vouch(struct ap *ap, struct launch_row *row, uint64_t now_ms)
 {
-	struct ap_endorse_finish request;
-	struct launch_row *row;
 	CLEANUP(bytes_free) struct bytes certificate = BYTES_EMPTY;
 	CLEANUP(bytes_free) struct bytes report = BYTES_EMPTY;
-	TRY(ap_check_validity(ap, now_ms));
-	TRY(schema_decode(&ap_endorse_finish_schema, body, &ap->scratch, &request));
-	TRY(ap_need_launch(ap, request.launch_id, LAUNCH_CHALLENGED, &row));
-	TRY(check_possession(row, SPAN_ARRAY(request.proof)));
 	TRY(issue_certificate(ap, row, now_ms, &certificate));
 	sha256(bytes_span(&certificate), row->certificate);
 	TRY(ap_sign_report(ap, REPORT_LAUNCH, row, SPAN_EMPTY, now_ms, &report));
 	struct ap_endorsed answer = {bytes_span(&certificate), bytes_span(&report)};
-	TRY(ap_reply_with(ap, &ap_endorsed_schema, &answer));
+	return ap_reply_with(ap, &ap_endorsed_schema, &answer);
+}
+
+result ap_handle_endorse_finish(struct ap *ap, struct span body, uint64_t now_ms)
+{
+	struct ap_endorse_finish request;
+	struct launch_row *row;
+	TRY(ap_check_validity(ap, now_ms));
+	TRY(schema_decode(&ap_endorse_finish_schema, body, &ap->scratch, &request));
+	TRY(ap_need_launch(ap, request.launch_id, LAUNCH_CHALLENGED, &row));
+	TRY(check_possession(row, SPAN_ARRAY(request.proof)));
+	TRY(vouch(ap, row, now_ms));
 	row->state = LAUNCH_ENDORSED;
 	return OK;
+}
+
+/* After a rotation: the same keys, no new proof. */
+result ap_handle_reissue(struct ap *ap, struct span body, uint64_t now_ms)
+{
+	struct ap_reissue request;
+	struct launch_row *row;
+	TRY(ap_check_validity(ap, now_ms));
+	TRY(schema_decode(&ap_reissue_schema, body, &ap->scratch, &request));
+	TRY(ap_need_launch(ap, request.launch_id, LAUNCH_ENDORSED, &row));
+	return vouch(ap, row, now_ms);
 }
 
 result ap_handle_end_launch(struct ap *ap, struct span body, uint64_t now_ms)

@@ -9,18 +9,22 @@ static void fail_phase(struct ap *ap, unsigned phase, const char *what)
 	snprintf(ap->failure, sizeof(ap->failure), "phase %u (%s): the measurement is not the one this root was made with",
 		phase, what);
 }
-static void finish_phases(struct ap *ap)
+static result finish_phases(struct ap *ap)
 {
 	if (!ap->phase_complete[0] || !ap->phase_complete[1] || ap->state == AP_FAILED)
-		return;
+		return OK;
 	if (ap->state == AP_EMPTY) {
 		ap->state = AP_MEASURED;
-		return;
+		return OK;
 	}
-	if (memcmp(&ap->references[1], &ap->log.registers[1], SHA384_SIZE) != 0)
-		fail_phase(ap, 1, "trothd, troth-ire and security settings");
-	else
+	if (memcmp(ap->references, ap->log.registers, sizeof(ap->references)) == 0) {
 		ap->state = AP_READY;
+		return OK;
+	}
+	if (ap_upgrade_judge(ap) == OK)
+		return ap_upgrade_adopt(ap);
+	fail_phase(ap, 1, "trothd, troth-ire and security settings");
+	return OK;
 }
 
 result ap_handle_extend(struct ap *ap, struct span body, uint64_t now_ms)
@@ -39,13 +43,14 @@ result ap_handle_extend(struct ap *ap, struct span body, uint64_t now_ms)
 		memcpy(ap->ap_measurement, program.digest, SHA384_SIZE);
 	} else {
 		TRY(cbor_validate(request.content));
+		TRY(ap_upgrade_note_host(ap, request.content));
 	}
 	TRY(boot_log_extend(&ap->log, request.index, request.content));
 	ap->phase_complete[request.index] = request.complete;
 	if (request.complete && request.index == REGISTER_AP && ap->state == AP_STARTING &&
-		memcmp(&ap->references[0], &ap->log.registers[0], SHA384_SIZE) != 0)
+		ap_upgrade_judge_ap(ap) != OK)
 		fail_phase(ap, 0, "troth-ap");
-	finish_phases(ap);
+	TRY(finish_phases(ap));
 	struct ap_extended answer;
 	memcpy(answer.value, ap->log.registers[request.index].value, SHA384_SIZE);
 	return ap_reply_with(ap, &ap_extended_schema, &answer);
@@ -83,7 +88,7 @@ result ap_handle_accept(struct ap *ap, struct span body, uint64_t now_ms)
 	struct ap_done done = {true};
 	if (body.len)
 		return fail(TRAILING_BYTES, "ACCEPT_MEASUREMENTS has no body");
-	if (!ap->epoch_record.len || !ap->phase_complete[0] || !ap->phase_complete[1] || !ap->measurement_failed)
+	if (!ap_has_root(ap) || !ap->phase_complete[0] || !ap->phase_complete[1] || !ap->measurement_failed)
 		return fail(NOT_READY, "there is no measured mismatch to accept");
 	TRY(ap_reply_with(ap, &ap_done_schema, &done));
 	memcpy(ap->references, ap->log.registers, sizeof(ap->references));

@@ -30,9 +30,9 @@ static result sign_head(struct ap *ap, struct span body, uint64_t now_ms, struct
 	memcpy(head.nonce, request.nonce, sizeof(head.nonce));
 	memcpy(head.job_digest, request.job_digest, SHA256_SIZE);
 	memcpy(head.rot_id, ap->rot_id, OID_SIZE);
-	memcpy(head.epoch_oid, ap->epoch_oid, OID_SIZE);
+	memcpy(head.epoch_oid, ap->current.oid, OID_SIZE);
 	memcpy(head.prev, ap->last_head, OID_SIZE);
-	TRY(object_sign(KIND_RECEIPT_HEAD, &head, &ap->keys.sign, out, oid));
+	TRY(object_sign(KIND_RECEIPT_HEAD, &head, &ap->current.keys.sign, out, oid));
 	TRY(ap_remember(&ap->signed_runs, run_id, RUN_ID_SIZE));
 	ap->head_seq++;
 	memcpy(ap->last_head, oid, OID_SIZE);
