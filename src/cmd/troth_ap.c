@@ -23,7 +23,7 @@
 #include "base/seccomp.h"
 #include "base/sock.h"
 #include "crypto/crypto.h"
-#include "root/ap.h"
+#include "root/ap_worker.h"
 #include "root/ipq.h"
 #include "root/rot_keys.h"
 #include "root/state_file.h"
@@ -141,8 +141,11 @@ static bool provoke_denials(struct ap_denial out[static COUNT_OF(denials)])
 
 struct processor {
 	struct ipq *queue;
-	struct slots slots;
+	struct slots slots; /* of this thread, or of the worker while it has a rotation */
 	struct ap *ap;
+	struct ap_worker *worker;
+	bool rotating;
+	uint64_t rotation_id; /* the request that began it, and is answered when it is done */
 	struct ipq_message message;
 };
 
@@ -151,15 +154,28 @@ static result write_state(void *slots, struct span state)
 	return slots_write(slots, state);
 }
 
-/* Writes what the engine wants durable, then takes its reply. */
-static void settle(struct processor *p, struct ap_action *action)
+static void nudge_queue(void *processor)
 {
-	if (action->kind == AP_PERSIST) {
-		ap_persisted(p->ap, slots_write(&p->slots, action->persist), action);
-	} else if (action->kind == AP_ROTATE) {
-		ap_rotation_run(action->rotation, write_state, &p->slots);
-		ap_rotated(p->ap, action->rotation, clock_wall_ms(), action);
-	}
+	struct processor *p = processor;
+	ipq_nudge(p->queue);
+}
+
+static result reply(struct processor *p, uint64_t id, const struct ap_action *action)
+{
+	if (action->kind == AP_REPLY)
+		return ipq_reply(p->queue, id, action->reply, UINT64_MAX);
+	return ipq_reply_error(p->queue, id, action->reason, action->text, UINT64_MAX);
+}
+
+/* The epoch changes here, between two requests. */
+static result finish_rotation(struct processor *p, struct ap_rotation *rotation)
+{
+	struct ap_action action;
+	if (!rotation)
+		return OK;
+	p->rotating = false;
+	ap_rotated(p->ap, rotation, clock_wall_ms(), &action);
+	return reply(p, p->rotation_id, &action);
 }
 
 static result start_engine(struct processor *p, const struct secret *wrap_key, const struct ap_denial *tried)
@@ -176,27 +192,64 @@ static result start_engine(struct processor *p, const struct secret *wrap_key, c
 		.denial_count = COUNT_OF(denials),
 	};
 	TRY(ap_new(&config, clock_wall_ms(), &p->ap, &action));
-	settle(p, &action);
+	ap_persisted(p->ap, slots_write(&p->slots, action.persist), &action);
 	if (action.kind == AP_REPLY_ERROR)
 		return fail(action.reason, "counting this start: %s", action.text);
 	return ipq_greet_reply(p->queue, ap_boot_gen(p->ap), clock_monotonic_ns() + BOOTSTRAP_MS * 1000000ULL);
 }
 
-static result serve(struct processor *p)
+/* While a rotation is under way it is looked for at least this often, should its nudge be missed. */
+static const uint64_t LOOK_NS = 1000 * 1000;
+
+static result next_request(struct processor *p)
 {
 	for (;;) {
-		struct ap_action action;
-		TRY(ipq_receive(p->queue, &p->message, UINT64_MAX));
-		ap_step(p->ap, p->message.type, ipq_payload(&p->message), clock_wall_ms(), &action);
-		settle(p, &action);
-		if (action.kind == AP_REPLY)
-			TRY(ipq_reply(p->queue, p->message.id, action.reply, UINT64_MAX));
-		else
-			TRY(ipq_reply_error(p->queue, p->message.id, action.reason, action.text, UINT64_MAX));
-		wipe(p->message.data, p->message.len);
-		if (p->message.type == IPQ_SHUTDOWN)
-			return OK;
+		if (p->rotating)
+			TRY(finish_rotation(p, ap_worker_take(p->worker)));
+		uint64_t deadline = p->rotating ? clock_monotonic_ns() + LOOK_NS : UINT64_MAX;
+		result got = ipq_receive(p->queue, &p->message, deadline);
+		if (got != TIMED_OUT)
+			return got;
 	}
+}
+
+static result answer(struct processor *p)
+{
+	struct ap_action action;
+	/* Its state is the last one written: after a rotation, not beside one. */
+	if (p->rotating && p->message.type == IPQ_SHUTDOWN)
+		TRY(finish_rotation(p, ap_worker_await(p->worker)));
+	ap_step(p->ap, p->message.type, ipq_payload(&p->message), clock_wall_ms(), &action);
+	wipe(p->message.data, p->message.len);
+	if (action.kind == AP_ROTATE) {
+		p->rotating = true;
+		p->rotation_id = p->message.id;
+		ap_worker_give(p->worker, action.rotation);
+		return OK;
+	}
+	if (action.kind == AP_PERSIST)
+		ap_persisted(p->ap, slots_write(&p->slots, action.persist), &action);
+	return reply(p, p->message.id, &action);
+}
+
+static result serve(struct processor *p)
+{
+	do {
+		TRY(next_request(p));
+		TRY(answer(p));
+	} while (p->message.type != IPQ_SHUTDOWN);
+	return OK;
+}
+
+static result start_worker(struct processor *p)
+{
+	struct ap_worker_config config = {
+		.write = write_state,
+		.write_context = &p->slots,
+		.wake = nudge_queue,
+		.wake_context = p,
+	};
+	return ap_worker_start(&config, &p->worker);
 }
 
 static result run(struct processor *p, uid_t uid)
@@ -208,6 +261,7 @@ static result run(struct processor *p, uid_t uid)
 	TRY(confine(uid));
 	/* After the last fork: the kernel knows by process who takes part in the queue's memory barriers. */
 	TRY(ipq_create(IPQ_AP, &p->queue));
+	TRY(start_worker(p));
 	/* From here on, secrets. Memory for them is mapped now, while the calls for it are still allowed. */
 	TRY(file_read_secret(WRAP_FD, WRAP_KEY_SIZE, &wrap_key));
 	if (wrap_key.len != WRAP_KEY_SIZE)
@@ -273,6 +327,7 @@ int main(int argc, char **argv)
 	result ran = run(&processor, uid);
 	if (ran != OK)
 		log_failure(LOG_LEVEL_ERROR, "stopped", ran);
+	ap_worker_stop(processor.worker);
 	ap_free(processor.ap);
 	ipq_free(&processor.queue);
 	return reason_row(ran)->exit;
