@@ -8,7 +8,7 @@
 #include "base/sock.h"
 #include "base/clock.h"
 #include "crypto/crypto.h"
-#include "crypto/token.h"
+#include "crypto/token_source.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -621,6 +621,99 @@ static void a_killed_worker_is_named(void **state)
 	process_free(&worker);
 }
 
+/* ---- as an operator says it ---- */
+
+static void folder_of(const char *path, char out[static PATH_SIZE])
+{
+	snprintf(out, PATH_SIZE, "%s", path);
+	*strrchr(out, '/') = '\0';
+}
+
+static void a_signer_is_a_file_or_a_token(void **state)
+{
+	struct bench *b = *state;
+	char programs[PATH_SIZE], pin[96], pem_file[96];
+	struct key key = KEY_EMPTY;
+	struct token_key made;
+	struct token_name name = name_of("31", "recovery");
+	uint8_t signature[SIGNATURE_SIZE];
+	assert_ok(token_generate(start(b, false), &name, TOKEN_SIGNS, &made));
+	folder_of(must_have("TROTH_TOKEN"), programs);
+	snprintf(pin, sizeof(pin), "%s/pin", b->folder);
+	write_text(pin, "123456\n");
+	struct token_source token = {.module = b->real, .label = "troth test", .pin_file = pin, .writable = b->writable,
+		.environment = b->environment};
+	struct signer_source source = {.token = &token, .key_label = "recovery", .program_dir = programs};
+	assert_ok(signer_open(&source, &key));
+	assert_memory_equal(key.point, made.point, POINT_SIZE);
+	assert_ok(key_sign(&key, span_str("record"), signature));
+	key_free(&key);
+	source.key_id = "31";
+	assert_ok(signer_open(&source, &key));
+	key_free(&key);
+	source.key_id = "32";
+	assert_result(signer_open(&source, &key), NOT_FOUND);
+	source.key_id = NULL;
+	source.key_label = "another";
+	assert_result(signer_open(&source, &key), NOT_FOUND);
+	source.key_label = NULL;
+	assert_result(signer_open(&source, &key), BAD_VALUE);
+	/* A file, or neither, or both. */
+	snprintf(pem_file, sizeof(pem_file), "%s/key.pem", b->folder);
+	write_text(pem_file, "-----BEGIN EC PRIVATE KEY-----\n"
+			     "MHcCAQEEIMmvqdhFunUWa1whV2ex0WlORlDD4bxoyBQlwSu4JjZToAoGCCqGSM49\n"
+			     "AwEHoUQDQgAE\n-----END EC PRIVATE KEY-----\n");
+	source = (struct signer_source){.pem_file = pem_file};
+	assert_result(signer_open(&source, &key), BAD_KEY);
+	source.token = &token;
+	assert_result(signer_open(&source, &key), USAGE);
+	source = (struct signer_source){.pem_file = NULL};
+	assert_result(signer_open(&source, &key), USAGE);
+	source.pem_file = "/nowhere/key.pem";
+	assert_result(signer_open(&source, &key), NOT_FOUND);
+}
+
+static void pins_come_from_files_of_the_owner_alone(void **state)
+{
+	struct bench *b = *state;
+	char path[96];
+	struct secret pin = SECRET_EMPTY;
+	snprintf(path, sizeof(path), "%s/pin", b->folder);
+	write_text(path, "12 34\n");
+	assert_ok(token_source_pin(path, &pin));
+	assert_int_equal(pin.len, 5);
+	assert_memory_equal(pin.data, "12 34", 5);
+	secret_free(&pin);
+	write_text(path, "1234");
+	assert_ok(token_source_pin(path, &pin));
+	assert_int_equal(pin.len, 4);
+	secret_free(&pin);
+	assert_int_equal(chmod(path, 0640), 0);
+	assert_result(token_source_pin(path, &pin), NO_PERMISSION);
+	write_text(path, "\n");
+	assert_result(token_source_pin(path, &pin), BAD_VALUE);
+	write_text(path, "");
+	assert_result(token_source_pin(path, &pin), BAD_VALUE);
+	assert_result(token_source_pin("/nowhere/pin", &pin), NOT_FOUND);
+}
+
+static void modules_get_their_variables_alone(void **state)
+{
+	struct arena arena = arena_of(64 * 1024);
+	const char *const *list;
+	bool found = false;
+	assert_int_equal(setenv("SOFTHSM2_CONF", "/somewhere/softhsm2.conf", 1), 0);
+	assert_int_equal(setenv("PASSWORD_OF_ANOTHER", "secret", 1), 0);
+	assert_ok(token_source_environment(&arena, &list));
+	for (size_t i = 0; list[i]; i++) {
+		found |= strcmp(list[i], "SOFTHSM2_CONF=/somewhere/softhsm2.conf") == 0;
+		assert_null(strstr(list[i], "PASSWORD_OF_ANOTHER"));
+	}
+	assert_true(found);
+	assert_int_equal(unsetenv("SOFTHSM2_CONF") | unsetenv("PASSWORD_OF_ANOTHER"), 0);
+	arena_free(&arena);
+}
+
 /* ---- confinement ---- */
 
 static void a_hostile_module_is_held(void **state)
@@ -919,6 +1012,9 @@ int main(void)
 		WITH_TOKEN(wrong_answers_of_the_module_go_no_further),
 		WITH_TOKEN(a_hanging_module_meets_the_deadline),
 		WITH_TOKEN(a_killed_worker_is_named),
+		WITH_TOKEN(a_signer_is_a_file_or_a_token),
+		WITH_TOKEN(pins_come_from_files_of_the_owner_alone),
+		cmocka_unit_test(modules_get_their_variables_alone),
 		WITH_TOKEN(a_hostile_module_is_held),
 		WITH_TOKEN(the_pin_is_not_seen),
 		WITH_TOKEN(broken_requests_get_an_answer),
