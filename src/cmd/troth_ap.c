@@ -1,8 +1,9 @@
 /*
- * troth-ap: the secure processor as a confined process. It inherits three descriptors and nothing else:
+ * troth-ap: the secure processor as a confined process. It inherits these descriptors and nothing else:
  *   3  bootstrap socket: our ring goes out, the host's ring comes in; closed after that
  *   4  state file (two slots, store/slots.h)
  *   5  pipe with the wrap key; closed after reading
+ *   6  with --queue-sealed: pipe with the pairing secret of the queue; closed after reading
  * In this order (constructions/objects.md): own uid, own namespaces, empty root, no capabilities, undumpable; only then
  * the wrap key is read, the filter is installed, and the first byte of the queue is looked at.
  */
@@ -29,7 +30,7 @@
 #include "root/state_file.h"
 #include "store/slots.h"
 
-enum { BOOTSTRAP_FD = 3, STATE_FD = 4, WRAP_FD = 5, BOOTSTRAP_MS = 10 * 1000 };
+enum { BOOTSTRAP_FD = 3, STATE_FD = 4, WRAP_FD = 5, PAIRING_FD = 6, BOOTSTRAP_MS = 10 * 1000 };
 
 #ifdef TROTH_INSTRUMENTED
 /* The leak checker stops the world with ptrace, which nothing here may do; tests of the engines look for leaks. */
@@ -195,7 +196,10 @@ static result start_engine(struct processor *p, const struct secret *wrap_key, c
 	ap_persisted(p->ap, slots_write(&p->slots, action.persist), &action);
 	if (action.kind == AP_REPLY_ERROR)
 		return fail(action.reason, "counting this start: %s", action.text);
-	return ipq_greet_reply(p->queue, ap_boot_gen(p->ap), clock_monotonic_ns() + BOOTSTRAP_MS * 1000000ULL);
+	uint64_t deadline = clock_monotonic_ns() + BOOTSTRAP_MS * 1000000ULL;
+	if (ipq_profile(p->queue) == IPQ_PROFILE_SEALED)
+		return ipq_greet_reply_sealed(p->queue, ap_boot_gen(p->ap), deadline, ap_sign_queue_hello, p->ap);
+	return ipq_greet_reply(p->queue, ap_boot_gen(p->ap), deadline);
 }
 
 /* While a rotation is under way it is looked for at least this often, should its nudge be missed. */
@@ -252,15 +256,25 @@ static result start_worker(struct processor *p)
 	return ap_worker_start(&config, &p->worker);
 }
 
-static result run(struct processor *p, uid_t uid)
+/* After the last fork: the kernel knows by process who takes part in the queue's memory barriers. */
+static result open_queue(bool sealed, struct ipq **out)
+{
+	CLEANUP(secret_free) struct secret pairing = SECRET_EMPTY;
+	if (!sealed)
+		return ipq_create(IPQ_AP, out);
+	TRY(file_read_secret(PAIRING_FD, IPQ_PAIRING_SIZE, &pairing));
+	close(PAIRING_FD);
+	return ipq_create_sealed(IPQ_AP, secret_span(&pairing), out);
+}
+
+static result run(struct processor *p, uid_t uid, bool sealed)
 {
 	CLEANUP(secret_free) struct secret wrap_key = SECRET_EMPTY;
 	CLEANUP(seccomp_filter_free) struct seccomp_filter filter = SECCOMP_FILTER_NONE;
 	static struct ap_denial tried[COUNT_OF(denials)];
 	TRY(seccomp_filter_new(SECCOMP_AP, 0, &filter));
 	TRY(confine(uid));
-	/* After the last fork: the kernel knows by process who takes part in the queue's memory barriers. */
-	TRY(ipq_create(IPQ_AP, &p->queue));
+	TRY(open_queue(sealed, &p->queue));
 	TRY(start_worker(p));
 	/* From here on, secrets. Memory for them is mapped now, while the calls for it are still allowed. */
 	TRY(file_read_secret(WRAP_FD, WRAP_KEY_SIZE, &wrap_key));
@@ -321,10 +335,11 @@ int main(int argc, char **argv)
 		return usage(EXIT_OK);
 	if (argc == 2 && strcmp(argv[1], "--selftest") == 0)
 		return selftest();
-	if (argc != 3 || strcmp(argv[1], "--serve-as") != 0 || strspn(argv[2], "0123456789") != strlen(argv[2]))
+	bool sealed = argc == 4 && strcmp(argv[3], "--queue-sealed") == 0;
+	if (argc != (sealed ? 4 : 3) || strcmp(argv[1], "--serve-as") != 0 || strspn(argv[2], "0123456789") != strlen(argv[2]))
 		return usage(EXIT_USAGE);
 	uid = (uid_t)strtoul(argv[2], NULL, 10);
-	result ran = run(&processor, uid);
+	result ran = run(&processor, uid, sealed);
 	if (ran != OK)
 		log_failure(LOG_LEVEL_ERROR, "stopped", ran);
 	ap_worker_stop(processor.worker);

@@ -56,6 +56,10 @@ void ap_free(struct ap *ap); /* accepts NULL; wipes */
 
 uint64_t ap_boot_gen(const struct ap *ap);
 
+/* Profile sealed of the queue: an ipq_sign_hello whose context is the engine. Nothing is signed before there is a root. */
+struct queue_hello;
+NODISCARD result ap_sign_queue_hello(void *ap, struct queue_hello *hello, struct bytes *out_record, struct bytes *out_object);
+
 /* `body` is the message's payload as received, with its (era, epoch) head where the table says so. */
 void ap_step(struct ap *ap, enum ipq_type type, struct span body, uint64_t now_ms, struct ap_action *out);
 void ap_persisted(struct ap *ap, result written, struct ap_action *out);

@@ -71,10 +71,13 @@ static result send_wrap_key(const char *ap_dir, const struct wrap_source *source
 	return OK;
 }
 
-static result exchange_rings(struct root_host *host, int bootstrap)
+static result exchange_rings(struct root_host *host, struct span pairing, int bootstrap)
 {
 	CLEANUP(sock_message_free) struct sock_message message = SOCK_MESSAGE_EMPTY;
-	TRY(ipq_create(IPQ_HOST, &host->queue));
+	if (pairing.len)
+		TRY(ipq_create_sealed(IPQ_HOST, pairing, &host->queue));
+	else
+		TRY(ipq_create(IPQ_HOST, &host->queue));
 	const int own[] = {ipq_fd(host->queue)};
 	TRY(sock_send(bootstrap, span_str("ring"), own, 1, START_MS));
 	result received = sock_receive(bootstrap, 16, 1, START_MS, &message);
@@ -95,12 +98,18 @@ static result start_process(struct root_host *host, const struct root_host_confi
 	CLEANUP(fd_close) struct fd state = FD_NONE;
 	CLEANUP(fd_close) struct fd wrap = FD_NONE;
 	CLEANUP(fd_close) struct fd near_end = FD_NONE;
+	CLEANUP(fd_close) struct fd pairing_pipe = FD_NONE;
+	CLEANUP(secret_free) struct secret pairing = SECRET_EMPTY;
 	CLEANUP(fd_close) struct fd far_end = FD_NONE;
 	struct fd pair[2];
 	bool fresh;
+	enum ipq_profile profile;
 	TRY(path_join(ap_dir, config->state_dir, "ap"));
 	TRY(file_make_dirs(ap_dir, 0700));
 	TRY(program_copy(config->program_dir, "troth-ap", &program, host->ap_digest));
+	TRY(host_queue_choose(ap_dir, config->queue, &profile));
+	if (profile == IPQ_PROFILE_SEALED)
+		TRY(host_queue_pair(&pairing, &pairing_pipe));
 	/* The key before the state: a start that fails in between is simply done again, while a state without its key is lost. */
 	TRY(is_fresh(ap_dir, &fresh));
 	TRY(send_wrap_key(ap_dir, &config->wrap, fresh, &wrap));
@@ -109,19 +118,19 @@ static result start_process(struct root_host *host, const struct root_host_confi
 	near_end = pair[0];
 	far_end = pair[1];
 	snprintf(uid, sizeof(uid), "%u", config->ap_uid);
-	const char *const argv[] = {"troth-ap", "--serve-as", uid, NULL};
-	const struct process_fd fds[] = {{2, 2}, {far_end.n, 3}, {state.n, 4}, {wrap.n, 5}};
+	const char *const argv[] = {"troth-ap", "--serve-as", uid, pairing.len ? "--queue-sealed" : NULL, NULL};
+	const struct process_fd fds[] = {{2, 2}, {far_end.n, 3}, {state.n, 4}, {wrap.n, 5}, {pairing_pipe.n, 6}};
 	struct process_spec spec = {
 		.exec_fd = program.n,
 		.argv = argv,
 		.fds = fds,
-		.fd_count = COUNT_OF(fds),
+		.fd_count = COUNT_OF(fds) - (pairing.len ? 0 : 1),
 		.die_with_parent = true,
 	};
 	TRY(process_start(&spec, &host->process));
 	fd_close(&far_end);
-	TRY(exchange_rings(host, near_end.n));
-	result greeted = ipq_greet(host->queue, host_deadline(START_MS), &host->boot_gen);
+	TRY(exchange_rings(host, secret_span(&pairing), near_end.n));
+	result greeted = host_queue_greet(host, host_deadline(START_MS));
 	if (greeted == PEER_CLOSED || (greeted == TIMED_OUT && host_ap_has_ended(host)))
 		return fail(AP_STOPPED, "it ended while it started (a wrong wrap key?); its own message says why");
 	return greeted;
@@ -445,6 +454,7 @@ static void make_locks(struct root_host *host)
 	pthread_cond_init(&host->arrived, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	pthread_mutex_init(&host->lock, NULL);
+	TRY(host_queue_check(host, health.epoch_record));
 	pthread_mutex_init(&host->change_lock, NULL);
 	pthread_mutex_init(&host->head_lock, NULL);
 	pthread_mutex_init(&host->list_lock, NULL);

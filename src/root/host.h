@@ -23,11 +23,15 @@
 
 struct root_host;
 
+/* Profile of the queue (docs/PROTOCOL.ipq): unsaid keeps what the folder was started with, at first local. */
+enum host_queue { HOST_QUEUE_UNSAID = 0, HOST_QUEUE_LOCAL, HOST_QUEUE_SEALED };
+
 struct root_host_config {
 	const char *state_dir;	 /* exists, 0700, locked by the caller */
 	const char *program_dir; /* of troth-ap and its siblings */
 	uid_t ap_uid;		 /* as root: an unallocated uid; else 0 */
 	struct wrap_source wrap; /* where the wrap key comes from */
+	enum host_queue queue;
 	/*
 	 * Start although troth-ap or the measured phases differ from what was pinned, as `troth host accept-ap DIGEST`
 	 * does: only when troth-ap's digest is this one. NULL otherwise.
@@ -43,6 +47,8 @@ struct root_host_config {
 NODISCARD result root_host_start(const struct root_host_config *config, struct root_host **out);
 /* Asks it to stop, ends it at the latest after a few seconds. Accepts NULL. */
 void root_host_stop(struct root_host *host);
+/* The profile that was chosen. */
+enum ipq_profile root_host_queue(const struct root_host *host);
 
 struct root_host_init {
 	struct epoch_recovery recovery;

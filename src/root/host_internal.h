@@ -37,6 +37,8 @@ struct root_host {
 	struct ipq *queue;
 	struct ipq_message message;
 	struct waiter *waiters;
+	bool greeted_with_root; /* profile sealed: whose key signed the greeting */
+	uint8_t greeted_oid[OID_SIZE];
 
 	pthread_mutex_t change_lock;
 	struct history *history; /* NULL before there is a root */
@@ -66,6 +68,16 @@ uint64_t host_deadline(int ms);
 void host_head_free(struct root_host *host);
 struct ipq_expected host_expected(struct root_host *host);
 void host_set_expected(struct root_host *host, struct ipq_expected expected);
+/* ---- host_queue.c */
+
+/* What a start with `wanted` uses in this folder; QUEUE_HELLO for a downgrade. */
+NODISCARD result host_queue_choose(const char *ap_dir, enum host_queue wanted, enum ipq_profile *out);
+/* A fresh pairing secret, and the end of a pipe that holds it for the secure processor. */
+NODISCARD result host_queue_pair(struct secret *out_pairing, struct fd *out_read);
+NODISCARD result host_queue_greet(struct root_host *host, uint64_t deadline_ns);
+/* The record that HEALTH names is the one whose key signed the greeting. AP_UNTRUSTED. */
+NODISCARD result host_queue_check(const struct root_host *host, struct span record);
+
 /* Whether the head is another one than `old` by now, after waiting for whoever is changing it. */
 bool host_moved_on(struct root_host *host, struct ipq_expected old);
 /* The reason why nothing is endorsed; cleared with OK. */

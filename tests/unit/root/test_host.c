@@ -70,7 +70,7 @@ static void one_that_ends_while_it_starts_is_told_so(void **unused)
 	CLEANUP(fd_close) struct fd near_end = pair[0];
 	/* It took the host's ring, and then it was gone. */
 	assert_int_equal(shutdown(pair[1].n, SHUT_WR), 0);
-	expect(exchange_rings(&host, near_end.n), AP_STOPPED);
+	expect(exchange_rings(&host, SPAN_EMPTY, near_end.n), AP_STOPPED);
 	fd_close(&pair[1]);
 	ipq_free(&host.queue);
 }
@@ -83,7 +83,7 @@ static void one_that_sends_no_ring_is_not_trusted(void **unused)
 	CLEANUP(fd_close) struct fd near_end = pair[0];
 	CLEANUP(fd_close) struct fd far_end = pair[1];
 	expect_ok(sock_send(far_end.n, span_str("ring"), NULL, 0, 1000));
-	expect(exchange_rings(&host, near_end.n), AP_UNTRUSTED);
+	expect(exchange_rings(&host, SPAN_EMPTY, near_end.n), AP_UNTRUSTED);
 	ipq_free(&host.queue);
 }
 
