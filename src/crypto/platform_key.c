@@ -1,5 +1,6 @@
 #include "crypto/platform_key.h"
 
+#include "base/secret.h"
 #include "crypto/library.h"
 
 #include <limits.h>
@@ -7,6 +8,7 @@
 #include <openssl/core_names.h>
 #include <openssl/ecdsa.h>
 #include <openssl/err.h>
+#include <openssl/hmac.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
@@ -252,6 +254,81 @@ result platform_key_verify(const struct platform_key *key, const struct platform
 		good = verify_once(key, signature, message, signature->rsa);
 	}
 	return good ? OK : fail(BAD_SIGNATURE, "the signature is not of this key");
+}
+
+/* ---- challenges ---- */
+
+void platform_hmac(enum platform_digest algorithm, struct span key, struct span data, uint8_t *out)
+{
+	unsigned len;
+	(void)library();
+	if (platform_digest_size(algorithm) == 0 ||
+		!HMAC(EVP_get_digestbyname(digests[algorithm].name), key.data, (int)key.len, data.data, data.len, out, &len))
+		library_broken("HMAC");
+}
+
+result platform_key_encrypt(const struct platform_key *key, enum platform_digest digest, const char *label, struct span plain, struct bytes *out)
+{
+	if (key->type != PLATFORM_KEY_RSA || platform_digest_size(digest) == 0)
+		return fail(BAD_KEY, "only an RSA key encrypts");
+	CLEANUP(free_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key->pkey, NULL);
+	const EVP_MD *md = EVP_get_digestbyname(digests[digest].name);
+	uint8_t cipher[RSA_BITS_MAX / 8];
+	size_t len = sizeof(cipher), label_len = strlen(label) + 1;
+	uint8_t *owned_label = OPENSSL_memdup(label, label_len);
+	if (!ctx || !owned_label || EVP_PKEY_encrypt_init(ctx) <= 0 || EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) <= 0 ||
+		EVP_PKEY_CTX_set_rsa_oaep_md(ctx, md) <= 0 || EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md) <= 0 ||
+		EVP_PKEY_CTX_set0_rsa_oaep_label(ctx, owned_label, (int)label_len) <= 0) {
+		OPENSSL_free(owned_label);
+		return library_fail("EVP_PKEY_encrypt_init");
+	}
+	if (EVP_PKEY_encrypt(ctx, cipher, &len, plain.data, plain.len) <= 0)
+		return library_fail("EVP_PKEY_encrypt");
+	return bytes_copy(span_of(cipher, len), out);
+}
+
+static bool coordinates(EVP_PKEY *pkey, size_t width, uint8_t *out_x, uint8_t *out_y)
+{
+	CLEANUP(free_bn) BIGNUM *x = NULL;
+	CLEANUP(free_bn) BIGNUM *y = NULL;
+	return EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_EC_PUB_X, &x) > 0 && EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_EC_PUB_Y, &y) > 0 &&
+		BN_bn2binpad(x, out_x, (int)width) >= 0 && BN_bn2binpad(y, out_y, (int)width) >= 0;
+}
+
+result platform_key_agree(const struct platform_key *key, struct platform_agreement *out)
+{
+	if (key->type != PLATFORM_KEY_P256 && key->type != PLATFORM_KEY_P384)
+		return fail(BAD_KEY, "only keys on a curve agree");
+	struct platform_agreement a = {.width = key->type == PLATFORM_KEY_P256 ? 32 : 48};
+	uint8_t unused[PLATFORM_COORDINATE_MAX];
+	CLEANUP(free_ctx) EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_from_pkey(NULL, key->pkey, NULL);
+	CLEANUP(free_pkey) EVP_PKEY *fresh = NULL;
+	if (!make || EVP_PKEY_keygen_init(make) <= 0 || EVP_PKEY_keygen(make, &fresh) <= 0)
+		return library_fail("EVP_PKEY_keygen");
+	CLEANUP(free_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, fresh, NULL);
+	size_t len = sizeof(a.z);
+	if (!ctx || EVP_PKEY_derive_init(ctx) <= 0 || EVP_PKEY_derive_set_peer(ctx, key->pkey) <= 0 || EVP_PKEY_derive(ctx, a.z, &len) <= 0 ||
+		len != a.width)
+		return library_fail("EVP_PKEY_derive");
+	if (!coordinates(fresh, a.width, a.x, a.y) || !coordinates(key->pkey, a.width, a.peer_x, unused))
+		return library_fail("EVP_PKEY_get_bn_param");
+	*out = a;
+	wipe(&a, sizeof(a));
+	return OK;
+}
+
+result platform_cfb(struct span key, struct span data, uint8_t *out)
+{
+	static const uint8_t zero_iv[16];
+	int first = 0, last = 0;
+	(void)library();
+	if ((key.len != 16 && key.len != 32) || data.len > 4096)
+		return fail(BAD_VALUE, "AES-CFB with %zu bytes of key", key.len);
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	bool done = ctx && EVP_EncryptInit_ex2(ctx, key.len == 16 ? EVP_aes_128_cfb128() : EVP_aes_256_cfb128(), key.data, zero_iv, NULL) > 0 &&
+		EVP_EncryptUpdate(ctx, out, &first, data.data, (int)data.len) > 0 && EVP_EncryptFinal_ex(ctx, out + first, &last) > 0;
+	EVP_CIPHER_CTX_free(ctx);
+	return done && (size_t)(first + last) == data.len ? OK : library_fail("EVP_EncryptUpdate");
 }
 
 /* ---- certificates ---- */

@@ -47,6 +47,23 @@ struct platform_signature {
 /* BAD_SIGNATURE; BAD_KEY when key and scheme do not fit; UNSUPPORTED_ALGORITHM for SHA-1. */
 NODISCARD result platform_key_verify(const struct platform_key *key, const struct platform_signature *signature, struct span message);
 
+/* What makes a challenge for the holder of such a key (evidence/credential.h). */
+void platform_hmac(enum platform_digest algorithm, struct span key, struct span data, uint8_t *out);
+/* RSA-OAEP with this digest; `label` is taken with its NUL. BAD_KEY unless RSA. */
+NODISCARD result platform_key_encrypt(const struct platform_key *key, enum platform_digest digest, const char *label, struct span plain,
+	struct bytes *out);
+enum { PLATFORM_COORDINATE_MAX = 48 };
+struct platform_agreement {
+	size_t width;	/* of a coordinate */
+	uint8_t x[PLATFORM_COORDINATE_MAX], y[PLATFORM_COORDINATE_MAX]; /* of the fresh key */
+	uint8_t z[PLATFORM_COORDINATE_MAX];	/* secret: x of the shared point */
+	uint8_t peer_x[PLATFORM_COORDINATE_MAX];
+};
+/* A fresh key on the curve of `key` and what both have in common. BAD_KEY unless on a curve. Wipe it. */
+NODISCARD result platform_key_agree(const struct platform_key *key, struct platform_agreement *out);
+/* AES-CFB with a zero IV, 128 or 256 bits; out has data.len bytes. */
+NODISCARD result platform_cfb(struct span key, struct span data, uint8_t *out);
+
 /*
  * Judges `chain` (DER; leaf first, then any intermediates) against `roots` (DER) at a time of the caller's: EK_UNTRUSTED,
  * CERTIFICATE_EXPIRED, BAD_CERTIFICATE. Whatever a root says about itself, being named makes it one. Revocation lists are

@@ -128,15 +128,15 @@ result tpm_attest_parse(struct span bytes, struct tpm_attest *out)
 
 /* ---- public areas ---- */
 
-/* A symmetric definition; what it says does not matter to a verifier, its length does. */
-static result skip_symmetric(struct reader *r)
+static result take_symmetric(struct reader *r, struct tpm_public *out)
 {
-	uint16_t algorithm, unused;
+	uint16_t algorithm, mode;
 	TRY(reader_u16(r, &algorithm));
+	out->symmetric_bits = 0;
 	if (algorithm == TPM_NULL)
 		return OK;
-	TRY(reader_u16(r, &unused)); /* key bits */
-	return reader_u16(r, &unused); /* mode */
+	TRY(reader_u16(r, &out->symmetric_bits));
+	return reader_u16(r, &mode);
 }
 
 static result take_scheme(struct reader *r, struct tpm_public *out)
@@ -153,7 +153,7 @@ static result take_scheme(struct reader *r, struct tpm_public *out)
 static result take_rsa(struct reader *r, struct tpm_public *out)
 {
 	uint16_t bits;
-	TRY(skip_symmetric(r));
+	TRY(take_symmetric(r, out));
 	TRY(take_scheme(r, out));
 	TRY(reader_u16(r, &bits));
 	TRY(reader_u32(r, &out->exponent));
@@ -168,7 +168,7 @@ static result take_rsa(struct reader *r, struct tpm_public *out)
 static result take_ecc(struct reader *r, struct tpm_public *out)
 {
 	uint16_t kdf, unused;
-	TRY(skip_symmetric(r));
+	TRY(take_symmetric(r, out));
 	TRY(take_scheme(r, out));
 	TRY(reader_u16(r, &out->curve));
 	TRY(reader_u16(r, &kdf));

@@ -62,6 +62,7 @@ struct tpm_public {
 	uint16_t type, name_algorithm;
 	uint32_t attributes;
 	struct span policy;
+	uint16_t symmetric_bits; /* of what lies below a decryption key; 0: none */
 	uint16_t scheme, scheme_digest; /* TPM_NULL: none fixed */
 	uint16_t curve;			/* ECC: TPM_ECC_CURVE */
 	uint32_t exponent;		/* RSA */
