@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/isolate.h"
@@ -13,9 +14,9 @@
 #include "wire/text.h"
 
 struct arguments {
-	const char *state, *wrap, *accept, *log_level;
-	uint64_t passphrase_fd, ready_fd, first_uid;
-	bool create, private_host, log_json;
+	const char *state, *wrap, *queue, *accept, *authorise, *log_level;
+	uint64_t passphrase_fd, ready_fd, first_uid, rotate_every_s, rotate_burst;
+	bool create, private_host, recovery, log_json;
 };
 
 static result configure_log(const struct arguments *arguments)
@@ -28,6 +29,15 @@ static result configure_log(const struct arguments *arguments)
 
 static result serve(const struct arguments *arguments)
 {
+static result parse_queue(const char *profile, enum host_queue *out)
+{
+	bool sealed = strcmp(profile, "sealed") == 0;
+	if (!sealed && strcmp(profile, "local") != 0)
+		return fail(USAGE, "--queue is local or sealed, not '%s'", profile);
+	*out = sealed ? HOST_QUEUE_SEALED : HOST_QUEUE_LOCAL;
+	return OK;
+}
+
 	char state[PATH_SIZE];
 	uint8_t accept[SHA384_SIZE];
 	struct server_config config = {
@@ -53,6 +63,8 @@ static result serve(const struct arguments *arguments)
 	TRY(isolate_no_dumps());
 	return server_run(&config);
 }
+	if (arguments->queue)
+		TRY(parse_queue(arguments->queue, &config.queue));
 
 int trothd_host(int argc, char **argv)
 {
@@ -78,6 +90,8 @@ int trothd_host(int argc, char **argv)
 		.description =
 			"The host service: owns a state folder, starts and attests the secure processor, launches enclaves and runs\n"
 			"jobs for the clients that connect to the socket in its state folder. SIGTERM ends it cleanly.",
+		{"queue", OPTION_TEXT, &arguments.queue, "PROFILE",
+			"local or sealed: payloads to the secure processor are encrypted on their way; a folder once sealed stays so"},
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 	};

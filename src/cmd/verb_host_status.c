@@ -84,6 +84,7 @@ static void print_people(const struct facts *facts)
 	printf("  %-17s %s%s%s\n", "secure processor", ap_state_name((enum ap_state)health->state), health->failure[0] ? ": " : "",
 		health->failure);
 	printf("  %-17s %llu\n", "boot generation", (unsigned long long)health->boot_gen);
+	printf("  %-17s %s\n", "queue", status->queue);
 	printf("  %-17s %s\n", "keys in", health->secret_memory);
 	printf("  %-17s %zu of %zu forbidden things refused when tried\n", "confinement", refused, health->denial_count);
 	print_hex("troth-ap", SPAN_ARRAY(status->ap_digest));

@@ -129,6 +129,7 @@ static result handle_status(struct request *request)
 	};
 	memcpy(status.ap_digest, root_host_ap_digest(server->root), SHA384_SIZE);
 	TRY(root_host_call(server->root, IPQ_HEALTH, NULL, NULL, &ap_health_schema, &request->arena, &status.health));
+		.queue = root_host_queue(server->root) == IPQ_PROFILE_SEALED ? "sealed" : "local",
 	return reply(request, SERVICE_STATUS_IS, &status);
 }
 
@@ -570,3 +571,5 @@ result server_run(const struct server_config *config)
 	server_end(&server);
 	return served == OK ? OK : fail(served, "%s", text);
 }
+		.queue = server->config->queue,
+		.authorise = server->config->authorise,

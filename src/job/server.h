@@ -15,6 +15,7 @@ struct server_config {
 	bool private_host; /* leave with the last client */
 	struct wrap_source wrap;
 	const uint8_t *accept_digest; /* as in root_host_config */
+	enum host_queue queue; /* as in root_host_config */
 	uid_t first_uid; /* of UID_POOL_SIZE, as root */
 	int ready_fd; /* is told DONE or ERROR (service.h) once; -1: nobody waits */
 };

@@ -19,6 +19,7 @@ static const struct field status_fields[] = {
 	F_TEXT(struct service_status, 5, program_dir, 1, TEXT_MAX),
 	F_FIXED(struct service_status, 6, ap_digest),
 	F_STRUCT(struct service_status, 7, health, &ap_health_schema),
+	F_TEXT(struct service_status, 8, queue, 5, 6),
 };
 const struct schema service_status_schema = SCHEMA(struct service_status, "status", SHAPE_MAP, status_fields);
 

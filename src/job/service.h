@@ -71,6 +71,7 @@ struct service_attest {
 struct service_attested {
 	struct span epoch_record;
 	struct span challenge; /* rot challenge object */
+	const char *queue; /* "local" or "sealed" */
 };
 
 struct service_seal {
