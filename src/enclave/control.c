@@ -2,7 +2,7 @@
 
 #include "object/seal.h"
 
-enum { OBJECT_MAX = 64 * 1024, POLICY_BYTES_MAX = 16 * 1024 * 1024, MANIFEST_MAX = 48 * 1024 * 1024, URI_TEXT_MAX = 120 };
+enum { OBJECT_MAX = 64 * 1024, POLICY_BYTES_MAX = 16 * 1024 * 1024, MANIFEST_MAX = 48 * 1024 * 1024, URI_TEXT_MAX = 120, EPOCHS_MAX = 1 << 17 };
 
 static const struct field sealed_fields[] = {
 	F_TEXT(struct control_sealed, 1, name, 1, NAME_MAX_LEN),
@@ -25,6 +25,7 @@ static const struct field prepare_fields[] = {
 	F_UINT(struct control_prepare, 12, limits_kind, LIMITS_CGROUP2),
 	F_BOOL(struct control_prepare, 13, group_memory),
 	F_BOOL(struct control_prepare, 14, group_processes),
+	F_LIST(struct control_prepare, 15, history, history_count, &bytes_item_schema, 0, 0, EPOCHS_MAX),
 };
 const struct schema control_prepare_schema = SCHEMA(struct control_prepare, "PREPARE", SHAPE_MAP, prepare_fields);
 
@@ -101,6 +102,14 @@ static const struct field output_fields[] = {
 };
 const struct schema control_output_schema = SCHEMA(struct control_output, "OUTPUT", SHAPE_MAP, output_fields);
 
+static const struct field reissued_fields[] = {
+	F_LIST(struct control_reissued, 1, records, record_count, &bytes_item_schema, 0, 0, EPOCHS_MAX),
+	F_BYTES(struct control_reissued, 2, certificate, 0, OBJECT_MAX),
+	F_BYTES(struct control_reissued, 3, report, 0, OBJECT_MAX),
+	F_BOOL(struct control_reissued, 4, emergency),
+};
+const struct schema control_reissued_schema = SCHEMA(struct control_reissued, "REISSUED", SHAPE_MAP, reissued_fields);
+
 static const struct field evidence_fields[] = {F_FIXED(struct control_evidence, 1, bind)};
 const struct schema control_evidence_schema = SCHEMA(struct control_evidence, "EVIDENCE", SHAPE_MAP, evidence_fields);
 
@@ -127,6 +136,8 @@ static const struct field finished_fields[] = {
 	F_UINT(struct control_finished, 7, out, 0),
 	F_UINT(struct control_finished, 8, cpu_ms, 0),
 	F_UINT(struct control_finished, 9, max_rss, 0),
+	F_UINT(struct control_finished, 10, rekeys, 0),
+	F_UINT(struct control_finished, 11, reissues, 0),
 };
 const struct schema control_finished_schema = SCHEMA(struct control_finished, "FINISHED", SHAPE_MAP, finished_fields);
 
@@ -156,6 +167,7 @@ static const struct {
 	{CONTROL_EVIDENCE_REPLY, "EVIDENCE_REPLY", &control_evidence_reply_schema},
 	{CONTROL_START, "START", &control_empty_schema},
 	{CONTROL_ABORT, "ABORT", &control_failed_schema},
+	{CONTROL_REISSUED, "REISSUED", &control_reissued_schema},
 	{CONTROL_PREPARED, "PREPARED", &control_prepared_schema},
 	{CONTROL_ENDORSE, "ENDORSE", &control_endorse_schema},
 	{CONTROL_PROOF, "PROOF", &control_proof_schema},

@@ -27,6 +27,7 @@ enum control_type {
 	CONTROL_EVIDENCE_REPLY = 9,
 	CONTROL_START = 10,
 	CONTROL_ABORT = 11,
+	CONTROL_REISSUED = 12, /* at any time after PREPARE: the root has moved on */
 	/* troth-ire -> host */
 	CONTROL_PREPARED = 32,
 	CONTROL_ENDORSE = 33,
@@ -70,6 +71,8 @@ struct control_prepare {
 	size_t sealed_count;
 	uint8_t limits_kind; /* enum limits_kind */
 	bool group_memory, group_processes;
+	struct bytes_item *history; /* epoch records before epoch_record, inception first; empty when that is the inception */
+	size_t history_count;
 };
 extern const struct schema control_prepare_schema;
 
@@ -145,6 +148,18 @@ struct control_output {
 };
 extern const struct schema control_output_schema;
 
+/*
+ * The root was rotated. Certificate and report are those of this launch under the new head, for the same keys; both empty
+ * while it is not endorsed yet. An emergency ends the launch.
+ */
+struct control_reissued {
+	struct bytes_item *records; /* that follow those told before */
+	size_t record_count;
+	struct span certificate, report;
+	bool emergency;
+};
+extern const struct schema control_reissued_schema;
+
 struct control_evidence {
 	uint8_t bind[64];
 };
@@ -177,6 +192,8 @@ struct control_finished {
 	uint8_t root[OID_SIZE];
 	uint64_t in, out; /* bytes */
 	uint64_t cpu_ms, max_rss;
+	uint64_t rekeys;   /* re-handshakes that were finished on its channels */
+	uint64_t reissues; /* certificates beside the first */
 };
 extern const struct schema control_finished_schema;
 

@@ -70,7 +70,8 @@ struct table {
 };
 
 struct dac {
-	struct dac_config config;
+	struct dac_config config; /* its roots are the list below */
+	struct dac_root *roots;
 	struct arena arena;
 	struct table certificates, reports, records;
 	struct index by_seq;	   /* H(certificate ‖ seq) -> record */
@@ -177,13 +178,37 @@ result dac_new(const struct dac_config *config, struct dac **out)
 	if (!dac)
 		return fail(NO_MEMORY, "attestation chain");
 	dac->config = *config;
+	dac->config.roots = NULL;
+	dac->config.root_count = 0;
 	if (!dac->config.max_records)
 		dac->config.max_records = DAC_MAX_RECORDS;
 	dac->arena = arena_of(config->max_memory ? config->max_memory : DAC_MAX_MEMORY);
 	dac->certificates.row_size = sizeof(struct certificate_row);
 	dac->reports.row_size = sizeof(struct report_row);
 	dac->records.row_size = sizeof(struct record_row);
+	for (size_t i = 0; i < config->root_count; i++) {
+		result added = dac_add_root(dac, &config->roots[i]);
+		if (added != OK) {
+			dac_free(dac);
+			return added;
+		}
+	}
 	*out = dac;
+	return OK;
+}
+
+result dac_add_root(struct dac *dac, const struct dac_root *root)
+{
+	for (size_t i = 0; i < dac->config.root_count; i++)
+		if (memcmp(dac->roots[i].epoch_oid, root->epoch_oid, OID_SIZE) == 0)
+			return OK;
+	struct dac_root *grown = reallocarray(dac->roots, dac->config.root_count + 1, sizeof(*grown));
+	if (!grown)
+		return fail(NO_MEMORY, "attestation chain");
+	grown[dac->config.root_count] = *root;
+	dac->roots = grown;
+	dac->config.roots = grown;
+	dac->config.root_count++;
 	return OK;
 }
 
@@ -202,6 +227,7 @@ void dac_free(struct dac *dac)
 	}
 	free(dac->by_seq.cells);
 	free(dac->by_request.cells);
+	free(dac->roots);
 	arena_free(&dac->arena);
 	free(dac);
 }

@@ -45,6 +45,11 @@ enum { DAC_MAX_RECORDS = 1 << 20 };
 struct dac;
 
 NODISCARD result dac_new(const struct dac_config *config, struct dac **out);
+/*
+ * One more epoch of a trusted root, before the first object that names it is verified; the key is borrowed. One that is
+ * there already changes nothing.
+ */
+NODISCARD result dac_add_root(struct dac *dac, const struct dac_root *root);
 void dac_free(struct dac *dac); /* accepts NULL */
 
 /*

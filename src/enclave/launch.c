@@ -3,8 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/isolate.h"
@@ -20,6 +24,10 @@
  * Theory of operation. A launch is a state machine over the messages of troth-ire: the table `moves` says which message is
  * taken in which state and by whom. Whatever goes wrong ends in launch_fail, which ends the process; the rest of the
  * cleaning up is done by launch_free, on every path.
+ *
+ * A change of the root is heard of in the thread that made it: that rings the bell, and the launch's own thread does the
+ * rest (hear_change). What the secure processor signed may be of a newer epoch than the bell has told of, so the
+ * runtime is told of all records before it is given anything signed (tell_epochs).
  */
 
 enum {
@@ -49,6 +57,11 @@ struct ire {
 	struct limits_group group;
 	bool has_group;
 	bool extended; /* the secure processor has a row for it */
+	bool endorsed; /* and has endorsed its keys */
+	struct root_subscription subscription;
+	struct fd bell, ready; /* ready: control or bell is readable */
+	atomic_int changes;    /* bits 1 << enum root_change that were rung for */
+	size_t told;	       /* epoch records that the runtime knows */
 	struct control_prepared prepared;
 	uint64_t deadline_ns;
 	struct launch_result result;
@@ -97,6 +110,110 @@ static result send_to(struct ire *ire, enum control_type type, const void *body)
 	return control_send(ire->control.n, type, control_schema(type), body, NULL, 0, CALL_MS);
 }
 
+/* ---- The root moves on -------------------------------------------------------------------------- */
+
+/* In the thread that changed the root. */
+static void ring(void *ctx, enum root_change change, const struct root_identity *now)
+{
+	struct ire *ire = ctx;
+	uint64_t one = 1;
+	(void)now;
+	atomic_fetch_or(&ire->changes, 1 << change);
+	ssize_t written = write(ire->bell.n, &one, sizeof(one));
+	(void)written; /* a full counter rings too */
+}
+
+static result watch_both(struct ire *ire, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+	if (epoll_ctl(ire->ready.n, EPOLL_CTL_ADD, fd, &event) != 0)
+		return fail_errno("watching a launch");
+	return OK;
+}
+
+static result hang_bell(struct ire *ire)
+{
+	ire->bell.n = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ire->ready.n = epoll_create1(EPOLL_CLOEXEC);
+	if (ire->bell.n < 0 || ire->ready.n < 0)
+		return fail_errno("a bell");
+	TRY(watch_both(ire, ire->bell.n));
+	ire->subscription = (struct root_subscription){.changed = ring, .ctx = ire};
+	root_host_subscribe(ire->host, &ire->subscription);
+	return OK;
+}
+
+/* Records [from, to) of the chain as a list of a message. */
+static result list_records(struct ire *ire, size_t from, size_t to, struct arena *arena, struct bytes_item **out)
+{
+	struct span *records;
+	void *items;
+	TRY(arena_alloc(arena, to - from + 1, sizeof(struct bytes_item), &items));
+	*out = items;
+	if (from == to)
+		return OK;
+	TRY(root_host_records(ire->host, from, to, arena, &records));
+	for (size_t i = 0; i < to - from; i++)
+		(*out)[i].bytes = records[i];
+	return OK;
+}
+
+/* The same keys under the current epoch: nothing is asked of the runtime. */
+static result reissue(struct ire *ire, struct arena *arena, struct control_reissued *out)
+{
+	struct ap_reissue request;
+	struct ap_endorsed reply;
+	memcpy(request.launch_id, ire->launch_id, LAUNCH_ID_SIZE);
+	TRY(root_host_call(ire->host, IPQ_REISSUE, &ap_reissue_schema, &request, &ap_endorsed_schema, arena, &reply));
+	out->certificate = reply.certificate;
+	out->report = reply.report;
+	return OK;
+}
+
+/* Tells the runtime of epochs that it does not know yet, with what they mean for its certificate. */
+static result tell_epochs(struct ire *ire, bool emergency)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(256 << 20);
+	struct control_reissued body = {.emergency = emergency};
+	ROOT_IDENTITY_HELD root = root_host_hold(ire->host);
+	if (!root || (root->records <= ire->told && !emergency))
+		return OK;
+	if (root->records > ire->told) {
+		TRY(list_records(ire, ire->told, root->records, &arena, &body.records));
+		body.record_count = root->records - ire->told;
+		ire->told = root->records;
+	}
+	if (ire->endorsed && !emergency)
+		TRY(reissue(ire, &arena, &body));
+	result sent = send_to(ire, CONTROL_REISSUED, &body);
+	/* One that has just ended has said so, or will be found to be gone. */
+	return sent == PEER_CLOSED ? OK : sent;
+}
+
+/* Was the last rotation an emergency? */
+static bool was_emergency(struct ire *ire)
+{
+	struct root_note notes[ROOT_NOTES];
+	return root_host_notes(ire->host, notes) > 0 && notes[0].emergency;
+}
+
+static void hear_change(struct ire *ire)
+{
+	uint64_t rung;
+	if (has_ended(ire) || read(ire->bell.n, &rung, sizeof(rung)) != (ssize_t)sizeof(rung))
+		return;
+	int changes = atomic_exchange(&ire->changes, 0);
+	result told = OK;
+	if (changes & 1 << ROOT_STOPPED)
+		launch_fail(ire, EPOCH_HALTED, "the root of this host was halted or has forked", "");
+	else if (changes & 1 << ROOT_RECOVERED)
+		launch_fail(ire, ROTATED_EMERGENCY, "a recovery has begun a new era of the root", "");
+	else if (changes & 1 << ROOT_ROTATED)
+		told = tell_epochs(ire, was_emergency(ire));
+	if (told != OK)
+		launch_fail(ire, told, failure_text(), "");
+}
+
 /* ---- The process backend ------------------------------------------------------------------------ */
 
 static const char *process_tier(void)
@@ -119,6 +236,7 @@ static result spawn(struct ire *ire)
 	TRY(sock_pair(pair));
 	ire->control = pair[0];
 	far_end = pair[1];
+	TRY(watch_both(ire, ire->control.n));
 	const char *const argv[] = {"troth-ire", "--serve", NULL};
 	const struct process_fd fds[] = {{null.n, 0}, {null.n, 1}, {2, 2}, {far_end.n, 3}};
 	struct process_spec spec = {
@@ -157,6 +275,9 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 	ROOT_IDENTITY_HELD root = root_host_hold(ire->host);
 	int procs[LIMITS_MAX_GROUPS];
 	void *sources, *sealed;
+	struct bytes_item *history;
+	TRY(list_records(ire, 0, root->records - 1, &ire->arena, &history));
+	ire->told = root->records;
 	TRY(arena_alloc(&ire->arena, spec->source_count + 1, sizeof(struct text_item), &sources));
 	TRY(arena_alloc(&ire->arena, spec->sealed_count + 1, sizeof(struct control_sealed), &sealed));
 	struct control_prepare prepare = {
@@ -173,6 +294,8 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 		.limits_kind = (uint8_t)ire->group.kind,
 		.group_memory = ire->group.memory,
 		.group_processes = ire->group.processes,
+		.history = history,
+		.history_count = root->records - 1,
 	};
 	memcpy(prepare.launch_id, ire->launch_id, LAUNCH_ID_SIZE);
 	memcpy(prepare.run_id, ire->run_id, RUN_ID_SIZE);
@@ -219,6 +342,7 @@ static result process_measure(struct ire *ire)
 	TRY(root_host_call(ire->host, IPQ_EXTEND_LAUNCH, &launch_schema, &launch, &ap_launch_extended_schema, &ire->arena,
 		&extended));
 	ire->extended = true;
+	TRY(tell_epochs(ire, false));
 	struct control_launched launched;
 	memcpy(launched.nonce, extended.nonce, sizeof(launched.nonce));
 	memcpy(launched.epoch_oid, extended.epoch_oid, OID_SIZE);
@@ -299,6 +423,8 @@ static result on_proof(struct ire *ire, const struct control_message *message)
 	TRY(arena_copy(&ire->arena, reply.certificate, &ire->result.certificate));
 	TRY(arena_copy(&ire->arena, reply.report, &ire->result.report));
 	struct control_endorsed endorsed = {reply.certificate, reply.report};
+	TRY(tell_epochs(ire, false));
+	ire->endorsed = true;
 	enter(ire, LAUNCH_UNSEALING, ENDORSE_MS);
 	return send_to(ire, CONTROL_ENDORSED, &endorsed);
 }
@@ -326,6 +452,7 @@ static result on_unseal(struct ire *ire, const struct control_message *message)
 	if (unsealed != OK)
 		return fail_within(unsealed, "secret '%s'", body.name);
 	struct control_unsealed answer = {body.name, reply.grant, reply.box};
+	TRY(tell_epochs(ire, false));
 	return send_to(ire, CONTROL_UNSEALED, &answer);
 }
 
@@ -345,6 +472,7 @@ static result on_evidence(struct ire *ire, const struct control_message *message
 	struct ap_sign_report request = {.has_launch_id = true, .challenge = SPAN_ARRAY(body.bind)};
 	memcpy(request.launch_id, ire->launch_id, LAUNCH_ID_SIZE);
 	TRY(root_host_sign(ire->host, KIND_REPORT, &ap_sign_report_schema, &request, &arena, &reply.report));
+	TRY(tell_epochs(ire, false));
 	return send_to(ire, CONTROL_EVIDENCE_REPLY, &reply);
 }
 
@@ -392,6 +520,8 @@ static result on_finished(struct ire *ire, const struct control_message *message
 	out->salts = body.salts;
 	out->salt_count = body.salt_count;
 	memcpy(out->root, body.root, OID_SIZE);
+	out->rekeys = body.rekeys;
+	out->reissues = body.reissues;
 	out->bytes_in = body.in;
 	out->bytes_out = body.out;
 	out->cpu_ms = body.cpu_ms;
@@ -438,7 +568,7 @@ static const struct {
 	{CONTROL_PROOF, 1 << LAUNCH_ENDORSING, on_proof},
 	{CONTROL_UNSEAL, 1 << LAUNCH_UNSEALING, on_unseal},
 	{CONTROL_READY, 1 << LAUNCH_UNSEALING, on_ready},
-	{CONTROL_EVIDENCE, 1 << LAUNCH_STARTING, on_evidence},
+	{CONTROL_EVIDENCE, BEFORE_END, on_evidence}, /* of a re-handshake too */
 	{CONTROL_STARTED, 1 << LAUNCH_STARTING, on_started},
 	{CONTROL_PROGRESS, BEFORE_END, on_progress},
 	{CONTROL_LOG, BEFORE_END, on_log},
@@ -489,6 +619,7 @@ static bool is_readable(int fd)
 
 void launch_handle(struct ire *ire)
 {
+	hear_change(ire);
 	for (int i = 0; i < MESSAGES_AT_ONCE && !has_ended(ire) && is_readable(ire->control.n); i++)
 		handle_one(ire);
 	if (!has_ended(ire) && clock_monotonic_ns() >= ire->deadline_ns) {
@@ -532,12 +663,15 @@ result launch_start(struct root_host *host, const struct launch_spec *spec, cons
 	ire->host = host;
 	ire->arena = arena_of((size_t)512 << 20);
 	ire->control = FD_NONE;
+	ire->bell = ire->ready = FD_NONE;
 	ire->process = PROCESS_NONE;
 	ire->state = LAUNCH_PREPARING;
 	if (events)
 		ire->events = *events;
 	set_deadline(ire, PREPARE_MS);
-	result started = keep_spec(ire, spec);
+	result started = hang_bell(ire);
+	if (started == OK)
+		started = keep_spec(ire, spec);
 	if (started == OK)
 		started = ire->backend->prepare(ire, spec);
 	if (started != OK) {
@@ -565,7 +699,7 @@ const uint8_t *launch_measurement(const struct ire *ire)
 
 int launch_fd(const struct ire *ire)
 {
-	return has_ended(ire) ? -1 : ire->control.n;
+	return has_ended(ire) ? -1 : ire->ready.n;
 }
 
 uint64_t launch_deadline(const struct ire *ire)
@@ -605,6 +739,8 @@ void launch_free(struct ire *ire)
 {
 	if (!ire)
 		return;
+	if (ire->subscription.changed)
+		root_host_unsubscribe(ire->host, &ire->subscription);
 	if (ire->state == LAUNCH_FINISHED && ire->backend->wait(ire, STOP_MS) != OK)
 		log_warning("a runtime did not end by itself", LOG_TEXT("enclave", ire->manifest.name));
 	if (ire->backend)
@@ -612,6 +748,8 @@ void launch_free(struct ire *ire)
 	end_row(ire);
 	if (ire->has_group && limits_group_remove(&ire->group) != OK)
 		log_warning("a control group could not be removed", LOG_TEXT("why", failure_text()));
+	fd_close(&ire->ready);
+	fd_close(&ire->bell);
 	arena_free(&ire->arena);
 	free(ire);
 }

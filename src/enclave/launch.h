@@ -10,6 +10,9 @@
  *	-> LAUNCH_RUNNING -> LAUNCH_FINISHED: launch_result		or at any time -> LAUNCH_FAILED: launch_failure
  *	launch_free		ends what is left: processes, control groups, the row in the secure processor
  *
+ * When the root is rotated meanwhile, each live launch is re-issued its certificate and told of the new epochs by itself;
+ * troth-ire re-handshakes its channels. A recovery, a HALT or an emergency ends the launch.
+ *
  * A launch owns its process, its control group and its row in the secure processor. All of it belongs to one thread.
  * Nothing here sees plaintext: secrets pass as boxes, channels as ciphertext.
  */
@@ -129,6 +132,8 @@ struct launch_result {
 	uint8_t root[OID_SIZE]; /* its final DERIVE */
 	uint64_t bytes_in, bytes_out;
 	uint64_t cpu_ms, max_rss;
+	uint64_t rekeys;   /* re-handshakes of its channels, in place */
+	uint64_t reissues; /* certificates under later epochs; records name the first one */
 };
 /* NULL before LAUNCH_FINISHED. */
 const struct launch_result *launch_result(const struct ire *ire);

@@ -51,11 +51,25 @@ static result stopped_by_host(const struct control_message *message)
 	return fail(STAGE_ABORTED, "%s", abort.text);
 }
 
-result runtime_expect(struct runtime *rt, enum control_type type, int timeout_ms, struct control_message *message, void *out)
+result runtime_next(struct runtime *rt, int timeout_ms, struct control_message *message, bool *out_have)
 {
+	*out_have = false;
 	TRY(control_receive(rt->control, timeout_ms, message));
 	if (message->type == CONTROL_ABORT)
 		return stopped_by_host(message);
+	if (message->type == CONTROL_REISSUED)
+		return epoch_reissued(rt, message);
+	*out_have = true;
+	return OK;
+}
+
+result runtime_expect(struct runtime *rt, enum control_type type, int timeout_ms, struct control_message *message, void *out)
+{
+	for (bool have = false; !have;) {
+		control_message_free(message);
+		*message = CONTROL_MESSAGE_EMPTY;
+		TRY(runtime_next(rt, timeout_ms, message, &have));
+	}
 	if (message->type != type)
 		return fail(ILLEGAL_STATE, "the host sent %s instead of %s", control_type_name(message->type),
 			control_type_name(type));
@@ -74,12 +88,8 @@ const struct manifest_peer *runtime_peer(const struct runtime *rt, const char *n
 
 static result read_root(struct runtime *rt)
 {
-	const struct control_prepare *prepare = &rt->prepare;
-	TRY(epoch_open_inception(prepare->epoch_record, &rt->arena, &rt->epoch, rt->epoch_oid));
-	if (memcmp(rt->epoch_oid, prepare->rot_id, OID_SIZE) != 0)
-		return fail(BAD_VALUE, "the epoch record is of another root than the host named");
-	TRY(key_from_point(SPAN_ARRAY(rt->epoch.sign_pk), &rt->root));
-	return ire_uri(prepare->rot_id, prepare->trust_domain, rt->manifest.name, rt->uri);
+	TRY(epoch_begin(rt));
+	return ire_uri(rt->prepare.rot_id, rt->prepare.trust_domain, rt->manifest.name, rt->uri);
 }
 
 static result read_policy(struct runtime *rt)
@@ -236,11 +246,12 @@ static result wire(struct runtime *rt)
 {
 	for (;;) {
 		CLEANUP(control_message_free) struct control_message message = CONTROL_MESSAGE_EMPTY;
-		TRY(control_receive(rt->control, -1, &message));
+		bool have;
+		TRY(runtime_next(rt, -1, &message, &have));
+		if (!have)
+			continue;
 		if (message.type == CONTROL_START)
 			return OK;
-		if (message.type == CONTROL_ABORT)
-			return stopped_by_host(&message);
 		TRY(pump_accept(rt, &message));
 	}
 }
@@ -278,6 +289,9 @@ static void runtime_free(struct runtime *rt)
 	key_free(&rt->sign);
 	key_free(&rt->kem);
 	key_free(&rt->root);
+	for (size_t i = 0; i < rt->known_count; i++)
+		key_free(&rt->known[i]);
+	epoch_chain_free(rt->chain);
 	for (size_t i = 0; i < rt->secret_count; i++)
 		secret_row_free(&rt->secrets[i]);
 	for (size_t i = 0; i < rt->channel_count; i++)

@@ -8,10 +8,17 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "enclave/iecp_rekey.h"
+#include "base/log.h"
+#include "crypto/random.h"
 #include "enclave/runtime_internal.h"
 
-enum { GIVE_UP_MS = 300 };
+enum {
+	GIVE_UP_MS = 300,
+	/* A channel lives for an hour after a handshake; the next one begins at some time in these ten minutes. */
+	RENEW_FROM_MS = 45 * 60 * 1000,
+	RENEW_WITHIN_MS = 10 * 60 * 1000,
+	EVIDENCE_LEAD_MS = 10 * 1000,
+};
 
 /* Level-1 evidence: the secure processor's report over this handshake. */
 struct evidence {
@@ -37,12 +44,12 @@ static enum policy_confinement confinement_of(const char *tier)
 	return strcmp(tier, "N") == 0 ? CONFINEMENT_N : strcmp(tier, "L") == 0 ? CONFINEMENT_L : CONFINEMENT_NONE;
 }
 
-static result check_leaf(const struct channel *channel, const struct certificate *certificate, const char *expected_name,
-	uint64_t now)
+static result check_leaf(const struct channel *channel, const struct certificate *certificate, const struct key *root,
+	const char *expected_name, uint64_t now)
 {
 	const struct runtime *rt = channel->runtime;
 	const char *name;
-	TRY(certificate_verify(certificate, &rt->root));
+	TRY(certificate_verify(certificate, root));
 	TRY(certificate_valid_at(certificate, now));
 	TRY(ire_uri_name(certificate->uri, rt->prepare.rot_id, &name));
 	if (expected_name && strcmp(certificate->uri, expected_name) != 0)
@@ -52,13 +59,13 @@ static result check_leaf(const struct channel *channel, const struct certificate
 	return OK;
 }
 
-static result keep_leaf(struct channel *channel, const struct certificate *certificate, struct arena *arena,
-	struct iecp_peer *out)
+static result keep_leaf(struct channel *channel, const struct certificate *certificate, const struct iecp_epoch *epoch,
+	struct arena *arena, struct iecp_peer *out)
 {
 	struct tcb_info info;
 	struct channel_peer *peer = &channel->peer;
 	TRY(schema_decode(&tcb_info_schema, certificate->tcb_info, arena, &info));
-	if (memcmp(info.epoch_oid, channel->runtime->epoch_oid, OID_SIZE) != 0)
+	if (memcmp(info.epoch_oid, epoch->oid, OID_SIZE) != 0)
 		return fail(CERTIFICATE_FOREIGN, "it was issued in another epoch");
 	snprintf(peer->uri, sizeof(peer->uri), "%s", certificate->uri);
 	memcpy(peer->certificate, certificate->digest, SHA256_SIZE);
@@ -79,17 +86,21 @@ static result rooted_certificate(void *ctx, struct span chain, const struct iecp
 	uint64_t now, struct iecp_peer *out)
 {
 	struct channel *channel = ctx;
-	const struct runtime *rt = channel->runtime;
+	struct runtime *rt = channel->runtime;
 	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
 	CLEANUP(certificate_free) struct certificate certificate = CERTIFICATE_EMPTY;
+	CLEANUP(key_free) struct key root = {0};
 	if (memcmp(epoch->rot_id, rt->prepare.rot_id, OID_SIZE) != 0)
 		return fail(CERTIFICATE_FOREIGN, "the peer belongs to another root of trust");
-	if (epoch->era != rt->epoch.era || epoch->epoch != rt->epoch.epoch ||
-		memcmp(epoch->oid, rt->epoch_oid, OID_SIZE) != 0)
-		return fail(CERTIFICATE_FOREIGN, "the peer names another epoch than the current one");
+	/* A peer that heard of a rotation before us: our host is about to tell us too. */
+	TRY(epoch_await(rt, epoch->oid));
+	TRY(epoch_live_key(rt, epoch->oid, 0, 0, &root));
+	const struct epoch_link *link = epoch_chain_find(rt->chain, epoch->oid);
+	if (epoch->era != link->era || epoch->epoch != link->epoch)
+		return fail(CERTIFICATE_FOREIGN, "the peer gives its epoch a wrong number");
 	TRY(certificate_parse(chain, &arena, &certificate));
-	TRY(check_leaf(channel, &certificate, expected_name, now));
-	TRY(keep_leaf(channel, &certificate, &arena, out));
+	TRY(check_leaf(channel, &certificate, &root, expected_name, now));
+	TRY(keep_leaf(channel, &certificate, epoch, &arena, out));
 	out->epoch = *epoch;
 	return OK;
 }
@@ -122,16 +133,32 @@ static result produce_evidence(void *ctx, const uint8_t bind[static IECP_BIND_SI
 	return writer_finish(out, &unused);
 }
 
-static result check_evidence_epoch(const struct runtime *rt, const struct report *report)
+/* Live evidence: of the head, or of the one before for a moment; never older than the head was when we asked. */
+static result open_report(struct channel *channel, struct span object, struct arena *arena, struct report *out)
 {
-	if (memcmp(report->rot_id, rt->prepare.rot_id, OID_SIZE) != 0 || report->era != rt->epoch.era ||
-		report->epoch != rt->epoch.epoch || memcmp(report->epoch_oid, rt->epoch_oid, OID_SIZE) != 0)
-		return fail(EVIDENCE_MISMATCH, "it is of another root or epoch");
+	struct runtime *rt = channel->runtime;
+	CLEANUP(key_free) struct key key = {0};
+	TRY(object_peek(KIND_REPORT, object, arena, out, NULL));
+	if (memcmp(out->rot_id, rt->prepare.rot_id, OID_SIZE) != 0)
+		return fail(EVIDENCE_MISMATCH, "it is of another root");
+	TRY(epoch_await(rt, out->epoch_oid));
+	TRY(epoch_live_key(rt, out->epoch_oid, channel->floor_era, channel->floor_epoch, &key));
+	TRY(object_open(KIND_REPORT, object, &key, arena, out, NULL));
+	const struct epoch_link *link = epoch_chain_find(rt->chain, out->epoch_oid);
+	if (out->era != link->era || out->epoch != link->epoch)
+		return fail(EVIDENCE_MISMATCH, "it gives its epoch a wrong number");
 	return OK;
 }
 
+static void set_floor(struct channel *channel)
+{
+	const struct epoch_link *head = epoch_chain_head(channel->runtime->chain);
+	channel->floor_era = head->era;
+	channel->floor_epoch = head->epoch;
+}
+
 /* BI-01 to BI-05: this handshake, these keys, this launch, this run, the code that our manifest expects. */
-static result check_evidence(const struct channel *channel, const struct report *report,
+static result check_evidence(const struct channel *channel, const struct report *report, const struct iecp_epoch *shown,
 	const uint8_t bind[static IECP_BIND_SIZE])
 {
 	const struct runtime *rt = channel->runtime;
@@ -139,10 +166,11 @@ static result check_evidence(const struct channel *channel, const struct report 
 	const struct launch *launch = &report->launch;
 	if (report->purpose != REPORT_CHANNEL || !report->has_launch || !report->has_certificate)
 		return fail(EVIDENCE_MISMATCH, "it was made for another purpose");
-	TRY(check_evidence_epoch(rt, report));
 	if (!span_equal(report->challenge, span_of(bind, IECP_BIND_SIZE)))
 		return fail(EVIDENCE_MISMATCH, "it was made for another channel");
-	if (memcmp(report->certificate, peer->certificate, SHA256_SIZE) != 0 ||
+	/* Between a rotation and its re-issue the two may name different certificates; the keys are the same. */
+	bool same_epoch = memcmp(report->epoch_oid, shown->oid, OID_SIZE) == 0;
+	if ((same_epoch && memcmp(report->certificate, peer->certificate, SHA256_SIZE) != 0) ||
 		memcmp(launch->keys_hash, peer->keys_hash, SHA256_SIZE) != 0)
 		return fail(EVIDENCE_MISMATCH, "it is about other keys than the peer's");
 	if (memcmp(launch->launch_id, peer->launch_id, LAUNCH_ID_SIZE) != 0 ||
@@ -167,8 +195,8 @@ static result appraise(void *ctx, struct span bytes, const uint8_t bind[static I
 	if (channel->spec.external)
 		return iecp_appraise_pinned(bytes, peer);
 	TRY(schema_decode(&evidence_schema, bytes, &arena, &evidence));
-	TRY(object_open(KIND_REPORT, evidence.report, &channel->runtime->root, &arena, &report, NULL));
-	TRY(check_evidence(channel, &report, bind));
+	TRY(open_report(channel, evidence.report, &arena, &report));
+	TRY(check_evidence(channel, &report, &peer->epoch, bind));
 	channel->peer.confinement = confinement_of(report.launch.tier);
 	channel->peer.interpreter_open = strcmp(report.launch.interpreter, "open") == 0;
 	channel->peer.evidence_time = report.time;
@@ -202,8 +230,8 @@ static void fill_parties(const struct channel *channel, struct policy_request *r
 	request->evidence_time_ms = channel->peer.evidence_time;
 }
 
-result channel_decide(const struct channel *channel, enum policy_resource resource, enum policy_direction direction,
-	const char *operation, unsigned depth)
+static result decide_at(const struct channel *channel, enum policy_resource resource, enum policy_direction direction,
+	const char *operation, unsigned depth, uint64_t now_ms)
 {
 	struct span scope = span_str(channel->spec.edge);
 	struct policy_decision decision;
@@ -216,10 +244,22 @@ result channel_decide(const struct channel *channel, enum policy_resource resour
 		.scopes = operation ? &scope : NULL,
 		.scope_count = operation ? 1 : 0,
 		.dac_depth = depth,
-		.now_ms = runtime_now_ms(),
+		.now_ms = now_ms,
 	};
 	fill_parties(channel, &request);
 	return policy_require(channel->runtime->policies[0].table, &request, &decision);
+}
+
+result channel_decide(const struct channel *channel, enum policy_resource resource, enum policy_direction direction,
+	const char *operation, unsigned depth)
+{
+	return decide_at(channel, resource, direction, operation, depth, runtime_now_ms());
+}
+
+/* Whoever opened a channel connects, also when the other side renews its keys. */
+static result decide_channel(const struct channel *channel, uint64_t now_ms)
+{
+	return decide_at(channel, RESOURCE_CHANNEL, channel->spec.initiator ? DIRECTION_CONNECT : DIRECTION_ACCEPT, NULL, 0, now_ms);
 }
 
 /*
@@ -233,17 +273,17 @@ static result pre_check(const struct channel *channel)
 	best.peer.confinement = CONFINEMENT_TEE;
 	best.peer.evidence_time = runtime_now_ms();
 	best.peer.interpreter_open = false;
-	return channel_decide(&best, RESOURCE_CHANNEL, channel->spec.initiator ? DIRECTION_CONNECT : DIRECTION_ACCEPT, NULL, 0);
+	return decide_channel(&best, runtime_now_ms());
 }
 
 static result decide(void *ctx, enum iecp_question question, const struct iecp_peer *peer)
 {
-	const struct channel *channel = ctx;
+	struct channel *channel = ctx;
 	(void)peer;
 	switch (question) {
-	case IECP_MAY_ANSWER: return pre_check(channel);
-	case IECP_MAY_REVEAL: return channel_decide(channel, RESOURCE_CHANNEL, DIRECTION_CONNECT, NULL, 0);
-	case IECP_MAY_DELIVER: return channel_decide(channel, RESOURCE_CHANNEL, DIRECTION_ACCEPT, NULL, 0);
+	case IECP_MAY_ANSWER: set_floor(channel); return pre_check(channel);
+	case IECP_MAY_REVEAL:
+	case IECP_MAY_DELIVER: return decide_channel(channel, runtime_now_ms());
 	}
 	return fail(PEER_NOT_ALLOWED, "a question that nobody answers");
 }
@@ -287,6 +327,7 @@ result channel_new(struct runtime *rt, const struct control_channel *spec, struc
 	channel->spec = *spec;
 	channel->socket = fd_move(socket);
 	channel->sending.bytes = writer_growing(64u << 20);
+	channel->held.bytes = writer_growing(2 * HOLD_MAX);
 	channel->data = data_receiver_new();
 	result made = set_up(channel);
 	if (made != OK) {
@@ -305,6 +346,7 @@ void channel_free(struct channel *channel)
 	iecp_channel_free(channel->open);
 	key_free(&channel->pin);
 	backlog_free(&channel->sending);
+	backlog_free(&channel->held);
 	data_receiver_free(&channel->data);
 	if (channel->received)
 		wipe(channel->received, RECEIVE_BUFFER);
@@ -313,21 +355,26 @@ void channel_free(struct channel *channel)
 	free(channel);
 }
 
-result channel_begin(struct channel *channel)
+static struct iecp_config own_side(struct channel *channel)
 {
 	struct runtime *rt = channel->runtime;
-	struct iecp_config config = {
+	channel->shown = rt->reissues;
+	return (struct iecp_config){
 		.role = channel->spec.initiator ? IECP_INITIATOR : IECP_RESPONDER,
-		.certificate = rt->certificate,
+		.certificate = rt->shown,
 		.sign_key = &rt->sign,
 		.kem_key = &rt->kem,
-		.epoch = {.era = rt->epoch.era, .epoch = rt->epoch.epoch},
+		.epoch = rt->shown_epoch,
 		.own_name = rt->uri,
 		.expected_name = channel->expected_name,
 		.verifier = {channel, verify_certificate, produce_evidence, appraise, decide},
 	};
-	memcpy(config.epoch.rot_id, rt->prepare.rot_id, OID_SIZE);
-	memcpy(config.epoch.oid, rt->epoch_oid, OID_SIZE);
+}
+
+result channel_begin(struct channel *channel)
+{
+	struct iecp_config config = own_side(channel);
+	set_floor(channel);
 	TRY(iecp_new(&config, runtime_time(), &channel->handshake));
 	return channel->spec.initiator ? iecp_start(channel->handshake, runtime_time(), &channel->sending.bytes) : OK;
 }
@@ -365,6 +412,29 @@ static void consume(struct channel *channel, size_t len)
 	channel->received_len -= len;
 }
 
+static uint32_t any_of(uint64_t count)
+{
+	uint32_t drawn;
+	random_bytes(&drawn, sizeof(drawn));
+	return count ? (uint32_t)(drawn % count) : 0;
+}
+
+/* New keys rest on what was shown for them. */
+static void handshake_done(struct channel *channel)
+{
+	channel->rests_on = channel->shown;
+	channel->noticed = channel->shown;
+	channel->opened_at = channel->checked_at = runtime_time().steady_ms;
+	channel->renew_at = channel->opened_at + RENEW_FROM_MS + any_of(RENEW_WITHIN_MS);
+}
+
+static result opened(struct channel *channel)
+{
+	handshake_done(channel);
+	struct iecp_config config = own_side(channel);
+	return iecp_rekey_configure(channel->open, &config);
+}
+
 result channel_handshake(struct channel *channel)
 {
 	while (!channel->open) {
@@ -373,7 +443,7 @@ result channel_handshake(struct channel *channel)
 			TRY(iecp_take_channel(channel->handshake, &channel->open));
 			iecp_free(channel->handshake);
 			channel->handshake = NULL;
-			return OK;
+			return opened(channel);
 		}
 		TRY(iecp_frame_size(channel->handshake, buffered(channel), &size));
 		if (size == 0 || size > channel->received_len)
@@ -392,42 +462,206 @@ static result peer_alert(struct channel *channel, uint16_t alert)
 	return fail(PEER_ALERT, "'%s' gave up on edge '%s': %s", channel->spec.peer, channel->spec.edge, row->name);
 }
 
+/* ---- Re-handshakes ------------------------------------------------------------------------------ */
+
+static bool is_over(const struct channel *channel)
+{
+	return channel->ended || (channel->finished && channel->closed_by_peer);
+}
+
+/* Its keys rest on another certificate than the one we show now. */
+static bool is_stale(const struct channel *channel)
+{
+	return channel->rests_on != channel->runtime->reissues;
+}
+
+/* As is_stale, or the peer has not shown its own new one yet. */
+static bool is_behind(const struct channel *channel)
+{
+	const struct epoch_link *head = epoch_chain_head(channel->runtime->chain);
+	return is_stale(channel) ||
+		(!channel->spec.external && memcmp(iecp_channel_peer(channel->open)->epoch.oid, head->oid, OID_SIZE) != 0);
+}
+
+/* What we show may only change between two re-handshakes. */
+static result show_latest(struct channel *channel)
+{
+	if (channel->shown == channel->runtime->reissues || iecp_rekey_is_running(channel->open))
+		return OK;
+	struct iecp_config config = own_side(channel);
+	return iecp_rekey_configure(channel->open, &config);
+}
+
+static void note_finished(struct channel *channel)
+{
+	if (iecp_rekey_count(channel->open) == channel->handshakes)
+		return;
+	channel->handshakes = iecp_rekey_count(channel->open);
+	handshake_done(channel);
+	log_info("a channel was re-keyed in place", LOG_TEXT("edge", channel->spec.edge), LOG_TEXT("peer", channel->spec.peer),
+		LOG_NUMBER("generation", iecp_channel_generation(channel->open, true)),
+		LOG_NUMBER("epoch", iecp_channel_peer(channel->open)->epoch.epoch));
+}
+
+static result take_piece(struct channel *channel, struct span piece)
+{
+	TRY(show_latest(channel));
+	result taken = iecp_rekey_receive(channel->open, piece, runtime_time(), &channel->sending.bytes);
+	return taken == OK ? OK : fail_within(taken, "re-handshake of '%s' with '%s'", channel->spec.edge, channel->spec.peer);
+}
+
+static result start_renewal(struct channel *channel)
+{
+	TRY(show_latest(channel));
+	set_floor(channel);
+	result started = iecp_rekey_start(channel->open, runtime_time(), &channel->sending.bytes);
+	if (started == ILLEGAL_STATE) { /* the peer's M1 is arriving */
+		channel->renew_at = runtime_time().steady_ms + 1000;
+		return OK;
+	}
+	return started == OK ? OK : fail_within(started, "re-handshake of '%s' with '%s'", channel->spec.edge, channel->spec.peer);
+}
+
+/* A re-issue is answered within half the grace, each channel at a time of its own. */
+static void notice_reissue(struct channel *channel, uint64_t now)
+{
+	const struct runtime *rt = channel->runtime;
+	if (!is_stale(channel) || channel->noticed == rt->reissues)
+		return;
+	channel->noticed = rt->reissues;
+	uint64_t at = now + (rt->start_by > now ? any_of(rt->start_by - now) : 0);
+	if (at < channel->renew_at)
+		channel->renew_at = at;
+}
+
+/* Evidence that the policy will not take much longer. */
+static void notice_age(struct channel *channel, uint64_t now)
+{
+	if (channel->spec.external || now < channel->checked_at + EVIDENCE_LEAD_MS / 2)
+		return;
+	channel->checked_at = now;
+	if (decide_channel(channel, runtime_now_ms() + EVIDENCE_LEAD_MS) == EVIDENCE_TOO_OLD && now < channel->renew_at)
+		channel->renew_at = now;
+}
+
+result channel_keep_fresh(struct channel *channel)
+{
+	uint64_t now = runtime_time().steady_ms;
+	if (!channel->open || is_over(channel))
+		return OK;
+	if (is_behind(channel) && channel->runtime->rekey_by)
+		iecp_channel_end_by(channel->open, channel->runtime->rekey_by);
+	if (now >= iecp_channel_until(channel->open)) {
+		runtime_blame(channel->runtime, channel->spec.peer);
+		return fail(REKEY_NEEDED, "edge '%s': no re-handshake with '%s' was finished in time", channel->spec.edge,
+			channel->spec.peer);
+	}
+	notice_reissue(channel, now);
+	notice_age(channel, now);
+	if (now < channel->renew_at || iecp_rekey_is_running(channel->open))
+		return OK;
+	return start_renewal(channel);
+}
+
+uint64_t channel_due(const struct channel *channel)
+{
+	if (!channel->open || is_over(channel))
+		return UINT64_MAX;
+	uint64_t until = iecp_channel_until(channel->open);
+	return !iecp_rekey_is_running(channel->open) && channel->renew_at < until ? channel->renew_at : until;
+}
+
+/* ---- Records ------------------------------------------------------------------------------------- */
+
 /* What a record says to the channel itself; DATA is the caller's. */
 static result take_record(struct channel *channel, const struct iecp_record *record)
 {
 	switch (record->type) {
 	case IECP_ALERT: return peer_alert(channel, record->alert);
-	case IECP_HS: return iecp_rekey_receive(channel->open, record->plain, runtime_time(), &channel->sending.bytes);
+	case IECP_HS: return take_piece(channel, record->plain);
 	case IECP_CLOSE: channel->closed_by_peer = true; return OK;
+	case IECP_SWITCH: note_finished(channel); return OK;
 	case IECP_DATA:
-	case IECP_KEYUPDATE:
-	case IECP_SWITCH: return OK;
+	case IECP_KEYUPDATE: return OK;
 	}
 	return fail(INTERNAL, "a record of type %d", (int)record->type);
 }
 
+/* The next record that is here whole, of any type. */
+static result next_record(struct channel *channel, bool *out_have, struct iecp_record *out)
+{
+	size_t size;
+	*out_have = false;
+	TRY(iecp_record_size(channel->open, buffered(channel), &size));
+	if (size == 0 || size > channel->received_len)
+		return OK;
+	uint8_t *at = channel->received + channel->received_from;
+	TRY(iecp_open(channel->open, span_of(at, size), runtime_time().steady_ms, at + IECP_HEADER_SIZE, out));
+	consume(channel, size);
+	*out_have = true;
+	return take_record(channel, out);
+}
+
 result channel_next(struct channel *channel, bool *out_have, struct span *out_plain)
 {
-	*out_have = false;
+	struct backlog *held = &channel->held;
+	*out_have = !backlog_is_empty(held);
+	if (*out_have) {
+		*out_plain = span_of(held->bytes.data + held->at, held->bytes.len - held->at);
+		held->at = held->bytes.len;
+		return OK;
+	}
 	while (!channel->closed_by_peer || !channel->finished) {
-		size_t size;
 		struct iecp_record record;
-		TRY(iecp_record_size(channel->open, buffered(channel), &size));
-		if (size == 0 || size > channel->received_len)
+		bool have;
+		TRY(next_record(channel, &have, &record));
+		if (!have || record.type == IECP_CLOSE)
 			return OK;
-		uint8_t *at = channel->received + channel->received_from;
-		TRY(iecp_open(channel->open, span_of(at, size), runtime_time().steady_ms, at + IECP_HEADER_SIZE, &record));
-		consume(channel, size);
-		TRY(take_record(channel, &record));
 		if (record.type == IECP_DATA) {
 			*out_have = true;
 			*out_plain = record.plain;
 			return OK;
 		}
-		if (record.type == IECP_CLOSE)
-			return OK;
 	}
 	return OK;
+}
+
+bool channel_reads_ahead(const struct channel *channel)
+{
+	if (!channel->open || is_over(channel) || channel->held.bytes.len - channel->held.at >= HOLD_MAX)
+		return false;
+	return iecp_rekey_is_running(channel->open) || is_behind(channel) ||
+		runtime_time().steady_ms >= channel->opened_at + RENEW_FROM_MS;
+}
+
+/* What was handed out and not taken goes back. */
+static void take_back(struct channel *channel)
+{
+	struct backlog *held = &channel->held;
+	if (channel->plain.len == 0 && !backlog_is_empty(held))
+		return;
+	bool is_held = held->bytes.len && channel->plain.data >= held->bytes.data &&
+		channel->plain.data <= held->bytes.data + held->bytes.len;
+	if (is_held && channel->plain.len)
+		memmove(held->bytes.data, channel->plain.data, channel->plain.len);
+	held->bytes.len = is_held ? channel->plain.len : 0;
+	held->at = 0;
+	if (!is_held)
+		writer_span(&held->bytes, channel->plain);
+	channel->plain = SPAN_EMPTY;
+}
+
+result channel_read_ahead(struct channel *channel)
+{
+	bool have = true;
+	take_back(channel);
+	while (have && !is_over(channel)) {
+		struct iecp_record record;
+		TRY(next_record(channel, &have, &record));
+		if (have && record.type == IECP_DATA)
+			writer_span(&channel->held.bytes, record.plain);
+	}
+	return channel->held.bytes.failed ? fail(channel->held.bytes.failed, "data held back of '%s'", channel->spec.peer) : OK;
 }
 
 static result reserve(struct channel *channel, size_t len, uint8_t **out)

@@ -9,8 +9,9 @@
 #include "enclave/data_frame.h"
 #include "enclave/iecp_anchor.h"
 #include "enclave/iecp_channel.h"
+#include "enclave/iecp_rekey.h"
 #include "enclave/sandbox.h"
-#include "object/epoch.h"
+#include "object/epoch_chain.h"
 #include "object/seal.h"
 #include "policy/table.h"
 
@@ -21,6 +22,8 @@ enum {
 	TAIL_SIZE = 4096,	      /* of the program's stderr */
 	MAX_POLICIES = 256,
 	MAX_STATEMENTS = 256,
+	KNOWN_EPOCHS = 8, /* a peer's records were launched under one of so many last ones */
+	HOLD_MAX = 4 << 20, /* bytes of data read ahead of a re-handshake */
 	MAX_OWN_RECORDS = 2 * CONTROL_MAX_EDGES + 40,
 	TIME_SKEW_MS = 60 * 1000,
 };
@@ -60,6 +63,13 @@ struct channel {
 	struct iecp *handshake;
 	struct iecp_channel *open;
 	struct channel_peer peer;
+	/* Re-handshakes: what the next one will show, what the keys in use rest on, and when to start (steady ms). */
+	unsigned shown, rests_on, noticed; /* numbers of re-issues */
+	uint64_t floor_epoch;
+	uint32_t floor_era; /* of evidence: the head when we asked for it */
+	uint64_t handshakes; /* finished on this channel */
+	uint64_t opened_at, renew_at, checked_at;
+	struct backlog held; /* data that came before a re-handshake's messages and that nobody takes yet */
 	uint8_t *received; /* RECEIVE_BUFFER bytes */
 	struct span plain; /* of the record that is being taken apart; borrows from `received` */
 	size_t received_from, received_len;
@@ -146,17 +156,28 @@ struct runtime {
 	struct control_prepare prepare;
 	struct manifest manifest;
 	uint8_t measurement[SHA384_SIZE], core[SHA384_SIZE];
+	/* The root as it has moved on; and the epoch of the launch report, under which all records of this run stand. */
+	struct epoch_chain *chain;
+	uint64_t learned_ms; /* of the head: wall clock */
 	struct epoch epoch;
 	uint8_t epoch_oid[OID_SIZE];
-	struct key root; /* the epoch's signing key, public */
+	struct key root; /* that epoch's signing key, public */
+	struct key known[KNOWN_EPOCHS]; /* keys of epochs that records may name */
+	size_t known_count;
 	struct sandbox sandbox;
 	const char *limits;
 
 	struct key sign, kem;
+	uint8_t kem_pk[POINT_SIZE];
 	uint8_t nonce[32]; /* n_ap */
 	char uri[URI_MAX_LEN + 1];
 	struct span certificate, report;
 	uint8_t certificate_digest[SHA256_SIZE], report_oid[OID_SIZE];
+	/* What handshakes show: the certificate of the launch, or the one re-issued last for the same keys. */
+	struct span shown;
+	struct iecp_epoch shown_epoch;
+	unsigned reissues;
+	uint64_t start_by, rekey_by; /* after a re-issue: steady ms; 0: none */
 
 	struct policy_row policies[MAX_POLICIES]; /* the first is our own */
 	size_t policy_count;
@@ -169,7 +190,6 @@ struct runtime {
 	struct product *products; /* stdout first, then the manifest's outputs */
 	size_t product_count, place_count;
 
-	struct dac_root dac_root;
 	struct dac *dac;
 	uint64_t seq;
 	struct bytes_item records[MAX_OWN_RECORDS];
@@ -192,7 +212,9 @@ struct runtime {
 
 uint64_t runtime_now_ms(void); /* wall clock */
 struct iecp_time runtime_time(void);
-/* The next message, which must be of this type, decoded; ABORT becomes its failure. */
+/* The next message. ABORT becomes its failure, REISSUED is dealt with; *out_have: it was neither. */
+NODISCARD result runtime_next(struct runtime *rt, int timeout_ms, struct control_message *message, bool *out_have);
+/* The next message, which must be of this type, decoded. */
 NODISCARD result runtime_expect(struct runtime *rt, enum control_type type, int timeout_ms, struct control_message *message,
 	void *out);
 NODISCARD result runtime_send(struct runtime *rt, enum control_type type, const void *body);
@@ -204,6 +226,27 @@ const struct manifest_peer *runtime_peer(const struct runtime *rt, const char *n
 NODISCARD result runtime_make_keys(struct runtime *rt);
 NODISCARD result runtime_endorse(struct runtime *rt);
 NODISCARD result runtime_unseal(struct runtime *rt);
+/* Certificate and launch report are this launch's, under the key of epoch `oid`. */
+NODISCARD result runtime_check_endorsed(struct runtime *rt, struct span certificate, struct span report,
+	const uint8_t oid[static OID_SIZE], const struct key *root, uint8_t out_digest[static SHA256_SIZE],
+	uint8_t out_report_oid[static OID_SIZE]);
+/* The epoch that a launch report says it is of; nothing is checked. */
+NODISCARD result runtime_report_epoch(struct runtime *rt, struct span report, uint8_t out[static OID_SIZE]);
+
+/* runtime_epoch.c: the root as it moves on */
+NODISCARD result epoch_begin(struct runtime *rt); /* of PREPARE */
+/* From now on the launch stands under epoch `oid`, which must be live. */
+NODISCARD result epoch_use(struct runtime *rt, const uint8_t oid[static OID_SIZE]);
+/* The key of a live epoch: the head, or the one before for a short while. EPOCH_FOREIGN, EPOCH_TOO_OLD ... */
+NODISCARD result epoch_live_key(struct runtime *rt, const uint8_t oid[static OID_SIZE], uint32_t floor_era, uint64_t floor_epoch,
+	struct key *out);
+/* The key of any epoch of the chain that is not void. */
+NODISCARD result epoch_any_key(struct runtime *rt, const uint8_t oid[static OID_SIZE], struct key *out);
+/* Waits for the host to tell of this epoch, if it is not known yet. */
+NODISCARD result epoch_await(struct runtime *rt, const uint8_t oid[static OID_SIZE]);
+/* Epochs that records may name, for the attestation chain. */
+NODISCARD result epoch_add_roots(struct runtime *rt);
+NODISCARD result epoch_reissued(struct runtime *rt, const struct control_message *message);
 
 /* runtime_channel.c: one IECP channel with evidence and policy */
 NODISCARD result channel_new(struct runtime *rt, const struct control_channel *spec, struct fd *socket, struct channel **out);
@@ -222,6 +265,14 @@ NODISCARD result channel_close(struct channel *channel);
 NODISCARD result channel_flush(struct channel *channel);
 /* Tells the peer that and why this side gives up; best effort. */
 void channel_give_up(struct channel *channel, enum reason reason, const char *cause);
+/* New keys when they are due: after a re-issue, before the hour is over, before evidence is too old. */
+NODISCARD result channel_keep_fresh(struct channel *channel);
+/* When channel_keep_fresh has something to do (steady ms); UINT64_MAX: never. */
+uint64_t channel_due(const struct channel *channel);
+/* Does it want to receive although nobody takes data now? */
+bool channel_reads_ahead(const struct channel *channel);
+/* Sets aside data for the sake of the handshake messages behind it. */
+NODISCARD result channel_read_ahead(struct channel *channel);
 /* Asks the own policy about this peer. */
 NODISCARD result channel_decide(const struct channel *channel, enum policy_resource resource, enum policy_direction direction,
 	const char *operation, unsigned depth);

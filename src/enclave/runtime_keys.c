@@ -6,7 +6,9 @@
 result runtime_make_keys(struct runtime *rt)
 {
 	TRY(key_generate(&rt->sign));
-	return key_generate(&rt->kem);
+	TRY(key_generate(&rt->kem));
+	memcpy(rt->kem_pk, rt->kem.point, POINT_SIZE);
+	return OK;
 }
 
 /* Both sides hash the points, so that neither key can be exchanged under a signature (BI-09). */
@@ -24,7 +26,10 @@ static result receive_launched(struct runtime *rt)
 	CLEANUP(control_message_free) struct control_message message = CONTROL_MESSAGE_EMPTY;
 	struct control_launched launched;
 	TRY(runtime_expect(rt, CONTROL_LAUNCHED, RUNTIME_REPLY_MS, &message, &launched));
-	if (memcmp(launched.epoch_oid, rt->epoch_oid, OID_SIZE) != 0)
+	struct key key = {0};
+	result live = epoch_live_key(rt, launched.epoch_oid, 0, 0, &key);
+	key_free(&key);
+	if (live != OK)
 		return fail(EPOCH_OLD, "the launch was extended under another epoch than the host named");
 	memcpy(rt->nonce, launched.nonce, sizeof(rt->nonce));
 	return OK;
@@ -67,32 +72,43 @@ static result prove_possession(struct runtime *rt)
 	return runtime_send(rt, CONTROL_PROOF, &proof);
 }
 
-static result check_certificate(struct runtime *rt)
+static result check_certificate(struct runtime *rt, struct span der, const struct key *root, uint8_t out_digest[static SHA256_SIZE])
 {
 	struct certificate certificate = CERTIFICATE_EMPTY;
-	TRY(certificate_parse(rt->certificate, &rt->arena, &certificate));
-	result good = certificate_verify(&certificate, &rt->root);
+	TRY(certificate_parse(der, &rt->arena, &certificate));
+	result good = certificate_verify(&certificate, root);
 	if (good == OK)
 		good = certificate_valid_at(&certificate, runtime_now_ms());
 	if (good == OK && (strcmp(certificate.uri, rt->uri) != 0 ||
 		memcmp(certificate.key.point, rt->sign.point, POINT_SIZE) != 0 ||
-		memcmp(certificate.kem_point, rt->kem.point, POINT_SIZE) != 0))
+		memcmp(certificate.kem_point, rt->kem_pk, POINT_SIZE) != 0))
 		good = fail(BAD_CERTIFICATE, "the secure processor endorsed another name or other keys");
-	memcpy(rt->certificate_digest, certificate.digest, SHA256_SIZE);
+	memcpy(out_digest, certificate.digest, SHA256_SIZE);
 	certificate_free(&certificate);
 	return good;
 }
 
+result runtime_report_epoch(struct runtime *rt, struct span report, uint8_t out[static OID_SIZE])
+{
+	struct report unchecked;
+	uint8_t oid[OID_SIZE];
+	TRY(object_peek(KIND_REPORT, report, &rt->arena, &unchecked, oid));
+	memcpy(out, unchecked.epoch_oid, OID_SIZE);
+	return OK;
+}
+
 /* The report is about us and nobody else; peers and auditors will judge us by it. */
-static result check_report(struct runtime *rt)
+result runtime_check_endorsed(struct runtime *rt, struct span certificate, struct span object, const uint8_t oid[static OID_SIZE],
+	const struct key *root, uint8_t out_digest[static SHA256_SIZE], uint8_t out_report_oid[static OID_SIZE])
 {
 	struct report report;
 	uint8_t keys[SHA256_SIZE];
-	TRY(object_open(KIND_REPORT, rt->report, &rt->root, &rt->arena, &report, rt->report_oid));
-	launch_keys_hash(rt->sign.point, rt->kem.point, keys);
+	TRY(check_certificate(rt, certificate, root, out_digest));
+	TRY(object_open(KIND_REPORT, object, root, &rt->arena, &report, out_report_oid));
+	launch_keys_hash(rt->sign.point, rt->kem_pk, keys);
 	if (report.purpose != REPORT_LAUNCH || !report.has_launch || !report.has_certificate ||
-		memcmp(report.epoch_oid, rt->epoch_oid, OID_SIZE) != 0 ||
-		memcmp(report.certificate, rt->certificate_digest, SHA256_SIZE) != 0 ||
+		memcmp(report.epoch_oid, oid, OID_SIZE) != 0 ||
+		memcmp(report.certificate, out_digest, SHA256_SIZE) != 0 ||
 		memcmp(report.launch.launch_id, rt->prepare.launch_id, LAUNCH_ID_SIZE) != 0 ||
 		memcmp(report.launch.run_id, rt->prepare.run_id, RUN_ID_SIZE) != 0 ||
 		memcmp(report.launch.measurement, rt->measurement, SHA384_SIZE) != 0 ||
@@ -100,6 +116,20 @@ static result check_report(struct runtime *rt)
 		memcmp(report.launch.policy_digest, rt->manifest.policy_digest, SHA256_SIZE) != 0 ||
 		memcmp(report.launch.keys_hash, keys, sizeof(keys)) != 0)
 		return fail(EVIDENCE_MISMATCH, "the launch report of the secure processor is about another launch");
+	return OK;
+}
+
+/* Which epoch endorsed us shows in the report: the root may have been rotated while we were being launched. */
+static result accept_endorsement(struct runtime *rt)
+{
+	uint8_t oid[OID_SIZE];
+	TRY(runtime_report_epoch(rt, rt->report, oid));
+	TRY(epoch_use(rt, oid));
+	TRY(runtime_check_endorsed(rt, rt->certificate, rt->report, rt->epoch_oid, &rt->root, rt->certificate_digest, rt->report_oid));
+	rt->shown = rt->certificate;
+	rt->shown_epoch = (struct iecp_epoch){.era = rt->epoch.era, .epoch = rt->epoch.epoch};
+	memcpy(rt->shown_epoch.rot_id, rt->prepare.rot_id, OID_SIZE);
+	memcpy(rt->shown_epoch.oid, rt->epoch_oid, OID_SIZE);
 	return OK;
 }
 
@@ -113,8 +143,7 @@ result runtime_endorse(struct runtime *rt)
 	TRY(runtime_expect(rt, CONTROL_ENDORSED, RUNTIME_REPLY_MS, &message, &endorsed));
 	TRY(arena_copy(&rt->arena, endorsed.certificate, &rt->certificate));
 	TRY(arena_copy(&rt->arena, endorsed.report, &rt->report));
-	TRY(check_certificate(rt));
-	return check_report(rt);
+	return accept_endorsement(rt);
 }
 
 /* ---- Secrets ----------------------------------------------------------------------------------- */
@@ -144,11 +173,14 @@ static result check_grant(struct runtime *rt, const struct unseal_request *reque
 {
 	struct unseal_grant grant;
 	uint8_t hash[SHA256_SIZE];
+	CLEANUP(key_free) struct key key = {0};
 	TRY(arena_copy(&rt->arena, answer->grant, &row->grant));
-	TRY(object_open(KIND_UNSEAL_GRANT, row->grant, &rt->root, &rt->arena, &grant, row->grant_oid));
+	TRY(object_peek(KIND_UNSEAL_GRANT, row->grant, &rt->arena, &grant, row->grant_oid));
+	result live = epoch_live_key(rt, grant.epoch_oid, 0, 0, &key);
+	if (live != OK)
+		return fail(live == EPOCH_FOREIGN ? GRANT_MISMATCH : live, "the grant is of another epoch");
+	TRY(object_open(KIND_UNSEAL_GRANT, row->grant, &key, &rt->arena, &grant, row->grant_oid));
 	sha256(answer->box, hash);
-	if (memcmp(grant.epoch_oid, rt->epoch_oid, OID_SIZE) != 0)
-		return fail(GRANT_MISMATCH, "the grant is of another epoch");
 	if (memcmp(grant.launch_id, request->launch_id, LAUNCH_ID_SIZE) != 0)
 		return fail(GRANT_MISMATCH, "the grant is for another launch");
 	if (memcmp(grant.nonce, request->nonce, sizeof(grant.nonce)) != 0)
@@ -170,6 +202,15 @@ static result open_secret(struct runtime *rt, const struct unseal_request *reque
 	return box_open(&rt->kem, "unseal", SPAN_ARRAY(aad), box, out);
 }
 
+/* It may have been sealed any number of epochs ago. */
+static result open_sealed(struct runtime *rt, struct span object, struct sealed *out, uint8_t out_oid[static OID_SIZE])
+{
+	CLEANUP(key_free) struct key key = {0};
+	TRY(object_peek(KIND_SEALED, object, &rt->arena, out, out_oid));
+	TRY(epoch_any_key(rt, out->epoch_oid, &key));
+	return object_open(KIND_SEALED, object, &key, &rt->arena, out, out_oid);
+}
+
 static result unseal_one(struct runtime *rt, const struct manifest_secret *secret, struct secret_row *row)
 {
 	CLEANUP(control_message_free) struct control_message message = CONTROL_MESSAGE_EMPTY;
@@ -179,7 +220,7 @@ static result unseal_one(struct runtime *rt, const struct manifest_secret *secre
 	struct unseal_request request = {.v = 1};
 	*row = (struct secret_row){.name = secret->name, .fd = secret->fd};
 	TRY(find_sealed(rt, secret->name, &object));
-	TRY(object_open(KIND_SEALED, object, &rt->root, &rt->arena, &sealed, request.seal_oid));
+	TRY(open_sealed(rt, object, &sealed, request.seal_oid));
 	memcpy(request.launch_id, rt->prepare.launch_id, LAUNCH_ID_SIZE);
 	random_bytes(request.nonce, sizeof(request.nonce));
 	TRY(send_unseal(rt, secret->name, &request));

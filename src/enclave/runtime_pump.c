@@ -314,7 +314,7 @@ static result take_apart(struct runtime *rt, struct input *input, bool *out_move
 		channel->plain = span_of(channel->plain.data + taken, channel->plain.len - taken);
 		return OK;
 	}
-	if (channel->closed_by_peer)
+	if (channel->closed_by_peer && backlog_is_empty(&channel->held))
 		return handle_close(input);
 	TRY(channel_next(channel, &have, &channel->plain));
 	*out_moved = have || channel->closed_by_peer;
@@ -451,14 +451,24 @@ static bool wants_to_receive(const struct runtime *rt, const struct channel *cha
 		return false;
 	if (!channel->open || channel->spec.initiator)
 		return true;
-	return may_flow(rt, channel->input);
+	return may_flow(rt, channel->input) || channel_reads_ahead(channel);
+}
+
+/* Nobody takes data now, but the messages of a re-handshake are behind it. */
+static result read_ahead(struct runtime *rt, struct channel *channel)
+{
+	if (!channel->open || channel->spec.initiator || may_flow(rt, channel->input))
+		return OK;
+	return channel_read_ahead(channel);
 }
 
 static result serve_channel(struct runtime *rt, void *what, short events)
 {
 	struct channel *channel = what;
 	if ((events & (POLLIN | POLLHUP | POLLERR)) && wants_to_receive(rt, channel)) {
+		TRY(read_ahead(rt, channel));
 		TRY(channel_receive(channel, &channel->ended));
+		TRY(read_ahead(rt, channel));
 		TRY(process_received(rt, channel));
 	}
 	return channel->ended && channel->spec.initiator ? OK : channel_flush(channel);
@@ -680,8 +690,9 @@ static result start_program(struct runtime *rt)
 		TRY(secret_pipe(&rt->secrets[i], &end));
 		start_give(&start, &end, rt->secrets[i].fd);
 	}
-	/* Boxes that were recorded open with this key: it ends when its last use is over. */
-	key_free(&rt->kem);
+	/* Boxes that were recorded open with this key: it ends when its last use is over. Channels use it as long as they live. */
+	if (rt->channel_count == 0)
+		key_free(&rt->kem);
 	TRY(sandbox_start(&rt->sandbox, start.fds, start.count));
 	rt->program_running = true;
 	if (rt->manifest.limits.wall_ms)
@@ -804,11 +815,11 @@ static void watch(struct watches *w, int fd, short events, result (*serve)(struc
 static result serve_control(struct runtime *rt, void *what, short events)
 {
 	CLEANUP(control_message_free) struct control_message message = CONTROL_MESSAGE_EMPTY;
-	struct control_failed abort;
+	bool have;
 	(void)what;
 	(void)events;
-	TRY(runtime_expect(rt, CONTROL_ABORT, RUNTIME_REPLY_MS, &message, &abort));
-	return fail(STAGE_ABORTED, "%s", abort.text);
+	TRY(runtime_next(rt, RUNTIME_REPLY_MS, &message, &have));
+	return have ? fail(ILLEGAL_STATE, "the host sent %s after START", control_type_name(message.type)) : OK;
 }
 
 static void watch_inputs(struct runtime *rt, struct watches *w)
@@ -864,6 +875,8 @@ static result check_clocks(struct runtime *rt)
 		runtime_blame(rt, rt->channels[i]->spec.peer);
 		return fail(HANDSHAKE_EXPIRED, "channel '%s' with '%s'", rt->channels[i]->spec.edge, rt->channels[i]->spec.peer);
 	}
+	for (size_t i = 0; i < rt->channel_count; i++)
+		TRY(channel_keep_fresh(rt->channels[i]));
 	uint64_t sum = rt->input_bytes + rt->output_bytes;
 	if (sum == rt->progress_sent_sum || now < rt->progress_sent_at + PROGRESS_MS * UINT64_C(1000000))
 		return OK;
@@ -875,11 +888,17 @@ static result check_clocks(struct runtime *rt)
 
 static int wait_ms(const struct runtime *rt)
 {
-	uint64_t now = clock_monotonic_ns();
-	if (!rt->program_running || !rt->deadline_ns)
-		return LONGEST_WAIT_MS;
-	uint64_t left = rt->deadline_ns > now ? (rt->deadline_ns - now) / 1000000 + 1 : 0;
-	return left < LONGEST_WAIT_MS ? (int)left : LONGEST_WAIT_MS;
+	uint64_t now = clock_monotonic_ns(), now_ms = now / 1000000, wait = LONGEST_WAIT_MS;
+	if (rt->program_running && rt->deadline_ns) {
+		uint64_t left = rt->deadline_ns > now ? (rt->deadline_ns - now) / 1000000 + 1 : 0;
+		wait = left < wait ? left : wait;
+	}
+	for (size_t i = 0; i < rt->channel_count; i++) {
+		uint64_t due = channel_due(rt->channels[i]);
+		uint64_t left = due > now_ms ? due - now_ms : 0;
+		wait = left < wait ? left : wait;
+	}
+	return (int)wait;
 }
 
 static result turn(struct runtime *rt, struct watches *w)

@@ -45,18 +45,7 @@ static const struct policy_table *policy_by_digest(void *ctx, const uint8_t dige
 
 result records_begin(struct runtime *rt)
 {
-	rt->dac_root = (struct dac_root){
-		.era = rt->epoch.era,
-		.epoch = rt->epoch.epoch,
-		.not_before = rt->epoch.not_before,
-		.not_after = rt->epoch.not_after,
-		.key = &rt->root,
-	};
-	memcpy(rt->dac_root.rot_id, rt->prepare.rot_id, OID_SIZE);
-	memcpy(rt->dac_root.epoch_oid, rt->epoch_oid, OID_SIZE);
 	struct dac_config config = {
-		.roots = &rt->dac_root,
-		.root_count = 1,
 		.skew_ms = TIME_SKEW_MS,
 		.run_id = rt->prepare.run_id,
 		.max_records = 16 * 1024,
@@ -66,6 +55,7 @@ result records_begin(struct runtime *rt)
 		.policy_ctx = rt,
 	};
 	TRY(dac_new(&config, &rt->dac));
+	TRY(epoch_add_roots(rt));
 	TRY(dac_add_certificate(rt->dac, rt->certificate, NULL));
 	return dac_add_report(rt->dac, rt->report, NULL);
 }
@@ -304,8 +294,12 @@ static result check_handed_over(const struct runtime *rt, const struct input *in
 	const struct channel *channel = input->channel;
 	if (record->kind != RECORD_REQUEST)
 		return fail(DAC_KIND_RULE, "a %s was sent instead of a REQUEST", record_kind_name(record->kind));
-	/* DA-03, DA-10: whoever speaks on the channel is who signed. */
-	if (memcmp(record->certificate, channel->peer.certificate, SHA256_SIZE) != 0)
+	/*
+	 * DA-03, DA-10: whoever speaks on the channel is who signed. Records name the certificate of the launch; the channel may
+	 * show one that was re-issued for the same keys.
+	 */
+	const struct report *report = dac_report_of(rt->dac, record->host_report);
+	if (!report || memcmp(report->launch.keys_hash, channel->peer.keys_hash, SHA256_SIZE) != 0)
 		return fail(DAC_SPLICED, "the record was signed by %s, not by the peer", record->enclave);
 	if (strcmp(record->target, rt->uri) != 0)
 		return fail(DAC_SPLICED, "the record is addressed to %s", record->target);
@@ -431,7 +425,10 @@ result records_finished(struct runtime *rt, struct control_finished *out)
 		.out = rt->output_bytes,
 		.cpu_ms = rt->end.cpu_ms,
 		.max_rss = rt->end.max_rss,
+		.reissues = rt->reissues,
 	};
+	for (size_t i = 0; i < rt->channel_count; i++)
+		out->rekeys += rt->channels[i]->handshakes;
 	TRY(arena_alloc(&rt->arena, rt->secret_count + 1, sizeof(struct bytes_item), &grants));
 	out->grants = grants;
 	for (size_t i = 0; i < rt->secret_count; i++)

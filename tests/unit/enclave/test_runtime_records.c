@@ -53,7 +53,9 @@ static void handover_new(struct handover *h)
 	h->channel = (struct channel){.runtime = h->rt, .rule = &rule, .spec = {.edge = "ab", .peer = "A", .operation = "rows"}};
 	h->channel.opened.operation = "rows";
 	memset(h->channel.opened.call_id, 1, CALL_ID_SIZE);
-	memcpy(h->channel.peer.certificate, a->certificate_digest, SHA256_SIZE);
+	/* The channel shows a re-issued certificate; the record names the one of the launch. */
+	memset(h->channel.peer.certificate, 9, SHA256_SIZE);
+	launch_keys_hash(a->sign.point, a->kem.point, h->channel.peer.keys_hash);
 	h->channel.peer.confinement = CONFINEMENT_N;
 	h->channel.peer.level = 1;
 	h->channel.peer.evidence_time = now;
@@ -111,9 +113,9 @@ static void another_call_is_refused(void **unused)
 	h.channel.opened.operation = "sums";
 	expect(accept(&h, &h.request), DAC_KIND_RULE);
 	h.channel.opened.operation = "rows";
-	h.channel.peer.certificate[0] ^= 1;
+	h.channel.peer.keys_hash[0] ^= 1;
 	expect(accept(&h, &h.request), DAC_SPLICED);
-	h.channel.peer.certificate[0] ^= 1;
+	h.channel.peer.keys_hash[0] ^= 1;
 	h.rt->uri[last] ^= 1;
 	expect(accept(&h, &h.request), DAC_SPLICED);
 	h.rt->uri[last] ^= 1;
