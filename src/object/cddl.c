@@ -4,7 +4,7 @@
 
 /* Schemas already printed in this run, so that shared parts stand once. */
 struct printed {
-	const struct schema *schemas[64];
+	const struct schema *schemas[128];
 	size_t count;
 };
 

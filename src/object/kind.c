@@ -3,6 +3,7 @@
 #include "object/backup.h"
 #include "object/epoch_chain.h"
 #include "object/job.h"
+#include "object/ledger.h"
 #include "object/manifest.h"
 #include "object/receipt.h"
 #include "object/record.h"
@@ -29,6 +30,12 @@ static const struct schema *const payload_schemas[] = {
 	[KIND_RECEIPT_HEAD] = &receipt_head_schema,
 	[KIND_HALT] = &halt_schema,
 	[KIND_JOB] = &job_schema,
+	[KIND_OPERATION] = &operation_schema,
+	[KIND_GRANT] = &grant_schema,
+	[KIND_REGISTRATION] = &endorsement_schema,
+	[KIND_TRANSACTION] = &transaction_schema,
+	[KIND_ACCESS_REQUEST] = &access_request_schema,
+	[KIND_LEDGER_CONFIG] = &ledger_config_schema,
 	[KIND_BACKUP] = &backup_schema,
 };
 

@@ -310,6 +310,77 @@ static void fill_head(void)
 	sha256(span_str("\x80"), rows[1].digest);
 }
 
+/* ---- Ledger ------------------------------------------------------------------------------------ */
+
+static struct grant ledger_grant;
+static struct access_request access_request;
+static struct operation operation;
+static struct endorsement endorsement;
+static struct transaction transaction;
+static struct ledger_config ledger_config;
+
+static void fill_ledger(const struct sample_keys *keys)
+{
+	static char scope[SCOPE_MAX + 1];
+	static struct digest48 measurements[2];
+	static struct point members[1], registrars[1];
+	static struct cosigner cosigners[1];
+	static struct bytes body;
+	static uint8_t request_bytes[40]; /* stands for a signed object, whose bytes would differ each time */
+	uint8_t owner[ADDRESS_SIZE];
+	char text[ADDRESS_TEXT_SIZE];
+	const uint64_t day = 24ULL * 3600 * 1000;
+	address_of(keys->root_sign.point, owner);
+	address_format(owner, text);
+	snprintf(scope, sizeof(scope), "%s/hospital/admissions", text);
+	FILL(measurements[0].bytes, 0x10);
+	FILL(measurements[1].bytes, 0x20);
+	ledger_grant = (struct grant){.v = 1, .scope = scope, .operations = 5, .measurements = {measurements, 2}, .has_measurements = true,
+		.not_before = 1800000000000, .not_after = 1800000000000 + 30 * day, .max_uses = 100, .has_max_uses = true, .max_depth = 2};
+	FILL(ledger_grant.chain, 0xc0);
+	memcpy(ledger_grant.issuer, keys->root_sign.point, POINT_SIZE);
+	address_of(keys->enclave_sign.point, ledger_grant.audience);
+	FILL(ledger_grant.nonce, 0xa1);
+
+	access_request = (struct access_request){.v = 1, .operation = 2, .scope = scope, .has_measurement = true, .not_after = 1800000300000};
+	FILL(access_request.chain, 0xc0);
+	memcpy(access_request.actor, keys->enclave_sign.point, POINT_SIZE);
+	FILL(access_request.measurement, 0x10);
+	FILL(access_request.nonce, 0xa2);
+	FILL(request_bytes, 0xa8);
+	operation = (struct operation){.v = 1, .request = SPAN_ARRAY(request_bytes), .time = 1800000100000, .has_result = true};
+	FILL(operation.chain, 0xc0);
+	memcpy(operation.processor, keys->root_sign.point, POINT_SIZE);
+	FILL(operation.vmm, 0x30);
+	FILL(operation.operation_id, 0xa3);
+	FILL(operation.data_commitment, 0xa4);
+	FILL(operation.measurement, 0x10);
+	FILL(operation.result_commitment, 0xa5);
+
+	endorsement = (struct endorsement){.v = 1, .subject = REGISTERED_ENCLAVE, .label = "sum 1.0", .not_before = 1800000000000, .not_after = 1800000000000 + 365 * day};
+	FILL(endorsement.chain, 0xc0);
+	memcpy(endorsement.registrar, keys->root_sign.point, POINT_SIZE);
+	FILL(endorsement.digest, 0x10);
+
+	struct tx_unregister unregister = {.subject = REGISTERED_ENCLAVE, .why = "replaced"};
+	FILL(unregister.digest, 0x10);
+	bytes_free(&body);
+	must(schema_encode(&tx_unregister_schema, &unregister, &body));
+	transaction = (struct transaction){.v = 1, .valid_until = 1800000600000, .type = TX_UNREGISTER, .body = bytes_span(&body)};
+	FILL(transaction.chain, 0xc0);
+	memcpy(transaction.sender, keys->root_sign.point, POINT_SIZE);
+	FILL(transaction.nonce, 0xa6);
+
+	memcpy(members[0].bytes, keys->root_sign.point, POINT_SIZE);
+	memcpy(registrars[0].bytes, keys->enclave_sign.point, POINT_SIZE);
+	cosigners[0] = (struct cosigner){.name = "witness.example/w1", .statement = STATEMENT_APPEND};
+	FILL(cosigners[0].key, 0xb1);
+	ledger_config = (struct ledger_config){.v = 1, .members = members, .member_count = 1, .quorum = 1, .registrars = registrars, .registrar_count = 1,
+		.registrar_quorum = 1, .log_name = "example.com/ledger", .cosigners = cosigners, .cosigner_count = 1, .time_bound_ms = 300000,
+		.spool_bound_ms = day};
+	FILL(ledger_config.log_key, 0xb2);
+}
+
 void samples_make(const struct sample_keys *keys, struct sample out[static SAMPLE_COUNT])
 {
 	for (size_t i = 0; i < REGISTER_COUNT; i++)
@@ -323,6 +394,7 @@ void samples_make(const struct sample_keys *keys, struct sample out[static SAMPL
 	fill_small(keys);
 	fill_job();
 	fill_head();
+	fill_ledger(keys);
 	const struct sample samples[SAMPLE_COUNT] = {
 		{"launch report", KIND_REPORT, &report_schema, &launch_report, false},
 		{"host report", KIND_REPORT, &report_schema, &host_report, false},
@@ -346,6 +418,12 @@ void samples_make(const struct sample_keys *keys, struct sample out[static SAMPL
 		{"sealed object by reference", KIND_SEALED, &sealed_schema, &sealed_by_reference, false},
 		{"reference set", KIND_REFERENCE_SET, &reference_set_schema, &reference_set, false},
 		{"backup", KIND_BACKUP, &backup_schema, &backup, false},
+		{"grant", KIND_GRANT, &grant_schema, &ledger_grant, false},
+		{"access request", KIND_ACCESS_REQUEST, &access_request_schema, &access_request, true},
+		{"operation", KIND_OPERATION, &operation_schema, &operation, false},
+		{"registration", KIND_REGISTRATION, &endorsement_schema, &endorsement, false},
+		{"transaction", KIND_TRANSACTION, &transaction_schema, &transaction, false},
+		{"ledger configuration", KIND_LEDGER_CONFIG, &ledger_config_schema, &ledger_config, false},
 	};
 	memcpy(out, samples, sizeof(samples));
 }

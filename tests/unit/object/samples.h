@@ -8,6 +8,7 @@
 #include "object/backup.h"
 #include "object/epoch.h"
 #include "object/job.h"
+#include "object/ledger.h"
 #include "object/manifest.h"
 #include "object/receipt.h"
 #include "object/record.h"
@@ -21,7 +22,7 @@ struct sample {
 	bool by_enclave; /* signed by the enclave's key, not by the root's */
 };
 
-enum { SAMPLE_COUNT = 22 };
+enum { SAMPLE_COUNT = 28 };
 
 /* Fixed scalars: bytes 01 02 .. 20, 21 .. 40 and so on. The caller frees the keys. */
 struct sample_keys {

@@ -93,6 +93,93 @@ static void keys_hash_is_length_prefixed(void **unused)
 	assert_memory_not_equal(got, expected, SHA256_SIZE);
 }
 
+/* Texts of another implementation of BIP-350. */
+static void addresses(void **unused)
+{
+	uint8_t zero[ADDRESS_SIZE] = {0}, count[ADDRESS_SIZE], full[ADDRESS_SIZE], back[ADDRESS_SIZE];
+	char text[ADDRESS_TEXT_SIZE];
+	for (size_t i = 0; i < ADDRESS_SIZE; i++) {
+		count[i] = (uint8_t)i;
+		full[i] = 0xff;
+	}
+	const struct {
+		const uint8_t *address;
+		const char *text;
+	} rows[] = {
+		{zero, "troth1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq568qym"},
+		{count, "troth1qqqsyqcyq5rqwzqfpg9scrgwpugpzysny0k9jl"},
+		{full, "troth1llllllllllllllllllllllllllllllllctx0r3"},
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		address_format(rows[i].address, text);
+		assert_string_equal(text, rows[i].text);
+		expect_ok(address_parse(span_str(text), back));
+		assert_memory_equal(back, rows[i].address, ADDRESS_SIZE);
+		/* Any one letter that is wrong is noticed. */
+		for (size_t at = 0; at < strlen(text); at++)
+			for (const char *other = "qpzry9x8gf2tvdw0s3jn54khce6mua7lbio1Q"; *other; other++) {
+				char kept = text[at];
+				if (*other == kept)
+					continue;
+				text[at] = *other;
+				assert_int_not_equal(address_parse(span_str(text), back), OK);
+				text[at] = kept;
+			}
+	}
+	expect(address_parse(span_str("troth1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq568qyp"), back), DIGEST_MISMATCH);
+	expect(address_parse(span_str("TROTH1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ568QYM"), back), BAD_VALUE);
+	expect(address_parse(SPAN_EMPTY, back), BAD_VALUE);
+	struct sample_keys keys;
+	sample_keys_make(&keys);
+	address_of(keys.root_sign.point, back);
+	assert_memory_equal(back, keys.root_sign.id, ADDRESS_SIZE);
+	sample_keys_free(&keys);
+}
+
+static void scopes(void **unused)
+{
+	static const char owner[] = "troth1qqqsyqcyq5rqwzqfpg9scrgwpugpzysny0k9jl";
+	static const struct {
+		const char *rest;
+		bool good;
+	} rows[] = {{"", true}, {"/a", true}, {"/a/b.c_d-e/9", true}, {"/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16", true},
+		{"/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17", false}, {"/", false}, {"//a", false}, {"/a/", false}, {"/.a", false}, {"/a b", false},
+		{"/..", false}, {"x", false}, {"/abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl", false}};
+	uint8_t address[ADDRESS_SIZE];
+	char scope[512];
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		snprintf(scope, sizeof(scope), "%s%s", owner, rows[i].rest);
+		expect(scope_parse(scope, address), rows[i].good ? OK : BAD_NAME);
+	}
+	for (uint8_t i = 0; i < ADDRESS_SIZE; i++)
+		address[i] = i;
+	assert_true(scope_covers("x/a", "x/a"));
+	assert_true(scope_covers("x/a", "x/a/b"));
+	assert_true(scope_covers("x", "x/a/b"));
+	assert_false(scope_covers("x/a", "x/ab"));
+	assert_false(scope_covers("x/a/b", "x/a"));
+	assert_false(scope_covers("x/a", "y/a"));
+	expect(scope_parse("nobody/a", address), BAD_NAME);
+}
+
+static void operations(void **unused)
+{
+	char name[OPERATION_NAME_SIZE];
+	unsigned bit;
+	for (unsigned i = 0; i < 64; i++) {
+		operation_name(i, name);
+		expect_ok(operation_parse(span_str(name), &bit));
+		assert_int_equal(bit, i);
+	}
+	operation_name(2, name);
+	assert_string_equal(name, "aggregate");
+	expect(operation_parse(span_str("op64"), &bit), BAD_NAME);
+	expect(operation_parse(span_str("op2"), &bit), BAD_NAME);
+	expect(operation_parse(SPAN_EMPTY, &bit), BAD_NAME);
+	for (unsigned type = 0; type < 20; type++)
+		assert_int_equal(transaction_body_schema(type) != NULL, strcmp(transaction_type_name(type), "unknown") != 0);
+}
+
 int group_names(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -101,6 +188,9 @@ int group_names(void)
 		cmocka_unit_test(uris_of_another_root_are_foreign),
 		cmocka_unit_test(fingerprints),
 		cmocka_unit_test(keys_hash_is_length_prefixed),
+		cmocka_unit_test(addresses),
+		cmocka_unit_test(scopes),
+		cmocka_unit_test(operations),
 	};
 	return cmocka_run_group_tests_name("names", tests, NULL, NULL);
 }
