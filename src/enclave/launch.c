@@ -18,6 +18,7 @@
 #include "enclave/control.h"
 #include "enclave/limits.h"
 #include "object/manifest.h"
+#include "root/host_upgrade.h"
 #include "root/program.h"
 
 /*
@@ -437,6 +438,16 @@ static const struct launch_sealed *find_sealed(const struct ire *ire, const char
 	return NULL;
 }
 
+/* A secret that is sealed by reference opens with its author's set, which the host keeps. */
+static result add_reference(const struct ire *ire, struct span object, struct arena *arena, struct span *out)
+{
+	struct sealed sealed;
+	TRY(object_peek(KIND_SEALED, object, arena, &sealed, NULL));
+	if (sealed.policy.v != SEAL_BY_REFERENCE)
+		return OK;
+	return root_host_reference(ire->host, &sealed.policy.reference, arena, out);
+}
+
 /* Both ways ciphertext: the request is signed, the answer boxed to a key that never left the IRE. */
 static result on_unseal(struct ire *ire, const struct control_message *message)
 {
@@ -447,7 +458,8 @@ static result on_unseal(struct ire *ire, const struct control_message *message)
 	const struct launch_sealed *sealed = find_sealed(ire, body.name);
 	if (!sealed)
 		return fail(NOT_DECLARED, "it asks for secret '%s'", body.name);
-	struct ap_unseal request = {sealed->object, body.request};
+	struct ap_unseal request = {.sealed = sealed->object, .request = body.request};
+	TRY(add_reference(ire, sealed->object, &arena, &request.reference));
 	result unsealed = root_host_call(ire->host, IPQ_UNSEAL, &ap_unseal_schema, &request, &ap_unsealed_schema, &arena, &reply);
 	if (unsealed != OK)
 		return fail_within(unsealed, "secret '%s'", body.name);

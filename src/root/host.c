@@ -15,6 +15,7 @@
 #include "base/seccomp.h"
 #include "base/sock.h"
 #include "crypto/random.h"
+#include "root/host_upgrade.h"
 #include "root/pins.h"
 #include "root/program.h"
 #include "root/rot_keys.h"
@@ -97,19 +98,19 @@ static result start_process(struct root_host *host, const struct root_host_confi
 	CLEANUP(fd_close) struct fd program = FD_NONE;
 	CLEANUP(fd_close) struct fd state = FD_NONE;
 	CLEANUP(fd_close) struct fd wrap = FD_NONE;
-	CLEANUP(fd_close) struct fd near_end = FD_NONE;
 	CLEANUP(fd_close) struct fd pairing_pipe = FD_NONE;
 	CLEANUP(secret_free) struct secret pairing = SECRET_EMPTY;
+	CLEANUP(fd_close) struct fd near_end = FD_NONE;
 	CLEANUP(fd_close) struct fd far_end = FD_NONE;
 	struct fd pair[2];
-	bool fresh;
 	enum ipq_profile profile;
+	bool fresh;
 	TRY(path_join(ap_dir, config->state_dir, "ap"));
 	TRY(file_make_dirs(ap_dir, 0700));
-	TRY(program_copy(config->program_dir, "troth-ap", &program, host->ap_digest));
 	TRY(host_queue_choose(ap_dir, config->queue, &profile));
 	if (profile == IPQ_PROFILE_SEALED)
 		TRY(host_queue_pair(&pairing, &pairing_pipe));
+	TRY(program_copy(config->program_dir, "troth-ap", &program, host->ap_digest));
 	/* The key before the state: a start that fails in between is simply done again, while a state without its key is lost. */
 	TRY(is_fresh(ap_dir, &fresh));
 	TRY(send_wrap_key(ap_dir, &config->wrap, fresh, &wrap));
@@ -255,7 +256,7 @@ static result check_program(struct root_host *host, const struct root_host_confi
 {
 	bool changed = memcmp(pins->ap_digest, host->ap_digest, SHA384_SIZE) != 0;
 	*out_accept = config->accept_digest && memcmp(config->accept_digest, host->ap_digest, SHA384_SIZE) == 0;
-	if (changed && !*out_accept) {
+	if (changed && !*out_accept && host_upgrade_allows_ap(host->state_dir, host->ap_digest) != OK) {
 		char now[2 * SHA384_SIZE + 1];
 		for (size_t i = 0; i < SHA384_SIZE; i++)
 			snprintf(now + 2 * i, 3, "%02x", host->ap_digest[i]);
@@ -373,10 +374,24 @@ static result accept_measurements(struct root_host *host)
 	return host_pin(host);
 }
 
+/* A file that was not touched is not hashed again. */
+static void look_at_programs(const struct root_host *host, struct host_program out[static HOST_PROGRAMS])
+{
+	static const char *const names[HOST_PROGRAMS] = {"troth-ap", "trothd", "troth-ire"};
+	for (size_t i = 0; i < HOST_PROGRAMS; i++) {
+		char path[PATH_SIZE];
+		struct stat at;
+		out[i] = (struct host_program){0};
+		if (path_join(path, host->program_dir, names[i]) == OK && stat(path, &at) == 0)
+			out[i] = (struct host_program){at.st_dev, at.st_ino, at.st_size, at.st_mtim, at.st_ctim};
+	}
+}
+
 result host_measure_phases(struct root_host *host, const char *trust_domain)
 {
 	if (host->measured)
 		return OK;
+	look_at_programs(host, host->programs);
 	TRY(tcb_measure(host->program_dir, trust_domain, &host->tcb));
 	if (memcmp(host->tcb.ap, host->ap_digest, SHA384_SIZE) != 0)
 		return fail(AP_CHANGED, "troth-ap was exchanged while it was started");
@@ -389,10 +404,15 @@ result host_measure_phases(struct root_host *host, const char *trust_domain)
 result root_host_check_programs(struct root_host *host)
 {
 	CLEANUP(tcb_free) struct tcb now = {0};
+	struct host_program programs[HOST_PROGRAMS];
+	look_at_programs(host, programs);
+	if (memcmp(programs, host->programs, sizeof(programs)) == 0)
+		return OK;
 	TRY(tcb_measure(host->program_dir, host->trust_domain, &now));
 	if (memcmp(now.ap, host->tcb.ap, SHA384_SIZE) != 0 || memcmp(now.host, host->tcb.host, SHA384_SIZE) != 0 ||
 		memcmp(now.ire, host->tcb.ire, SHA384_SIZE) != 0)
 		return fail(MEASUREMENT_WRONG, "a program in '%s' is not the one that was measured when the host started", host->program_dir);
+	memcpy(host->programs, programs, sizeof(programs));
 	return OK;
 }
 
@@ -407,12 +427,34 @@ static result stop_here(struct root_host *host, const struct root_host_config *c
 	return OK;
 }
 
+/* The set that was given with this start, if the phases do not match without it. */
+static result authorise_measured(struct root_host *host, struct span set)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	struct ap_authorise request = {.set = set};
+	struct ap_authorised reply;
+	return root_host_authorise(host, &request, &arena, &reply);
+}
+
+/* A changed secure processor that is ready was accepted or authorised: from now on it is the pinned one. */
+static result pin_upgraded(struct root_host *host)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(128 * 1024);
+	struct pins pins;
+	TRY(pins_load(host->state_dir, &arena, &pins));
+	if (memcmp(pins.ap_digest, host->ap_digest, SHA384_SIZE) == 0)
+		return OK;
+	log_warning("an authorised upgrade runs now", LOG_HEX("troth_ap", SPAN_ARRAY(host->ap_digest)));
+	return host_pin(host);
+}
+
 static result judge(struct root_host *host, const struct root_host_config *config)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
 	struct ap_health health;
 	bool accept;
 	TRY(host_read_health(host, &arena, &health));
+	TRY(host_queue_check(host, health.epoch_record));
 	TRY(check_denials(&health));
 	TRY(check_from_outside(host->process.pid));
 	result checked = check_root(host, config, &health, &accept);
@@ -427,9 +469,13 @@ static result judge(struct root_host *host, const struct root_host_config *confi
 		TRY(accept_measurements(host));
 		TRY(host_read_health(host, &arena, &health));
 	}
+	if (health.state == AP_FAILED && config->authorise.len) {
+		TRY(authorise_measured(host, config->authorise));
+		TRY(host_read_health(host, &arena, &health));
+	}
 	if (health.state != AP_READY)
 		return fail(MEASUREMENT_WRONG, "%s", health.failure);
-	return init_was_interrupted(host) ? finish_init(host) : OK;
+	return init_was_interrupted(host) ? finish_init(host) : pin_upgraded(host);
 }
 
 static void host_free(struct root_host *host)
@@ -454,7 +500,6 @@ static void make_locks(struct root_host *host)
 	pthread_cond_init(&host->arrived, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	pthread_mutex_init(&host->lock, NULL);
-	TRY(host_queue_check(host, health.epoch_record));
 	pthread_mutex_init(&host->change_lock, NULL);
 	pthread_mutex_init(&host->head_lock, NULL);
 	pthread_mutex_init(&host->list_lock, NULL);
@@ -469,7 +514,9 @@ result root_host_start(const struct root_host_config *config, struct root_host *
 	make_locks(host);
 	snprintf(host->state_dir, sizeof(host->state_dir), "%s", config->state_dir);
 	snprintf(host->program_dir, sizeof(host->program_dir), "%s", config->program_dir);
-	result started = start_process(host, config);
+	result started = config->authorise.len ? host_upgrade_take(config->state_dir, config->authorise, clock_wall_ms()) : OK;
+	if (started == OK)
+		started = start_process(host, config);
 	if (started == OK)
 		started = judge(host, config);
 	if (started != OK) {
@@ -555,7 +602,9 @@ result root_host_init(struct root_host *host, const struct root_host_init *init)
 	pthread_mutex_lock(&host->change_lock);
 	result made = make_root(host, init);
 	pthread_mutex_unlock(&host->change_lock);
-	return made;
+	TRY(made);
+	host_publish(host, ROOT_MADE);
+	return OK;
 }
 
 uint64_t root_host_boot_gen(const struct root_host *host)

@@ -37,6 +37,8 @@ struct root_host_config {
 	 * does: only when troth-ap's digest is this one. NULL otherwise.
 	 */
 	const uint8_t *accept_digest;
+	/* A signed reference set that allows the programs as they are now (`troth upgrade authorise`); empty: none. */
+	struct span authorise;
 	/*
 	 * Start although the state is stale, lost, forked, halted, or pins and history are damaged: nothing is endorsed then
 	 * (every request is refused with that reason) until a recovery was adopted.
@@ -45,10 +47,10 @@ struct root_host_config {
 };
 
 NODISCARD result root_host_start(const struct root_host_config *config, struct root_host **out);
-/* Asks it to stop, ends it at the latest after a few seconds. Accepts NULL. */
-void root_host_stop(struct root_host *host);
 /* The profile that was chosen. */
 enum ipq_profile root_host_queue(const struct root_host *host);
+/* Asks it to stop, ends it at the latest after a few seconds. Accepts NULL. */
+void root_host_stop(struct root_host *host);
 
 struct root_host_init {
 	struct epoch_recovery recovery;
@@ -91,6 +93,7 @@ NODISCARD result root_host_records(struct root_host *host, size_t from, size_t t
 enum root_change {
 	ROOT_ROTATED = 1, /* the next epoch: reissue live launches, re-handshake within the grace */
 	ROOT_RECOVERED,	  /* a new era: close what the old one endorsed */
+	ROOT_MADE,	  /* there is one now */
 	ROOT_STOPPED,	  /* HALT or fork: close everything; requests are refused EPOCH_HALTED or EPOCH_FORKED */
 };
 struct root_subscription {

@@ -24,11 +24,23 @@ struct waiter; /* one request under way */
 struct head;   /* a root_identity with its count */
 struct unsaved;
 
+/* A program file as it was when it was measured. */
+enum { HOST_PROGRAMS = 3 };
+struct host_program {
+	dev_t device;
+	ino_t inode;
+	off_t size;
+	struct timespec modified, changed;
+};
+
 struct root_host {
 	char state_dir[PATH_SIZE], program_dir[PATH_SIZE];
 	struct process process;
 	uint64_t boot_gen;
+	bool greeted_with_root; /* profile sealed: whose key signed the greeting */
+	uint8_t greeted_oid[OID_SIZE];
 	struct tcb tcb;
+	struct host_program programs[HOST_PROGRAMS];
 	uint8_t ap_digest[SHA384_SIZE];
 	bool measured; /* phases 0 and 1 are complete */
 
@@ -37,8 +49,6 @@ struct root_host {
 	struct ipq *queue;
 	struct ipq_message message;
 	struct waiter *waiters;
-	bool greeted_with_root; /* profile sealed: whose key signed the greeting */
-	uint8_t greeted_oid[OID_SIZE];
 
 	pthread_mutex_t change_lock;
 	struct history *history; /* NULL before there is a root */
@@ -58,16 +68,6 @@ struct root_host {
 	struct root_subscription *subscriptions;
 };
 
-/* ---- host_call.c */
-
-bool host_ap_has_ended(const struct root_host *host);
-uint64_t host_deadline(int ms);
-
-/* ---- host_head.c: what is known of the root. "Changing" functions are called with change_lock held. */
-
-void host_head_free(struct root_host *host);
-struct ipq_expected host_expected(struct root_host *host);
-void host_set_expected(struct root_host *host, struct ipq_expected expected);
 /* ---- host_queue.c */
 
 /* What a start with `wanted` uses in this folder; QUEUE_HELLO for a downgrade. */
@@ -78,6 +78,16 @@ NODISCARD result host_queue_greet(struct root_host *host, uint64_t deadline_ns);
 /* The record that HEALTH names is the one whose key signed the greeting. AP_UNTRUSTED. */
 NODISCARD result host_queue_check(const struct root_host *host, struct span record);
 
+/* ---- host_call.c */
+
+bool host_ap_has_ended(const struct root_host *host);
+uint64_t host_deadline(int ms);
+
+/* ---- host_head.c: what is known of the root. "Changing" functions are called with change_lock held. */
+
+void host_head_free(struct root_host *host);
+struct ipq_expected host_expected(struct root_host *host);
+void host_set_expected(struct root_host *host, struct ipq_expected expected);
 /* Whether the head is another one than `old` by now, after waiting for whoever is changing it. */
 bool host_moved_on(struct root_host *host, struct ipq_expected old);
 /* The reason why nothing is endorsed; cleared with OK. */

@@ -47,3 +47,27 @@ result host_upgrade_allows_ap(const char *state_dir, const uint8_t digest[static
 	TRY(upgrade_store_load(state_dir, &upgrades));
 	return upgrades_allow(&upgrades, UPGRADE_AP, digest);
 }
+
+result root_host_backup(struct root_host *host, const struct ap_backup *request, struct arena *arena, struct ap_backed_up *out)
+{
+	TRY(root_host_call(host, IPQ_BACKUP, &ap_backup_schema, request, &ap_backed_up_schema, arena, out));
+	log_warning("a backup was made for the recovery set");
+	return OK;
+}
+
+result root_host_restore(struct root_host *host, const struct ap_restore *request, struct arena *arena)
+{
+	CLEANUP(key_free) struct key signer = KEY_EMPTY;
+	struct backup backup;
+	struct epoch_link link;
+	struct ap_done done;
+	uint8_t oid[OID_SIZE];
+	TRY(backup_peek(request->backup, arena, &backup, oid));
+	if (root_host_find(host, backup.epoch_oid, &link) != OK)
+		return fail(BACKUP_FOREIGN, "no epoch of this root has made it");
+	TRY(key_from_point(SPAN_ARRAY(link.sign_pk), &signer));
+	TRY(backup_open(request->backup, &signer, arena, &backup, oid));
+	TRY(root_host_call(host, IPQ_RESTORE, &ap_restore_schema, request, &ap_done_schema, arena, &done));
+	log_warning("a backup was restored", LOG_NUMBER("era", backup.era), LOG_NUMBER("epoch", backup.epoch));
+	return OK;
+}

@@ -18,6 +18,15 @@ NODISCARD result root_host_authorise(struct root_host *host, const struct ap_aut
 NODISCARD result root_host_reference(const struct root_host *host, const struct reference *reference, struct arena *arena,
 	struct span *out);
 
+/* BACKUP, under the current head. */
+NODISCARD result root_host_backup(struct root_host *host, const struct ap_backup *request, struct arena *arena,
+	struct ap_backed_up *out);
+/*
+ * RESTORE, after a recovery: the backup must be signed by an epoch of this root's own chain. BACKUP_FOREIGN, BACKUP_DAMAGED, and
+ * those of the secure processor.
+ */
+NODISCARD result root_host_restore(struct root_host *host, const struct ap_restore *request, struct arena *arena);
+
 /* Before a start: takes a set of an author who is enrolled in this folder. `now_ms` as the clock says. */
 NODISCARD result host_upgrade_take(const char *state_dir, struct span set, uint64_t now_ms);
 /* Whether a changed troth-ap may be started: an authorised set lists it. REFERENCE_MISSING, SVN_TOO_LOW, PIN_DAMAGED. */
