@@ -44,6 +44,12 @@ def test_other_code_refuses_an_altered_vector(tmp_path):
     assert ran.code == 1 and not any(r['ok'] for r in rows(ran)), str(ran)
 
 
+def test_the_sealed_queue_of_the_page_is_that_of_other_code():
+    """The page's vectors, which the unit tests take too, computed from its words alone."""
+    ran = outside('ipq_sealed.py').ok()
+    assert ran.stdout.count('\nok ') == 9, str(ran)
+
+
 def test_other_code_follows_the_life_of_a_root(tmp_path):
     """Rotations, a set-recovery, a HALT and a recovery, judged from docs/PROTOCOL.epochs alone, and each forgery refused for what it is."""
     epochs = load_vectors()['epochs']
