@@ -49,6 +49,7 @@ void ap_free(struct ap *ap)
 	bytes_free(&ap->inception);
 	bytes_free(&ap->secrets);
 	bytes_free(&ap->next_seed);
+	bytes_free(&ap->old_key);
 	bytes_free(&ap->upgrades_bytes);
 	bytes_free(&ap->reply);
 	bytes_free(&ap->persist);
@@ -83,6 +84,7 @@ result ap_new(const struct ap_config *config, uint64_t now_ms, struct ap **out, 
 	ap->state = AP_EMPTY;
 	ap->instrumented = config->instrumented;
 	ap->secret_memory = config->secret_memory;
+	ap->token = config->token;
 	ap->denials = config->denials;
 	ap->denial_count = config->denial_count;
 	ap->scratch = arena_of(SCRATCH_MAX);

@@ -22,6 +22,7 @@
 #include "root/ipq_message.h"
 
 struct ap;
+struct token;
 
 enum { AP_STATE_MAX = 48 * 1024, AP_MAX_LAUNCHES = 256, AP_MAX_REMEMBERED = 32768, CLOCK_BACK_MS = 5 * 60 * 1000 };
 
@@ -30,6 +31,11 @@ struct ap_config {
 	const struct secret *wrap_key; /* WRAP_KEY_SIZE bytes; copied */
 	bool instrumented;	    /* carries the instrumentation call list */
 	const char *secret_memory;
+	/*
+	 * Where signing keys of new roots are made, and lie; NULL: they come from seeds. Borrowed; used by ap_step and by
+	 * ap_rotation_run, which wait for it. A root that was made without a token never uses one.
+	 */
+	struct token *token;
 	const struct ap_denial *denials; /* provoked after confinement; borrowed */
 	size_t denial_count;
 };

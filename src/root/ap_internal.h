@@ -75,6 +75,8 @@ struct ap {
 	size_t denial_count;
 
 	struct secret wrap_key;
+	struct token *token; /* holds the signing keys; NULL: they come from seeds */
+	struct bytes old_key; /* id of a signing key in the token that is to be destroyed at DRAIN; empty: none */
 	uint64_t boot_gen, high_water;
 	char trust_domain[121];
 	uint8_t rot_id[OID_SIZE];
@@ -159,6 +161,8 @@ struct stored {
 	struct stored_candidate candidate;
 	bool has_candidate;
 	struct span upgrades; /* root/upgrades.h; empty: none */
+	bool in_token;	      /* the signing keys lie in a token, named by their seeds */
+	struct span old_key;  /* of the former epoch, to be destroyed in the token; empty: none */
 	uint8_t mac[SHA256_SIZE]; /* over all the rest, under a key from the wrap key */
 };
 

@@ -64,9 +64,10 @@ static result set_recovery_candidate(struct ap *ap, const struct ap_set_recovery
 	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
 	CLEANUP(rot_keys_free) struct rot_keys after = {0};
 	TRY(secret_copy(SPAN_ARRAY(request->host_share), &share));
-	TRY(ap_open_next_seed(&ap->wrap_key, &share, bytes_span(&ap->next_seed), &ap->current.epoch, &seed, &keys));
+	TRY(ap_open_next_seed(&ap->wrap_key, &share, bytes_span(&ap->next_seed), ap->token, &ap->current.epoch, &seed,
+		&keys));
 	TRY(rot_seed_new(SPAN_ARRAY(request->host_seed), &after_seed));
-	TRY(rot_keys_from_seed(&after_seed, &after));
+	TRY(rot_keys_make(&after_seed, ap->token, &after));
 	TRY(ap_epoch_after(&ap->current, ap->rot_id, &epoch));
 	ap_epoch_times(&epoch, ap->high_water, request->valid_ms, &ap->current.epoch);
 	epoch.recovery = request->recovery;
@@ -142,8 +143,8 @@ static result recovery_candidate(struct ap *ap, const struct ap_recover *request
 	epoch.reason = EPOCH_RECOVERY;
 	TRY(rot_seed_new(SPAN_ARRAY(request->host_seed), &seed));
 	TRY(rot_seed_new(SPAN_ARRAY(request->host_seed), &after_seed));
-	TRY(rot_keys_from_seed(&seed, &keys));
-	TRY(rot_keys_from_seed(&after_seed, &after));
+	TRY(rot_keys_make(&seed, ap->token, &keys));
+	TRY(rot_keys_make(&after_seed, ap->token, &after));
 	TRY(secret_new(2 * ROT_SEED_SIZE, &seeds));
 	memcpy(seeds.data, seed.data, ROT_SEED_SIZE);
 	memcpy(seeds.data + ROT_SEED_SIZE, after_seed.data, ROT_SEED_SIZE);
@@ -283,9 +284,10 @@ static result open_seeds(struct ap_rotation *r, bool is_recovery, struct secret 
 		return fail(BAD_VALUE, "candidate seeds of %zu bytes", seeds.len);
 	TRY(secret_copy(span_of(seeds.data + seeds.len - ROT_SEED_SIZE, ROT_SEED_SIZE), out_after));
 	if (!is_recovery)
-		return ap_open_next_seed(&r->wrap_key, &r->host_share, r->stored.next_seed, &r->from->epoch, out_seed, out_keys);
+		return ap_open_next_seed(&r->wrap_key, &r->host_share, r->stored.next_seed, r->token, &r->from->epoch, out_seed,
+			out_keys);
 	TRY(secret_copy(span_of(seeds.data, ROT_SEED_SIZE), out_seed));
-	return rot_keys_from_seed(out_seed, out_keys);
+	return rot_keys_open(out_seed, r->token, out_keys);
 }
 
 static result sign_as(const struct key *key, struct span payload, struct cose_signer *out)

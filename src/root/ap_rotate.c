@@ -139,8 +139,8 @@ static result generate(struct ap *ap, const struct ap_generate *request, uint64_
 	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
 	TRY(rot_seed_new(SPAN_ARRAY(request->host_seed), &seed));
 	TRY(rot_seed_new(SPAN_ARRAY(request->host_seed), &next_seed));
-	TRY(rot_keys_from_seed(&seed, &keys));
-	TRY(rot_keys_from_seed(&next_seed, &next));
+	TRY(rot_keys_make(&seed, ap->token, &keys));
+	TRY(rot_keys_make(&next_seed, ap->token, &next));
 	TRY(make_inception(ap, request, &keys, &next, now_ms, &ap->inception));
 	TRY(ap_epoch_open(bytes_span(&ap->inception), &ap->current));
 	ap->current.keys = keys;
@@ -195,14 +195,14 @@ void ap_rotation_free(struct ap_rotation *r)
 	free(r);
 }
 
-result ap_open_next_seed(const struct secret *wrap_key, const struct secret *host_share, struct span wrapped,
+result ap_open_next_seed(const struct secret *wrap_key, const struct secret *host_share, struct span wrapped, struct token *token,
 	const struct epoch *before, struct secret *out_seed, struct rot_keys *out_keys)
 {
 	uint8_t opened[SHA256_SIZE];
 	CLEANUP(secret_free) struct secret seed = SECRET_EMPTY;
 	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
 	TRY(state_unwrap(wrap_key, secret_span(host_share), "next seed", wrapped, &seed));
-	TRY(rot_keys_from_seed(&seed, &keys));
+	TRY(rot_keys_open(&seed, token, &keys));
 	epoch_next_commitment(keys.sign.point, keys.kem.point, keys.salt, opened);
 	if (memcmp(opened, before->next, SHA256_SIZE) != 0)
 		return fail(DIGEST_MISMATCH, "the stored next seed is not what epoch %llu committed to",
@@ -246,9 +246,9 @@ static result prepare_scheduled(struct ap_rotation *r)
 	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
 	CLEANUP(rot_keys_free) struct rot_keys after = {0};
 	CLEANUP(bytes_free) struct bytes record = BYTES_EMPTY;
-	TRY(ap_open_next_seed(&r->wrap_key, &r->host_share, r->stored.next_seed, &r->from->epoch, &seed, &keys));
+	TRY(ap_open_next_seed(&r->wrap_key, &r->host_share, r->stored.next_seed, r->token, &r->from->epoch, &seed, &keys));
 	TRY(rot_seed_new(secret_span(&r->host_seed), &next_seed));
-	TRY(rot_keys_from_seed(&next_seed, &after));
+	TRY(rot_keys_make(&next_seed, r->token, &after));
 	TRY(ap_epoch_after(r->from, r->rot_id, &epoch));
 	ap_epoch_times(&epoch, r->now_ms, r->valid_ms, &r->from->epoch);
 	ap_epoch_keys(&epoch, &keys, &after);
@@ -269,6 +269,8 @@ static void apply(struct ap_rotation *r)
 	stored->storage_version = r->storage.keys[0].version;
 	stored->has_last_request = r->kind == ROTATION_SCHEDULED;
 	memcpy(stored->last_request, r->request_id, sizeof(stored->last_request));
+	stored->in_token = r->token != NULL;
+	stored->old_key = span_of(r->from->keys.sign_name.id, r->from->keys.sign_name.id_len);
 	/* A recovery candidate outlasts rotations; one of this epoch's set does not. */
 	if (r->kind == ROTATION_ADOPT || r->stored.candidate.inception.len == 0)
 		stored->has_candidate = false;
@@ -298,6 +300,10 @@ static result prepare(struct ap_rotation *r)
 	if (r->kind == ROTATION_DRAIN) {
 		struct ap_done done = {true};
 		TRY(schema_encode(&ap_done_schema, &done, &r->reply));
+		/* The key before its name: a drain that ends in between is simply done again. */
+		if (r->stored.old_key.len)
+			TRY(rot_token_destroy(r->token, r->stored.old_key));
+		r->stored.old_key = SPAN_EMPTY;
 		return ap_stored_encode(&r->stored, &r->wrap_key, &r->state);
 	}
 	if (!r->prepared)
@@ -329,6 +335,7 @@ static result take_along(struct ap *ap, struct ap_rotation *r)
 {
 	TRY(secret_copy(secret_span(&ap->wrap_key), &r->wrap_key));
 	TRY(storage_keys_copy(&ap->storage, &r->storage));
+	r->token = ap->token;
 	r->from = &ap->current;
 	r->from_sign = key_ref(&ap->current.keys.sign);
 	r->now_ms = ap->high_water;
@@ -459,7 +466,7 @@ result ap_handle_drain(struct ap *ap, struct span body, uint64_t now_ms)
 		return fail(TRAILING_BYTES, "DRAIN has no body");
 	ap_epoch_free(&ap->previous);
 	ap->has_left = false;
-	if (!ap->draining)
+	if (!ap->draining && !ap->old_key.len)
 		return ap_reply_with(ap, &ap_done_schema, &done);
 	return ap_begin_rotation(ap, ROTATION_DRAIN, SPAN_EMPTY, SPAN_EMPTY, NULL, now_ms, &r);
 }
@@ -484,6 +491,22 @@ static void begin_era(struct ap *ap, struct ap_rotation *r)
 	ap_end_all_launches(ap);
 }
 
+/*
+ * A former signing key in the token. Where nothing is left to be answered under its epoch it goes now; one that cannot
+ * go, as the token is away, stays named in the state and goes with the next DRAIN or start.
+ */
+static void end_token_keys(struct ap *ap, bool at_once)
+{
+	const struct token_name *former = &ap->previous.keys.sign_name;
+	if (at_once && ap->old_key.len && rot_token_destroy(ap->token, bytes_span(&ap->old_key)) == OK)
+		bytes_free(&ap->old_key);
+	if (former->id_len == 0 || (at_once && rot_token_destroy(ap->token, span_of(former->id, former->id_len)) == OK))
+		return;
+	bytes_free(&ap->old_key);
+	if (bytes_copy(span_of(former->id, former->id_len), &ap->old_key) != OK)
+		failure_clear(); /* no memory: the state on disk names it all the same, and the next start ends it */
+}
+
 static void change_epoch(struct ap *ap, struct ap_rotation *r, uint64_t now_ms)
 {
 	bool had_root = ap_has_root(ap);
@@ -504,6 +527,8 @@ static void change_epoch(struct ap *ap, struct ap_rotation *r, uint64_t now_ms)
 		begin_era(ap, r);
 	if (!r->stored.has_candidate)
 		ap_candidate_forget(&ap->candidate);
+	if (ap->token)
+		end_token_keys(ap, r->at_once);
 	if (r->at_once)
 		ap_epoch_free(&ap->previous);
 	/* At rest it is gone only when both slots were written. */
@@ -533,10 +558,12 @@ void ap_rotated(struct ap *ap, struct ap_rotation *r, uint64_t now_ms, struct ap
 		end_failed(ap, r, out);
 		return;
 	}
-	if (r->kind == ROTATION_DRAIN)
+	if (r->kind == ROTATION_DRAIN) {
 		ap->draining = false;
-	else
+		bytes_free(&ap->old_key);
+	} else {
 		change_epoch(ap, r, now_ms);
+	}
 	wipe(ap->reply.data, ap->reply.len);
 	bytes_free(&ap->reply);
 	ap->reply = bytes_move(&r->reply);

@@ -32,6 +32,7 @@ struct ap_rotation {
 
 	/* Of the engine: copies, and views (`from`, `stored`) of what nothing changes while this is under way. */
 	struct secret wrap_key;
+	struct token *token; /* holds the signing keys; or NULL */
 	const struct ap_epoch *from;
 	struct key from_sign;
 	struct storage_keys storage;
@@ -55,8 +56,8 @@ struct ap_rotation {
 NODISCARD result ap_begin_rotation(struct ap *ap, enum rotation_kind kind, struct span host_share, struct span host_seed,
 	const uint8_t *challenge, uint64_t now_ms, struct ap_rotation **out);
 
-/* The seed that `before` committed to, and its keys. BAD_TAG with another share, DIGEST_MISMATCH. */
-NODISCARD result ap_open_next_seed(const struct secret *wrap_key, const struct secret *host_share, struct span wrapped,
+/* The seed that `before` committed to, and its keys. BAD_TAG with another share, DIGEST_MISMATCH, reasons of the token. */
+NODISCARD result ap_open_next_seed(const struct secret *wrap_key, const struct secret *host_share, struct span wrapped, struct token *token,
 	const struct epoch *before, struct secret *out_seed, struct rot_keys *out_keys);
 /* Takes record and keys (moved) as the next epoch and wraps the seeds. */
 NODISCARD result ap_rotation_keep(struct ap_rotation *rotation, struct span record, const struct secret *seed,

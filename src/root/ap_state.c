@@ -97,6 +97,8 @@ static const struct field stored_fields[] = {
 	F_FIXED_OR_NULL(struct stored, 11, last_request, has_last_request),
 	F_STRUCT_OR_NULL(struct stored, 12, candidate, has_candidate, &stored_candidate_schema),
 	F_BYTES(struct stored, 13, upgrades, 0, UPGRADES_MAX),
+	F_BOOL(struct stored, 18, in_token),
+	F_BYTES(struct stored, 19, old_key, 0, ROT_TOKEN_ID_SIZE),
 	F_FIXED(struct stored, 23, mac),
 };
 static const struct field stored_fields_v1[] = {
@@ -152,6 +154,8 @@ void ap_stored_of(struct ap *ap, struct stored *out)
 		.candidate = {bytes_span(&candidate->payload), bytes_span(&candidate->seeds), bytes_span(&candidate->inception),
 			bytes_span(&candidate->base), candidate->trust_domain},
 		.upgrades = bytes_span(&ap->upgrades_bytes),
+		.in_token = ap_has_root(ap) && ap->token,
+		.old_key = bytes_span(&ap->old_key),
 	};
 	memcpy(out->last_request, ap->last_request, sizeof(out->last_request));
 }
@@ -243,9 +247,9 @@ static result open_secrets(struct ap *ap, const struct stored *stored)
 		TRY(take_secrets(ap, &r, &seed));
 	if (ap->storage.count == 0)
 		return fail(MISSING_FIELD, "the state holds no storage key");
-	TRY(rot_keys_from_seed(&seed, &ap->current.keys));
+	TRY(rot_keys_open(&seed, ap->token, &ap->current.keys));
 	if (memcmp(ap->current.keys.sign.point, ap->current.epoch.sign_pk, POINT_SIZE) != 0)
-		return fail(DIGEST_MISMATCH, "the stored seed is not that of the epoch record");
+		return fail(DIGEST_MISMATCH, "the stored seed, or the key in the token, is not that of the epoch record");
 	return first ? ap_wrap_secrets(&ap->wrap_key, &seed, &ap->storage, &ap->secrets) : bytes_copy(stored->secrets, &ap->secrets);
 }
 
@@ -271,8 +275,28 @@ static result load_records(struct ap *ap, struct span inception, struct span hea
 	return OK;
 }
 
+/* A key of the epoch before that a restart found still there: a restart drains. It stays named when it cannot go now. */
+static result end_old_key(struct ap *ap, struct span id)
+{
+	if (!id.len || rot_token_destroy(ap->token, id) == OK)
+		return OK;
+	return bytes_copy(id, &ap->old_key);
+}
+
+static result load_token(struct ap *ap, const struct stored *stored)
+{
+	if (!stored->in_token) {
+		ap->token = NULL;
+		return OK;
+	}
+	if (!ap->token)
+		return fail(TOKEN_UNAVAILABLE, "the signing key of this root lies in a token, and none was given");
+	return end_old_key(ap, stored->old_key);
+}
+
 static result load_root(struct ap *ap, const struct stored *stored)
 {
+	TRY(load_token(ap, stored));
 	if (stored->reference_count != 2)
 		return fail(MISSING_FIELD, "the state has no reference registers");
 	snprintf(ap->trust_domain, sizeof(ap->trust_domain), "%s", stored->trust_domain);

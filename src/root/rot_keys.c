@@ -1,5 +1,7 @@
 #include "root/rot_keys.h"
 
+#include <stdio.h>
+
 #include "crypto/aead.h"
 #include "crypto/random.h"
 
@@ -35,20 +37,78 @@ static result derive_key(const struct secret *prk, const char *label, struct key
 	return key_from_seed48(secret_span(&seed48), out);
 }
 
-result rot_keys_from_seed(const struct secret *seed, struct rot_keys *out)
+static struct token_name name_by_id(struct span id)
+{
+	struct token_name name = {.id_len = (uint8_t)id.len};
+	memcpy(name.id, id.data, id.len);
+	return name;
+}
+
+/* Found by its id alone: a label can be changed by whoever manages the token. */
+static result sign_key_in_token(struct token *token, bool make, struct rot_keys *keys)
+{
+	struct token_key key;
+	struct token_name labelled = keys->sign_name;
+	snprintf(labelled.label, sizeof(labelled.label), "%s", ROT_TOKEN_LABEL);
+	result there = make ? token_generate(token, &labelled, TOKEN_SIGNS, &key) : token_find(token, &keys->sign_name, &key);
+	if (there != OK) {
+		char text[TOKEN_NAME_TEXT_SIZE];
+		token_name_text(&keys->sign_name, text);
+		return fail_within(there, "the signing key with %s", text);
+	}
+	if (!(key.abilities & TOKEN_KEEPS) || !(key.abilities & TOKEN_SIGNS))
+		return fail(NOT_SUPPORTED, "a signing key in the token may leave it, or may not sign");
+	return token_key_known(token, &keys->sign_name, SPAN_ARRAY(key.point), &keys->sign);
+}
+
+static result sign_key(const struct secret *prk, struct token *token, bool make, struct rot_keys *keys)
+{
+	uint8_t id[ROT_TOKEN_ID_SIZE];
+	if (!token)
+		return derive_key(prk, "sign", &keys->sign);
+	hkdf_expand_label(prk->data, "rotseed1", "token id", SPAN_EMPTY, id, sizeof(id));
+	keys->sign_name = name_by_id(SPAN_ARRAY(id));
+	return sign_key_in_token(token, make, keys);
+}
+
+result rot_token_destroy(struct token *token, struct span id)
+{
+	if (id.len == 0 || id.len > TOKEN_ID_MAX)
+		return fail(BAD_VALUE, "a key id of %zu bytes", id.len);
+	struct token_name name = name_by_id(id);
+	result destroyed = token_destroy(token, &name);
+	return destroyed == NOT_FOUND ? OK : destroyed;
+}
+
+static result keys_of(const struct secret *seed, struct token *token, bool make, struct rot_keys *out)
 {
 	CLEANUP(secret_free) struct secret prk = SECRET_EMPTY;
 	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
 	TRY(secret_new(SHA256_SIZE, &prk));
 	TRY(secret_new(32, &keys.epoch_secret));
 	hkdf_extract(span_str("troth-rotseed1"), secret_span(seed), prk.data);
-	TRY(derive_key(&prk, "sign", &keys.sign));
+	TRY(sign_key(&prk, token, make, &keys));
 	TRY(derive_key(&prk, "kem", &keys.kem));
 	hkdf_expand_label(prk.data, "rotseed1", "salt", SPAN_EMPTY, keys.salt, sizeof(keys.salt));
 	hkdf_expand_label(prk.data, "rotseed1", "secret", SPAN_EMPTY, keys.epoch_secret.data, keys.epoch_secret.len);
 	*out = keys;
 	keys = (struct rot_keys){0}; /* transferred */
 	return OK;
+}
+
+result rot_keys_from_seed(const struct secret *seed, struct rot_keys *out)
+{
+	return keys_of(seed, NULL, false, out);
+}
+
+result rot_keys_make(const struct secret *seed, struct token *token, struct rot_keys *out)
+{
+	return keys_of(seed, token, true, out);
+}
+
+result rot_keys_open(const struct secret *seed, struct token *token, struct rot_keys *out)
+{
+	return keys_of(seed, token, false, out);
 }
 
 static result wrap_key_derive(const struct secret *wrap_key, struct span share, const uint8_t salt[static 32],

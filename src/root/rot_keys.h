@@ -10,6 +10,7 @@
 #include "base/writer.h"
 #include "crypto/hash.h"
 #include "crypto/key.h"
+#include "crypto/token.h"
 
 enum { ROT_SEED_SIZE = 32, WRAP_KEY_SIZE = 32 };
 
@@ -17,6 +18,7 @@ struct rot_keys {
 	struct key sign, kem;
 	uint8_t salt[32]; /* public */
 	struct secret epoch_secret; /* 32 bytes; for DERIVE local, never from the signing scalar */
+	struct token_name sign_name; /* of `sign` where it lies in a token; else empty */
 };
 
 void rot_keys_free(struct rot_keys *keys);
@@ -24,6 +26,18 @@ void rot_keys_free(struct rot_keys *keys);
 /* A fresh seed: HX("troth-rotseed1 mix", random32 ‖ host seed), so that neither side alone chooses it. */
 NODISCARD result rot_seed_new(struct span host_seed, struct secret *out);
 NODISCARD result rot_keys_from_seed(const struct secret *seed, struct rot_keys *out);
+
+/*
+ * With the signing key in a token there is no scalar of it anywhere else: the seed gives the other keys and, by the label
+ * "token id", the 16 bytes that name the signing key in the token. `make` generates it there (a fresh seed); otherwise it
+ * must be there: NOT_FOUND. NOT_SUPPORTED when it could leave the token. Both do as rot_keys_from_seed when `token` is NULL.
+ */
+enum { ROT_TOKEN_ID_SIZE = 16 };
+#define ROT_TOKEN_LABEL "troth epoch key"
+NODISCARD result rot_keys_make(const struct secret *seed, struct token *token, struct rot_keys *out);
+NODISCARD result rot_keys_open(const struct secret *seed, struct token *token, struct rot_keys *out);
+/* Destroys a signing key that is out of use. OK when it is gone already. */
+NODISCARD result rot_token_destroy(struct token *token, struct span id);
 
 /*
  * Wraps `plain` under a wrap key (and, for the next seed, the host's share as well): salt[32] ‖ AE(k, label, plain), with
