@@ -473,23 +473,13 @@ static result take_halt(struct epoch_chain *chain, struct span bytes, bool is_tr
 	return add_halt(chain, oid, bytes);
 }
 
-/* A HALT has another number of fields; its label, which is signed, is another too. */
-static result is_halt(struct span bytes, bool *out)
+static result take(struct epoch_chain *chain, struct span bytes, bool is_trusted, enum outcome *out)
 {
 	struct cose_sign object;
-	size_t fields;
-	TRY(cose_strict_sign_parse(bytes, &object));
-	struct reader r = reader_of(object.payload);
-	TRY(cbor_read_map(&r, &fields));
-	*out = fields == halt_schema.field_count;
-	return OK;
-}
-
-static result take(struct epoch_chain *chain, struct span object, bool is_trusted, enum outcome *out)
-{
 	bool halt;
-	TRY(is_halt(object, &halt));
-	return halt ? take_halt(chain, object, is_trusted, out) : take_record(chain, object, is_trusted, out);
+	TRY(cose_strict_sign_parse(bytes, &object));
+	TRY(epoch_object_is_halt(&object, &halt));
+	return halt ? take_halt(chain, bytes, is_trusted, out) : take_record(chain, bytes, is_trusted, out);
 }
 
 static result follow(struct epoch_chain *chain, struct span object, bool is_trusted)

@@ -1,5 +1,7 @@
 #include "object/epoch_rules.h"
 
+#include "object/epoch_chain.h"
+
 #include <stdlib.h>
 
 /* ---- Keys ---------------------------------------------------------------------------------------- */
@@ -90,6 +92,39 @@ result epoch_record_parse(struct span bytes, struct arena *arena, struct epoch_r
 	TRY(epoch_check(&record.epoch));
 	object_oid(KIND_EPOCH, record.object.payload, record.oid);
 	*out = record;
+	return OK;
+}
+
+enum { OBJECT_MEMORY = 64 * 1024 };
+
+result epoch_object_is_halt(const struct cose_sign *object, bool *out)
+{
+	struct reader r = reader_of(object->payload);
+	size_t fields;
+	TRY(cbor_read_map(&r, &fields));
+	*out = fields == halt_schema.field_count;
+	return OK;
+}
+
+result epoch_object_root(struct span bytes, uint8_t out_rot_id[static OID_SIZE])
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(OBJECT_MEMORY);
+	struct cose_sign object;
+	struct epoch epoch;
+	struct halt halt;
+	bool is_halt;
+	TRY(cose_strict_sign_parse(bytes, &object));
+	TRY(epoch_object_is_halt(&object, &is_halt));
+	if (is_halt) {
+		TRY(schema_decode(&halt_schema, object.payload, &arena, &halt));
+		memcpy(out_rot_id, halt.rot_id, OID_SIZE);
+		return OK;
+	}
+	TRY(schema_decode(&epoch_schema, object.payload, &arena, &epoch));
+	if (epoch.reason == EPOCH_INCEPTION)
+		object_oid(KIND_EPOCH, object.payload, out_rot_id);
+	else
+		memcpy(out_rot_id, epoch.rot_id, OID_SIZE);
 	return OK;
 }
 

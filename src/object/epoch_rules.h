@@ -31,10 +31,19 @@ struct epoch_record {
 /* Strict form and what must hold of any record on its own (epoch_check). No signature is looked at. */
 NODISCARD result epoch_record_parse(struct span bytes, struct arena *arena, struct epoch_record *out);
 
+/*
+ * Which root an epoch record or a HALT is about: what it says, or its oid when it is an inception record. Nothing is
+ * verified.
+ */
+NODISCARD result epoch_object_root(struct span bytes, uint8_t out_rot_id[static OID_SIZE]);
+
 /* What must hold of any record on its own: suite, validity, recovery set, state, kind none without a value. */
 NODISCARD result epoch_check(const struct epoch *epoch);
 /* Valid points as keys; apart because it costs more than the rest together. BAD_POINT. */
 NODISCARD result epoch_check_points(const struct epoch *epoch);
+
+/* A HALT has another number of fields than a record; its label, which is signed, is another too. */
+NODISCARD result epoch_object_is_halt(const struct cose_sign *object, bool *out);
 
 bool epoch_is_recovery(const struct epoch *epoch);
 bool epoch_recovery_equal(const struct epoch *a, const struct epoch *b); /* both null, or k, n and keys alike */

@@ -9,7 +9,7 @@
 #include "object/report.h"
 
 enum section_id {
-	SECTION_EPOCHS = 1,	/* [bstr]: epoch records, inception first */
+	SECTION_EPOCHS = 1,	/* [bstr]: epoch records, inception first; then recovery keys (SPKI), sorted */
 	SECTION_CERTIFICATES = 2, /* [bstr]: DER leaves, sorted */
 	SECTION_REPORTS = 3,	/* [bstr]: launch reports, sorted by oid */
 	SECTION_RECORDS = 4,	/* [bstr]: DAC records, topological then by oid */

@@ -71,9 +71,30 @@ static result put_salts(const struct receipt_parts *parts, struct bytes *out)
 	return schema_encode(&salt_list_schema, &list, out);
 }
 
+/* Records, then the recovery keys that verify some of them. */
+static result put_epochs(const struct receipt_parts *parts, struct bytes *out)
+{
+	size_t count = parts->epoch_count + parts->recovery_key_count, kept = parts->epoch_count;
+	struct bytes_item *rows = calloc(count ? count : 1, sizeof(*rows));
+	if (!rows)
+		return fail(NO_MEMORY, "receipt");
+	for (size_t i = 0; i < parts->epoch_count; i++)
+		rows[i].bytes = parts->epochs[i];
+	for (size_t i = 0; i < parts->recovery_key_count; i++)
+		rows[kept + i].bytes = parts->recovery_keys[i];
+	qsort(rows + kept, parts->recovery_key_count, sizeof(*rows), compare_items);
+	for (size_t i = parts->epoch_count; i < count; i++)
+		if (i == parts->epoch_count || !span_equal(rows[kept - 1].bytes, rows[i].bytes))
+			rows[kept++] = rows[i];
+	struct bytes_list list = {rows, kept};
+	result encoded = schema_encode(&bytes_list_schema, &list, out);
+	free(rows);
+	return encoded;
+}
+
 static result fill(const struct receipt_parts *parts, const size_t *closure, size_t count, struct receipt_sections *s)
 {
-	TRY(put_list(parts->epochs, parts->epoch_count, false, &s->bytes[SECTION_EPOCHS - 1]));
+	TRY(put_epochs(parts, &s->bytes[SECTION_EPOCHS - 1]));
 	TRY(put_chain(parts->dac, closure, count, CERTIFICATES, &s->bytes[SECTION_CERTIFICATES - 1]));
 	TRY(put_chain(parts->dac, closure, count, REPORTS, &s->bytes[SECTION_REPORTS - 1]));
 	TRY(put_chain(parts->dac, closure, count, RECORDS, &s->bytes[SECTION_RECORDS - 1]));

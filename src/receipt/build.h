@@ -12,8 +12,10 @@ struct receipt_parts {
 	const struct dac *dac; /* verified; holds exactly the run's records, certificates and reports */
 	const struct digest32 *roots; /* final DERIVE of every sink, sorted */
 	size_t root_count;
-	const struct span *epochs; /* inception first */
+	const struct span *epochs; /* from the inception to the head that signs; in order of acceptance */
 	size_t epoch_count;
+	const struct span *recovery_keys; /* DER SubjectPublicKeyInfo; any order, repeats allowed; none unless a record needs them */
+	size_t recovery_key_count;
 	const struct span *manifests; /* in the order of the compiled job's enclaves */
 	size_t manifest_count;
 	const struct span *policies; /* any order, repeats allowed */

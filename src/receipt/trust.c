@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "object/epoch_rules.h"
 #include "wire/document.h"
 #include "wire/text.h"
 
@@ -121,6 +122,68 @@ static result read_recovery(struct source *s, const struct node *root)
 			same = memcmp(epoch->recovery.keys[i].bytes, trust->recovery_keys[i].bytes, KEY_ID_SIZE) == 0;
 		if (!same)
 			return document_fail(s->document, list, BAD_VALUE, "the root names other recovery keys than this file");
+	}
+	return OK;
+}
+
+/* A list of byte strings in hex; an absent one is empty. */
+static result read_hex_list(struct source *s, const struct node *list, size_t longest, struct span **out, size_t *out_count)
+{
+	struct span *items;
+	if (!list)
+		return OK;
+	if (list->kind != NODE_LIST)
+		return document_fail(s->document, list, BAD_TYPE, "%s", "a list of byte strings in hex is wanted here");
+	TRY(alloc(s->trust, list->count, sizeof(*items), &items));
+	for (size_t i = 0; i < list->count; i++) {
+		const struct node *node = &list->children[i];
+		const char *hex;
+		uint8_t *bytes;
+		TRY(node_text(s->document, node, &hex));
+		size_t len = strlen(hex) / 2;
+		if (len == 0 || len > longest)
+			return document_fail(s->document, node, BAD_VALUE, "%zu bytes", len);
+		TRY(alloc(s->trust, len, 1, &bytes));
+		TRY(node_hex(s->document, node, bytes, len));
+		items[i] = span_of(bytes, len);
+	}
+	*out = items;
+	*out_count = list->count;
+	return OK;
+}
+
+static result read_recovery_spki(struct source *s, const struct node *list)
+{
+	struct trust *trust = s->trust;
+	TRY(read_hex_list(s, list, SPKI_SIZE, &trust->recovery_spki, &trust->recovery_spki_count));
+	for (size_t i = 0; i < trust->recovery_spki_count; i++) {
+		CLEANUP(key_free) struct key key = KEY_EMPTY;
+		if (key_from_spki(trust->recovery_spki[i], &key) != OK)
+			return document_fail(s->document, &list->children[i], BAD_KEY, "%s", "not the DER SubjectPublicKeyInfo of a P-256 key");
+	}
+	return OK;
+}
+
+static bool is_root(const struct trust *trust, const uint8_t rot_id[static OID_SIZE])
+{
+	for (size_t i = 0; i < trust->root_count; i++)
+		if (memcmp(trust->roots[i].rot_id, rot_id, OID_SIZE) == 0)
+			return true;
+	return false;
+}
+
+/* One that belongs to no root of the file would be believed to count and would not. */
+static result read_epochs(struct source *s, const struct node *list)
+{
+	struct trust *trust = s->trust;
+	TRY(read_hex_list(s, list, EPOCH_RECORD_MAX, &trust->epochs, &trust->epoch_count));
+	for (size_t i = 0; i < trust->epoch_count; i++) {
+		uint8_t rot_id[OID_SIZE];
+		result read = epoch_object_root(trust->epochs[i], rot_id);
+		if (read != OK)
+			return document_fail(s->document, &list->children[i], read, "no epoch record and no HALT: %s", failure_text());
+		if (!is_root(trust, rot_id))
+			return document_fail(s->document, &list->children[i], EPOCH_FOREIGN, "%s", "an epoch record or HALT of a root that the file does not name");
 	}
 	return OK;
 }
@@ -322,7 +385,7 @@ static result read_bounds(struct source *s, const struct node *root)
 static result read_trust(struct source *s)
 {
 	static const char *const fields[] = {"!troth_trust", "!roots", "!recovery_keys", "!tcb", "!job", "!authors", "!revoked",
-		"!allow_synthetic", "!max_run_s", "!skew_s", "expires", "!ledger", "!guests", "!services", NULL};
+		"recovery_spki", "epochs", "!allow_synthetic", "!max_run_s", "!skew_s", "expires", "!ledger", "!guests", "!services", NULL};
 	const struct node *root = s->document->root;
 	uint64_t version;
 	TRY(document_fields(s->document, root, fields));
@@ -332,6 +395,8 @@ static result read_trust(struct source *s)
 			s->document, node_field(root, "troth_trust"), UNKNOWN_VERSION, "version %llu", (unsigned long long)version);
 	TRY(read_roots(s, root));
 	TRY(read_recovery(s, root));
+	TRY(read_recovery_spki(s, node_field(root, "recovery_spki")));
+	TRY(read_epochs(s, node_field(root, "epochs")));
 	TRY(read_tcbs(s, root));
 	TRY(read_job(s, root));
 	TRY(read_revoked(s, root));
@@ -473,6 +538,14 @@ static json_t *digests_json(const struct digest32 *digests, size_t count)
 	return list;
 }
 
+static json_t *spans_json(const struct span *items, size_t count)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, hex_json(items[i].data, items[i].len));
+	return list;
+}
+
 static json_t *tcbs_json(const struct trust_parts *parts)
 {
 	json_t *list = json_array();
@@ -493,6 +566,10 @@ result trust_write(const struct trust_parts *parts, struct bytes *out_text)
 		"skew_s", (json_int_t)(parts->skew_s ? parts->skew_s : DEFAULT_SKEW_S));
 	if (!file)
 		return fail(NO_MEMORY, "trust file");
+	if (parts->recovery_spki_count)
+		json_object_set_new(file, "recovery_spki", spans_json(parts->recovery_spki, parts->recovery_spki_count));
+	if (parts->epoch_count)
+		json_object_set_new(file, "epochs", spans_json(parts->epochs, parts->epoch_count));
 	if (parts->expires)
 		json_object_set_new(file, "expires", json_string(parts->expires));
 	json_object_set_new(file, "ledger", json_object());

@@ -28,6 +28,10 @@ struct trust {
 	size_t root_count;
 	struct digest32 *recovery_keys; /* SPKI hashes that the inception must name */
 	size_t recovery_key_count;
+	struct span *recovery_spki; /* public recovery keys, also of later sets */
+	size_t recovery_spki_count;
+	struct span *epochs; /* epoch records and HALTs of these roots that the auditor knows of */
+	size_t epoch_count;
 	struct trust_tcb *tcbs;
 	size_t tcb_count;
 	bool has_job;
@@ -53,6 +57,10 @@ struct trust_parts {
 	size_t inception_count;
 	const struct digest32 *recovery_keys;
 	size_t recovery_key_count;
+	const struct span *recovery_spki;
+	size_t recovery_spki_count;
+	const struct span *epochs; /* records and HALTs, in order */
+	size_t epoch_count;
 	const struct trust_tcb *tcbs;
 	size_t tcb_count;
 	const struct job *job;

@@ -22,7 +22,10 @@ struct verifier {
 	const struct trust *trust;
 	struct verify_report *report;
 	const struct trust_root *root; /* of the head */
-	struct dac_root dac_root;
+	const struct used_epoch *epoch; /* of the head */
+	struct epoch_history known; /* what the verifier knows of roots beside the trust file */
+	enum reason epochs_outcome; /* of reading the section of epochs, which comes before its turn */
+	const char *epochs_text;
 	struct bytes_list epochs, certificates, reports, records, manifest_list, policy_list, grant_list, statement_list;
 	struct salt_list salts;
 	struct span job_bytes;
@@ -32,7 +35,6 @@ struct verifier {
 	struct place *places; /* where each record of the run must stand; sorted */
 	size_t place_count;
 	struct statement *statements; /* decoded, as statement_list */
-	bool unknown_critical;
 };
 
 /* One record that the job's run must have: its kind, its signer and the data it is about. */
@@ -58,6 +60,7 @@ enum exit_code verify_exit_code(enum verify_verdict verdict)
 void verify_report_free(struct verify_report *report)
 {
 	dac_free(report->dac);
+	receipt_epochs_free(&report->epochs);
 	policy_table_free(report->policies);
 	free(report->checks);
 	arena_free(&report->arena);
@@ -118,6 +121,11 @@ static bool check_form(struct verifier *v)
 	return check(v, "receipt.form", "", receipt_decode(v->options->receipt, &report->arena, &report->receipt));
 }
 
+static result read_list(struct verifier *v, struct span bytes, struct bytes_list *out)
+{
+	return schema_decode(&bytes_list_schema, bytes, &v->report->arena, out);
+}
+
 static result find_trusted_root(struct verifier *v, const struct receipt_head *head)
 {
 	for (size_t i = 0; i < v->trust->root_count; i++)
@@ -130,15 +138,81 @@ static result find_trusted_root(struct verifier *v, const struct receipt_head *h
 	return fail(DAC_UNTRUSTED_ROOT, "the receipt is signed by root %s, which the trust file does not name", fingerprint);
 }
 
+/* As a root of the chain; of the inception record it is the trust file's own copy that speaks. */
+static struct dac_root root_of(const struct verifier *v, const struct used_epoch *used)
+{
+	const struct epoch_link *link = used->link;
+	bool is_first = memcmp(link->oid, v->root->rot_id, OID_SIZE) == 0;
+	struct dac_root root = {
+		.era = link->era,
+		.epoch = link->epoch,
+		.not_before = is_first ? v->root->epoch.not_before : link->not_before,
+		.not_after = is_first ? v->root->epoch.not_after : link->not_after,
+		.key = &used->key,
+	};
+	memcpy(root.rot_id, v->root->rot_id, OID_SIZE);
+	memcpy(root.epoch_oid, link->oid, OID_SIZE);
+	return root;
+}
+
+/* The whole run is judged at the time of the head. */
+static result require_valid_epoch(const struct verifier *v, const struct used_epoch *used)
+{
+	uint64_t time = v->report->head.time;
+	const struct dac_root root = root_of(v, used);
+	if (time < root.not_before || time > root.not_after)
+		return fail(EPOCH_EXPIRED, "the receipt's time lies outside the validity of its root's era %u epoch %llu", root.era,
+			(unsigned long long)root.epoch);
+	return OK;
+}
+
+static result find_epochs(struct verifier *v)
+{
+	const struct receipt *receipt = &v->report->receipt;
+	for (size_t i = 0; i < receipt->section_count; i++)
+		if (receipt->sections[i].id == SECTION_EPOCHS)
+			return read_list(v, receipt->sections[i].bytes, &v->epochs);
+	return fail(MISSING_FIELD, "the receipt has no epochs");
+}
+
+static result read_epochs(struct verifier *v)
+{
+	struct receipt_epochs read = {0};
+	TRY(find_epochs(v));
+	TRY(receipt_epochs_begin(v->root, &read));
+	result followed = receipt_epochs_read(&read, v->root, &v->epochs, v->trust, &v->known);
+	if (followed != OK) {
+		receipt_epochs_free(&read);
+		return followed;
+	}
+	receipt_epochs_free(&v->report->epochs);
+	v->report->epochs = read;
+	return OK;
+}
+
+/*
+ * The key that signed the head is found in a section whose digest the head holds; its records prove themselves, so they are
+ * read first. When they do not, the pinned record alone may still show who signed the head; the section is refused later.
+ */
+static result begin_epochs(struct verifier *v)
+{
+	TRY(receipt_epochs_begin(v->root, &v->report->epochs));
+	v->epochs_outcome = read_epochs(v);
+	v->epochs_text = "";
+	return v->epochs_outcome == OK ? OK : arena_string(&v->report->arena, span_str(failure_text()), &v->epochs_text);
+}
+
 static result check_epoch(struct verifier *v, const struct receipt_head *head)
 {
-	/* Only inception records exist in this version: the head's epoch is the root's first. */
-	if (memcmp(head->epoch_oid, v->root->rot_id, OID_SIZE) != 0)
-		return fail(DAC_UNTRUSTED_ROOT, "the receipt names a later epoch, which this version cannot follow");
-	const struct epoch *epoch = &v->root->epoch;
-	if (head->time < epoch->not_before || head->time > epoch->not_after)
-		return fail(EPOCH_EXPIRED, "the receipt's time lies outside the validity of its root's epoch");
-	return OK;
+	struct receipt_epochs *epochs = &v->report->epochs;
+	TRY(begin_epochs(v));
+	result found = receipt_epochs_use(epochs, head->epoch_oid, &v->epoch);
+	if (found != OK)
+		return fail(DAC_UNTRUSTED_ROOT, "the head's epoch is not among the receipt's%s%s", *v->epochs_text ? ": " : "",
+			v->epochs_text);
+	if (v->epoch->link != epoch_chain_head(epochs->chain))
+		return fail(DAC_UNTRUSTED_ROOT, "the head is signed under another epoch than the last of the receipt's");
+	return require_valid_epoch(v, v->epoch);
 }
 
 static result check_nonce(struct verifier *v, const struct receipt_head *head)
@@ -164,7 +238,6 @@ static result check_recorder(struct verifier *v, const struct receipt_head *head
 {
 	if (strcmp(head->recorder, "journal") == 0)
 		return OK;
-	v->unknown_critical = true;
 	return fail(UNKNOWN_CRITICAL, "the run was recorded by '%s', which this version does not know", head->recorder);
 }
 
@@ -178,21 +251,12 @@ static bool check_head(struct verifier *v)
 		return false;
 	if (!check(v, "head.epoch", "", check_epoch(v, head)))
 		return false;
-	if (!check(v, "head.signature", "", object_verify(KIND_RECEIPT_HEAD, report->receipt.head, &v->root->sign)))
+	if (!check(v, "head.signature", "", object_verify(KIND_RECEIPT_HEAD, report->receipt.head, &v->epoch->key)))
 		return false;
 	report->has_head = true;
 	check(v, "head.run_id", "", check_run_id(head));
 	check(v, "head.recorder", "", check_recorder(v, head));
 	check(v, "head.nonce", "", check_nonce(v, head));
-	v->dac_root = (struct dac_root){
-		.era = v->root->epoch.era,
-		.epoch = v->root->epoch.epoch,
-		.not_before = v->root->epoch.not_before,
-		.not_after = v->root->epoch.not_after,
-		.key = &v->root->sign,
-	};
-	memcpy(v->dac_root.rot_id, v->root->rot_id, OID_SIZE);
-	memcpy(v->dac_root.epoch_oid, head->epoch_oid, OID_SIZE);
 	return true;
 }
 
@@ -221,11 +285,6 @@ static result check_section_digest(const struct receipt_section *section, const 
 	uint8_t digest[SHA256_SIZE];
 	sha256(section->bytes, digest);
 	return require(memcmp(digest, row->digest, SHA256_SIZE) == 0, DIGEST_MISMATCH, "its bytes are not those that the head names");
-}
-
-static result read_list(struct verifier *v, struct span bytes, struct bytes_list *out)
-{
-	return schema_decode(&bytes_list_schema, bytes, &v->report->arena, out);
 }
 
 static result read_section(struct verifier *v, const struct receipt_section *section)
@@ -275,7 +334,6 @@ static bool check_sections(struct verifier *v)
 		if (!check(v, "section.digest", object, check_section_digest(section, &head->sections[i])))
 			return false;
 		if (!is_known_section(section->id) && head->sections[i].critical) {
-			v->unknown_critical = true;
 			check(v, "section.known", object,
 				fail(UNKNOWN_CRITICAL, "cannot judge section %u; use a newer Troth", section->id));
 			continue;
@@ -292,12 +350,40 @@ static bool check_sections(struct verifier *v)
 
 static bool check_epoch_chain(struct verifier *v)
 {
-	result chain = OK;
-	if (v->epochs.count != 1)
-		chain = fail(BAD_VALUE, "%zu epoch records; this version knows chains of one", v->epochs.count);
-	else if (!span_equal(v->epochs.items[0].bytes, v->root->inception))
-		chain = fail(DAC_UNTRUSTED_ROOT, "the inception record is not the one of the trust file");
-	return check(v, "epochs.chain", "", chain);
+	return check(v, "epochs.chain", "", v->epochs_outcome == OK ? OK : fail(v->epochs_outcome, "%s", v->epochs_text));
+}
+
+/*
+ * What an epoch's key signed names its epoch. What cannot be read, or names one that is not on the chain, is refused in its
+ * own step.
+ */
+static void use_epochs(struct verifier *v)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(VERIFY_MEMORY);
+	struct receipt_epochs *epochs = &v->report->epochs;
+	const struct used_epoch *used;
+	struct unseal_grant grant;
+	struct report report;
+	for (size_t i = 0; i < v->reports.count; i++)
+		if (object_peek(KIND_REPORT, v->reports.items[i].bytes, &arena, &report, NULL) == OK)
+			(void)!receipt_epochs_use(epochs, report.epoch_oid, &used);
+	for (size_t i = 0; i < v->grant_list.count; i++)
+		if (object_peek(KIND_UNSEAL_GRANT, v->grant_list.items[i].bytes, &arena, &grant, NULL) == OK)
+			(void)!receipt_epochs_use(epochs, grant.epoch_oid, &used);
+}
+
+static result check_epoch_times(const struct verifier *v)
+{
+	for (const struct used_epoch *used = v->report->epochs.used; used; used = used->next)
+		TRY(require_valid_epoch(v, used));
+	return OK;
+}
+
+static void check_epochs_used(struct verifier *v)
+{
+	use_epochs(v);
+	check(v, "epochs.valid", "", check_epoch_times(v));
+	check(v, "epochs.standing", "", receipt_epochs_stand(&v->report->epochs, v->root, v->trust, &v->known));
 }
 
 /* ---- Job, manifests, policies -------------------------------------------------------------------------- */
@@ -434,9 +520,19 @@ static result check_chain_size(const struct verifier *v)
 	size_t most = most_records(job);
 	if (v->records.count > most)
 		return fail(DAC_EXTRA_NODE, "%zu records where the job has at most %zu", v->records.count, most);
-	if (v->certificates.count > job->enclave_count || v->reports.count > job->enclave_count)
-		return fail(DAC_EXTRA_NODE, "%zu certificates and %zu launch reports of %zu enclaves", v->certificates.count,
-			v->reports.count, job->enclave_count);
+	/* One each, and one more wherever a rotation came between records of one enclave. */
+	if (v->certificates.count > v->records.count || v->reports.count > v->records.count)
+		return fail(DAC_EXTRA_NODE, "%zu certificates and %zu launch reports for %zu records", v->certificates.count,
+			v->reports.count, v->records.count);
+	return OK;
+}
+
+static result add_dac_roots(const struct verifier *v, struct dac *dac)
+{
+	for (const struct used_epoch *used = v->report->epochs.used; used; used = used->next) {
+		const struct dac_root root = root_of(v, used);
+		TRY(dac_add_root(dac, &root));
+	}
 	return OK;
 }
 
@@ -444,8 +540,6 @@ static result read_chain(struct verifier *v)
 {
 	const struct receipt_head *head = &v->report->head;
 	struct dac_config config = {
-		.roots = &v->dac_root,
-		.root_count = 1,
 		.skew_ms = v->trust->skew_ms,
 		.earliest_ms = head->time > v->trust->max_run_ms ? head->time - v->trust->max_run_ms : 0,
 		.latest_ms = head->time + v->trust->skew_ms,
@@ -456,6 +550,7 @@ static result read_chain(struct verifier *v)
 		.policy_ctx = v,
 	};
 	TRY(dac_new(&config, &v->report->dac));
+	TRY(add_dac_roots(v, v->report->dac));
 	for (size_t i = 0; i < v->certificates.count; i++)
 		TRY(dac_add_certificate(v->report->dac, v->certificates.items[i].bytes, NULL));
 	for (size_t i = 0; i < v->reports.count; i++)
@@ -690,6 +785,36 @@ static result check_confinement(const struct verifier *v, const struct launch *l
 	return OK;
 }
 
+/* A report made anew after a rotation is about the very same launch: nothing in it may differ. */
+static result check_reissued(struct verifier *v, const struct record *record, const struct report *report, const struct report *first)
+{
+	CLEANUP(bytes_free) struct bytes launch = BYTES_EMPTY, first_launch = BYTES_EMPTY;
+	TRY(schema_encode(&launch_schema, &report->launch, &launch));
+	TRY(schema_encode(&launch_schema, &first->launch, &first_launch));
+	if (!span_equal(bytes_span(&launch), bytes_span(&first_launch)) || report->boot_gen != first->boot_gen)
+		return fail(DAC_REPORT_MISMATCH, "two launches of '%s' in one run", report->launch.name);
+	if (report->instrumented)
+		return fail(LEVEL_TOO_LOW, "an instrumented build counts as Level-0");
+	TRY(require_in_run(v, report->time, "the report made anew"));
+	TRY(check_certificate_time(v, record));
+	return check_registers(v->trust, report);
+}
+
+static result check_reissues(struct verifier *v, const struct job_enclave *enclave, const struct report *first)
+{
+	const struct dac *dac = v->report->dac;
+	for (size_t i = 0; i < dac_count(dac); i++) {
+		const struct record *record = dac_record(dac, i);
+		const struct report *report = dac_report_of(dac, record->host_report);
+		if (strcmp(signer(record), enclave->name) != 0 || report == first)
+			continue;
+		if (!report || !report->has_launch)
+			return fail(MISSING_FIELD, "no launch report of '%s'", enclave->name);
+		TRY(check_reissued(v, record, report, first));
+	}
+	return OK;
+}
+
 static result check_launch(struct verifier *v, const struct job_enclave *enclave, const struct report **out)
 {
 	const struct receipt_head *head = &v->report->head;
@@ -712,15 +837,16 @@ static result check_launch(struct verifier *v, const struct job_enclave *enclave
 		return fail(LEVEL_TOO_LOW, "an instrumented build counts as Level-0");
 	TRY(require_in_run(v, report->time, "the launch"));
 	TRY(check_certificate_time(v, record));
-	return check_registers(v->trust, report);
+	TRY(check_registers(v->trust, report));
+	return check_reissues(v, enclave, report);
 }
 
 static void check_launches(struct verifier *v)
 {
 	const struct job *job = &v->trust->job;
-	/* Each report is named by a record, each record by an enclave's name: so many of them, one each. */
+	/* Each report is named by a record, each record by an enclave's name: one each, and one more after a rotation. */
 	check(v, "launches.count", "",
-		v->reports.count == job->enclave_count && v->certificates.count == job->enclave_count
+		v->reports.count >= job->enclave_count && v->certificates.count == v->reports.count
 			? OK
 			: fail(MISSING_FIELD, "%zu certificates and %zu launch reports of %zu enclaves", v->certificates.count,
 				  v->reports.count, job->enclave_count));
@@ -906,14 +1032,22 @@ struct grant_row {
 	bool used;
 };
 
+/* Under the key of the epoch that it names, which like every other must stand and be valid. */
+static result read_grant(struct verifier *v, struct span bytes, struct grant_row *row)
+{
+	const struct used_epoch *used;
+	TRY(object_peek(KIND_UNSEAL_GRANT, bytes, &v->report->arena, &row->grant, row->oid));
+	TRY(receipt_epochs_use(&v->report->epochs, row->grant.epoch_oid, &used));
+	return object_verify(KIND_UNSEAL_GRANT, bytes, &used->key);
+}
+
 static result read_grants(struct verifier *v, struct grant_row **out)
 {
 	void *memory;
 	TRY(arena_alloc(&v->report->arena, v->grant_list.count + 1, sizeof(struct grant_row), &memory));
 	struct grant_row *rows = memory;
 	for (size_t i = 0; i < v->grant_list.count; i++)
-		TRY(object_open(
-			KIND_UNSEAL_GRANT, v->grant_list.items[i].bytes, &v->root->sign, &v->report->arena, &rows[i].grant, rows[i].oid));
+		TRY(read_grant(v, v->grant_list.items[i].bytes, &rows[i]));
 	*out = rows;
 	return OK;
 }
@@ -924,8 +1058,6 @@ static result check_grant(const struct verifier *v, const struct record *origin,
 	if (row->used)
 		return fail(DAC_DUPLICATE, "one grant for two secrets");
 	row->used = true;
-	if (memcmp(row->grant.epoch_oid, v->report->head.epoch_oid, OID_SIZE) != 0)
-		return fail(DAC_UNTRUSTED_ROOT, "the grant names another epoch");
 	return require(report && memcmp(report->launch.launch_id, row->grant.launch_id, LAUNCH_ID_SIZE) == 0, DAC_REPORT_MISMATCH,
 		"the grant was for another launch");
 }
@@ -1164,7 +1296,10 @@ static result check_expiry(const struct verifier *v)
 static void run(struct verifier *v)
 {
 	check(v, "trust.valid", "", check_expiry(v));
-	if (!check_form(v) || !check_head(v) || !check_sections(v) || !check_epoch_chain(v) || !check_job(v))
+	if (!check_form(v) || !check_head(v) || !check_sections(v) || !check_epoch_chain(v))
+		return;
+	check_epochs_used(v);
+	if (!check_job(v))
 		return;
 	if (!check_manifests(v) || !check(v, "policies", "", check_policy_set(v)) || !check_chain(v))
 		return;
@@ -1180,23 +1315,34 @@ static void run(struct verifier *v)
 	check_files(v);
 }
 
+/* Only if nothing else speaks against the receipt is "cannot judge" the honest answer. */
+static bool is_refused(const struct verify_report *report)
+{
+	bool unjudged = false;
+	for (size_t i = 0; i < report->check_count; i++) {
+		const struct verify_check *row = &report->checks[i];
+		if (row->ok)
+			continue;
+		if (row->reason != UNKNOWN_CRITICAL && row->reason != RECEIPT_UNJUDGED)
+			return true;
+		unjudged = true;
+	}
+	return !unjudged;
+}
+
 result receipt_verify(const struct verify_options *options, struct verify_report *out)
 {
 	struct verify_report report = {.verdict = VERDICT_ACCEPTED, .arena = arena_of(VERIFY_MEMORY)};
 	struct verifier verifier = {.options = options, .trust = options->trust, .report = &report};
+	if (options->epochs)
+		verifier.known = *options->epochs;
 	run(&verifier);
 	if (report.check_count == 0) {
 		verify_report_free(&report);
 		return fail(NO_MEMORY, "verification");
 	}
-	/* Unknown critical parts: only if nothing else speaks against the receipt is "cannot judge" the honest answer. */
-	if (verifier.unknown_critical && report.verdict == VERDICT_REFUSED) {
-		bool other = false;
-		for (size_t i = 0; i < report.check_count; i++)
-			other |= !report.checks[i].ok && report.checks[i].reason != UNKNOWN_CRITICAL;
-		if (!other)
-			report.verdict = VERDICT_CANNOT_JUDGE;
-	}
+	if (report.verdict == VERDICT_REFUSED && !is_refused(&report))
+		report.verdict = VERDICT_CANNOT_JUDGE;
 	*out = report;
 	return OK;
 }

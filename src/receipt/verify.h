@@ -3,13 +3,15 @@
  * nothing that only the receipt brings. Every single check is reported, so that a refusal says what failed and where.
  *
  * The verdict is ACCEPTED only if every check passed. CANNOT_JUDGE: something critical is of a kind that this version does
- * not know; it never counts as success.
+ * not know, or the root was halted or recovered since and the receipt's order is only its host's word; it never counts as
+ * success.
  */
 #ifndef TROTH_RECEIPT_VERIFY_H
 #define TROTH_RECEIPT_VERIFY_H
 
 #include "enclave/dac.h"
 #include "object/receipt.h"
+#include "receipt/epochs.h"
 #include "receipt/trust.h"
 
 /* Longer files are not read at all: a private copy is judged, so that nobody can change it meanwhile. */
@@ -40,6 +42,7 @@ struct verify_options {
 	const struct verify_file *files;
 	size_t file_count;
 	struct span nonce; /* 32 bytes that the receipt must carry; empty: any or none */
+	const struct epoch_history *epochs; /* what the verifier knows of roots beside the trust file; NULL: nothing */
 	uint64_t at_ms; /* for the trust file's `expires` */
 	unsigned threads; /* 0: one per processor */
 };
@@ -55,6 +58,7 @@ struct verify_report {
 	bool has_head, has_job;
 	struct job job;
 	struct dac *dac; /* NULL before the chain was read */
+	struct receipt_epochs epochs; /* chain NULL before a root was found */
 	unsigned level; /* of the weakest enclave */
 	const char *weakest_isolation;
 	bool interpreter_open; /* in some enclave */
