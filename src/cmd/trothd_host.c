@@ -13,6 +13,8 @@
 #include "job/state.h"
 #include "wire/text.h"
 
+enum { PERIOD_S = 24 * 3600, MOST_PERIOD_S = 10 * 366 * 24 * 3600, BURST = 8 };
+
 struct arguments {
 	const char *state, *wrap, *queue, *accept, *authorise, *log_level;
 	uint64_t passphrase_fd, ready_fd, first_uid, rotate_every_s, rotate_burst;
@@ -27,8 +29,6 @@ static result configure_log(const struct arguments *arguments)
 	return OK;
 }
 
-static result serve(const struct arguments *arguments)
-{
 static result parse_queue(const char *profile, enum host_queue *out)
 {
 	bool sealed = strcmp(profile, "sealed") == 0;
@@ -38,8 +38,11 @@ static result parse_queue(const char *profile, enum host_queue *out)
 	return OK;
 }
 
+static result serve(const struct arguments *arguments)
+{
 	char state[PATH_SIZE];
 	uint8_t accept[SHA384_SIZE];
+	CLEANUP(bytes_free) struct bytes authorise = BYTES_EMPTY;
 	struct server_config config = {
 		.state_dir = state,
 		.create = arguments->create,
@@ -47,28 +50,39 @@ static result parse_queue(const char *profile, enum host_queue *out)
 		.ready_fd = arguments->ready_fd ? (int)arguments->ready_fd : -1,
 		.first_uid = (uid_t)arguments->first_uid,
 		.wrap = {WRAP_UNSAID, -1},
+		.recovery = arguments->recovery,
+		.schedule = schedule_defaults,
 	};
 	TRY(configure_log(arguments));
 	TRY(state_path(arguments->state, state));
 	if (arguments->first_uid > UINT32_MAX || arguments->ready_fd > INT_MAX || arguments->passphrase_fd > INT_MAX)
 		return fail(USAGE, "a number is too large");
+	if (arguments->rotate_every_s > MOST_PERIOD_S || arguments->rotate_burst > UINT32_MAX)
+		return fail(USAGE, "--rotate-every takes at most %d s", MOST_PERIOD_S);
+	config.schedule.period_ms = arguments->rotate_every_s * 1000;
+	config.schedule.burst = (uint32_t)arguments->rotate_burst;
 	if (arguments->wrap)
 		TRY(wrap_kind_parse(arguments->wrap, &config.wrap.kind));
+	if (arguments->queue)
+		TRY(parse_queue(arguments->queue, &config.queue));
 	if (arguments->passphrase_fd)
 		config.wrap.passphrase_fd = (int)arguments->passphrase_fd;
 	if (arguments->accept) {
 		TRY(hex_decode(span_str(arguments->accept), accept, sizeof(accept)));
 		config.accept_digest = accept;
 	}
+	if (arguments->authorise) {
+		TRY(file_read(arguments->authorise, REFERENCE_SET_MAX, &authorise));
+		config.authorise = bytes_span(&authorise);
+	}
 	TRY(isolate_no_dumps());
 	return server_run(&config);
 }
-	if (arguments->queue)
-		TRY(parse_queue(arguments->queue, &config.queue));
 
 int trothd_host(int argc, char **argv)
 {
-	struct arguments arguments = {.log_level = "info", .first_uid = UID_POOL_FIRST};
+	struct arguments arguments = {
+		.log_level = "info", .first_uid = UID_POOL_FIRST, .rotate_every_s = PERIOD_S, .rotate_burst = BURST};
 	const struct option_row rows[] = {
 		{"state", OPTION_TEXT, &arguments.state, "DIR", "state folder (default: /var/lib/troth, or ~/.local/state/troth)"},
 		{"create", OPTION_FLAG, &arguments.create, NULL, "make the folder when it is missing; for `troth host init`"},
@@ -76,7 +90,16 @@ int trothd_host(int argc, char **argv)
 		{"wrap", OPTION_TEXT, &arguments.wrap, "KIND",
 			"where the key of the state comes from: file, keyring, credential, passphrase"},
 		{"passphrase-fd", OPTION_NUMBER, &arguments.passphrase_fd, "N", "read the passphrase from descriptor N"},
+		{"queue", OPTION_TEXT, &arguments.queue, "PROFILE",
+			"local or sealed: payloads to the secure processor are encrypted on their way; a folder once sealed stays so"},
 		{"accept-ap", OPTION_TEXT, &arguments.accept, "DIGEST", "accept a changed secure processor with this SHA-384"},
+		{"rotate-every", OPTION_NUMBER, &arguments.rotate_every_s, "SECONDS",
+			"rotate the root of trust after so long (86400); 0: only on events, on request and before its validity ends"},
+		{"rotate-burst", OPTION_NUMBER, &arguments.rotate_burst, "N",
+			"rotations on request or on events at once, one more each minute (8); 0: not limited"},
+		{"recovery", OPTION_FLAG, &arguments.recovery, NULL,
+			"start also where the root of trust cannot go on, for `troth root recover`; nothing is endorsed then"},
+		{"authorise", OPTION_TEXT, &arguments.authorise, "FILE", "signed reference set that lists the programs as they are now"},
 		{"first-uid", OPTION_NUMBER, &arguments.first_uid, "UID", "as root: first of 1024 uids that nothing else uses (612000)"},
 		{"ready-fd", OPTION_NUMBER, &arguments.ready_fd, "N", "tell descriptor N when serving has begun, or why not"},
 		{"log-level", OPTION_TEXT, &arguments.log_level, "LEVEL", "debug, info, warning, error or off (info)"},
@@ -90,8 +113,6 @@ int trothd_host(int argc, char **argv)
 		.description =
 			"The host service: owns a state folder, starts and attests the secure processor, launches enclaves and runs\n"
 			"jobs for the clients that connect to the socket in its state folder. SIGTERM ends it cleanly.",
-		{"queue", OPTION_TEXT, &arguments.queue, "PROFILE",
-			"local or sealed: payloads to the secure processor are encrypted on their way; a folder once sealed stays so"},
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 	};

@@ -9,14 +9,14 @@
 #include "root/wrap.h"
 #include "wire/json.h"
 
-enum { DAYS = 397, MOST_DAYS = 36500, MOST_KEYS = 255, KEY_FILE_MAX = 64 * 1024 };
+enum { DAYS = 397, MOST_DAYS = 36500, MOST_KEYS = 32, GRACE_S = 3600, MOST_GRACE_S = 7 * 24 * 3600, KEY_FILE_MAX = 64 * 1024 };
 #define DAY_MS (24ULL * 3600 * 1000)
 
 struct arguments {
 	struct host_options host;
 	struct words recovery;
 	bool no_recovery;
-	uint64_t days;
+	uint64_t days, grace_s;
 	const char *trust_domain, *output;
 };
 
@@ -82,7 +82,7 @@ static result check_existing(
 {
 	struct epoch epoch;
 	uint8_t oid[OID_SIZE];
-	TRY(epoch_open_inception(status->health.epoch_record, arena, &epoch, oid));
+	TRY(epoch_open_inception(status->health.inception, arena, &epoch, oid));
 	if ((init->has_recovery || arguments->no_recovery) && !same_recovery(&epoch, init))
 		return fail(ROOT_EXISTS, "it has other recovery keys than these");
 	if (arguments->trust_domain && strcmp(arguments->trust_domain, status->health.trust_domain) != 0)
@@ -95,7 +95,7 @@ static result print(const struct service_status *status, bool existed, bool json
 	struct epoch epoch;
 	uint8_t oid[OID_SIZE];
 	char fingerprint[EPOCH_FINGERPRINT_SIZE], until[CLOCK_TEXT_SIZE], path[PATH_SIZE];
-	TRY(epoch_open_inception(status->health.epoch_record, arena, &epoch, oid));
+	TRY(epoch_open_inception(status->health.inception, arena, &epoch, oid));
 	rot_fingerprint(oid, fingerprint);
 	clock_format(epoch.not_after, until);
 	TRY(path_join(path, status->state_dir, "inception.epoch"));
@@ -116,6 +116,9 @@ static result print(const struct service_status *status, bool existed, bool json
 		printf("  recovery      any %u of %u keys\n", epoch.recovery.k, epoch.recovery.n);
 	else
 		printf("  recovery      none: nobody can ever start this root over. Keys are given with --recovery when it is made.\n");
+	printf("The root rotates its keys every day while a host runs (`troth root status`); verifiers follow it from this record.\n");
+	if (!existed && !epoch.has_recovery)
+		printf("Next: `troth root ceremony` makes recovery keys, but they count only for a root that is made with them.\n");
 	printf("Give the record to whoever will verify receipts, and compare the fingerprint with them by another way.\n");
 	return OK;
 }
@@ -128,9 +131,12 @@ static result init(const struct arguments *arguments, bool json)
 	struct service_init init = {
 		.valid_ms = arguments->days * DAY_MS,
 		.trust_domain = arguments->trust_domain ? arguments->trust_domain : "troth.internal",
+		.grace_s = (uint32_t)arguments->grace_s,
 	};
 	if (arguments->days < 1 || arguments->days > MOST_DAYS)
 		return fail(USAGE, "--valid takes 1 to %d days", MOST_DAYS);
+	if (arguments->grace_s > MOST_GRACE_S)
+		return fail(USAGE, "--grace takes at most %d s, a week", MOST_GRACE_S);
 	enum wrap_kind wrap;
 	if (arguments->host.wrap)
 		TRY(wrap_kind_parse(arguments->host.wrap, &wrap)); /* here, where whoever typed it is told */
@@ -147,19 +153,21 @@ static result init(const struct arguments *arguments, bool json)
 		TRY(make_root(&client, &init, &arena));
 	TRY(read_status(&client, &arena, &status));
 	if (arguments->output)
-		TRY(file_write_atomic(arguments->output, status.health.epoch_record, 0644));
+		TRY(file_write_atomic(arguments->output, status.health.inception, 0644));
 	return print(&status, existed, json, &arena);
 }
 
 int verb_host_init(int argc, char **argv)
 {
-	struct arguments arguments = {.days = DAYS};
+	struct arguments arguments = {.days = DAYS, .grace_s = GRACE_S};
 	const struct option_row rows[] = {
 		HOST_ROWS(&arguments.host),
 		{"recovery", OPTION_WORDS, &arguments.recovery, "K FILE...",
 			"public keys (PEM, P-256); any K of them can start this root over"},
 		{"no-recovery", OPTION_FLAG, &arguments.no_recovery, NULL, "no recovery keys, on purpose"},
 		{"valid", OPTION_NUMBER, &arguments.days, "DAYS", "how long the root's first epoch is valid (397)"},
+		{"grace", OPTION_NUMBER, &arguments.grace_s, "SECONDS",
+			"after a rotation, how long the epoch before still answers what was begun under it (3600)"},
 		{"trust-domain", OPTION_TEXT, &arguments.trust_domain, "NAME", "last part of the enclaves' names (troth.internal)"},
 		{"wrap", OPTION_TEXT, &arguments.host.wrap, "KIND",
 			"where the key of the state comes from: file, keyring, credential, passphrase"},

@@ -19,11 +19,15 @@ struct facts {
 static result challenge_root(struct client *client, struct arena *arena, struct facts *facts)
 {
 	CLEANUP(key_free) struct key sign = KEY_EMPTY;
+	struct cose_sign head;
+	struct epoch inception;
 	struct service_attest ask;
 	struct service_attested attested;
 	const struct client_call call = {.type = SERVICE_ATTEST, .body = &ask, .expected = SERVICE_ATTESTED, .timeout_ms = 60 * 1000};
 	random_bytes(ask.challenge, sizeof(ask.challenge));
-	TRY(epoch_open_inception(facts->status.health.epoch_record, arena, &facts->epoch, facts->rot_id));
+	TRY(epoch_open_inception(facts->status.health.inception, arena, &inception, facts->rot_id));
+	TRY(cose_strict_sign_parse(facts->status.health.epoch_record, &head));
+	TRY(schema_decode(&epoch_schema, head.payload, arena, &facts->epoch));
 	TRY(key_from_point(SPAN_ARRAY(facts->epoch.sign_pk), &sign));
 	TRY(client_call(client, &call, arena, &attested, NULL));
 	result opened = object_open(KIND_ROT_CHALLENGE, attested.challenge, &sign, arena, &facts->answer, NULL);
@@ -74,6 +78,8 @@ static void print_people(const struct facts *facts)
 		rot_fingerprint(facts->rot_id, text);
 		printf("  %-17s %s\n", "fingerprint", text);
 		printf("  %-17s era %u, epoch %llu\n", "epoch", health->era, (unsigned long long)health->epoch);
+		if (health->draining)
+			printf("  %-17s the keys of the epoch before are held for its grace\n", "draining");
 		clock_format(facts->epoch.not_after, text);
 		printf("  %-17s %.10s\n", "valid until", text);
 		printf("  %-17s %s\n", "trust domain", health->trust_domain);
@@ -94,6 +100,7 @@ static void print_people(const struct facts *facts)
 	}
 	printf("  %-17s %s, process %u, programs in %s\n", "host", status->private_host ? "private" : "service", status->pid,
 		status->program_dir);
+	printf("  %-17s `troth root status`\n", "rotation");
 	printf("  %-17s head freshness rests on the epoch's end alone: there is no ledger\n", "exposure");
 }
 

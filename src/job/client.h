@@ -14,6 +14,7 @@ struct client_options {
 	const char *wrap; /* kind of wrap key, or NULL */
 	int passphrase_fd; /* borrowed; -1: none */
 	const char *accept; /* digest of a troth-ap to accept, hex, or NULL: only a host started here can */
+	const char *authorise; /* file of a signed reference set, for programs that have changed, or NULL: as accept */
 	const char *first_uid; /* decimal, or NULL */
 	bool running_only; /* HOST_NOT_RUNNING instead of starting one */
 };

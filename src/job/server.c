@@ -14,8 +14,10 @@
 
 #include "base/log.h"
 #include "enclave/limits.h"
+#include "job/keeper.h"
 #include "job/service.h"
 #include "job/state.h"
+#include "root/host_upgrade.h"
 #include "root/tcb.h"
 #include "wire/text.h"
 
@@ -32,7 +34,7 @@ enum {
 	REQUEST_MS = 5000, /* for the rest of a request that has begun */
 	FIRST_CLIENT_MS = 5 * 1000, /* a private host that nobody comes to leaves */
 	REQUEST_MEMORY = 8 << 20,
-	GRACE_S = 3600,
+	MOST_GRACE_S = 7 * 24 * 3600,
 };
 
 struct server;
@@ -51,6 +53,7 @@ struct server {
 	struct state_folder state;
 	char program_dir[PATH_SIZE];
 	struct root_host *root;
+	struct keeper *keeper;
 	struct recorder *recorder;
 	struct uid_pool uids;
 	uid_t ap_uid;
@@ -126,10 +129,10 @@ static result handle_status(struct request *request)
 		.clients = atomic_load(&server->staying),
 		.state_dir = server->state.path,
 		.program_dir = server->program_dir,
+		.queue = root_host_queue(server->root) == IPQ_PROFILE_SEALED ? "sealed" : "local",
 	};
 	memcpy(status.ap_digest, root_host_ap_digest(server->root), SHA384_SIZE);
 	TRY(root_host_call(server->root, IPQ_HEALTH, NULL, NULL, &ap_health_schema, &request->arena, &status.health));
-		.queue = root_host_queue(server->root) == IPQ_PROFILE_SEALED ? "sealed" : "local",
 	return reply(request, SERVICE_STATUS_IS, &status);
 }
 
@@ -140,9 +143,11 @@ static result handle_init(struct request *request)
 		.recovery = body->recovery,
 		.has_recovery = body->has_recovery,
 		.valid_ms = body->valid_ms,
-		.grace_s = GRACE_S,
+		.grace_s = body->grace_s,
 		.trust_domain = body->trust_domain,
 	};
+	if (body->grace_s > MOST_GRACE_S)
+		return fail(BAD_VALUE, "a grace of %u s; at most a week", body->grace_s);
 	TRY(root_host_init(request->server->root, &init));
 	log_info("a root of trust was made");
 	return reply(request, SERVICE_DONE, NULL);
@@ -177,6 +182,168 @@ static result handle_events(struct request *request)
 	TRY(root_host_call(request->server->root, IPQ_READ_MEASUREMENTS, &ap_read_measurements_schema, &ask, &ap_measurements_schema,
 		&request->arena, &answer));
 	return reply(request, SERVICE_EVENTS_ARE, &answer);
+}
+
+/* ---- The root ---------------------------------------------------------------------------------------- */
+
+static result copy_notes(struct request *request, struct service_root *out)
+{
+	struct root_note notes[ROOT_NOTES];
+	size_t count = root_host_notes(request->server->root, notes);
+	void *list;
+	TRY(arena_alloc(&request->arena, count + 1, sizeof(struct service_note), &list));
+	out->notes = list;
+	for (size_t i = 0; i < count; i++) {
+		struct service_note *note = &out->notes[out->note_count++];
+		*note = (struct service_note){notes[i].time, notes[i].era, notes[i].epoch, notes[i].reason, notes[i].emergency, ""};
+		TRY(arena_string(&request->arena, span_str(notes[i].text), &note->text));
+	}
+	return OK;
+}
+
+static result reply_root(struct request *request)
+{
+	struct server *server = request->server;
+	ROOT_IDENTITY_HELD identity = root_host_hold(server->root);
+	struct service_root root = {.refusal_text = "", .last_failure = ""};
+	struct keeper_status kept;
+	struct ap_health health;
+	root.refusal = root_host_refusal(server->root);
+	if (root.refusal != OK)
+		TRY(arena_string(&request->arena, span_str(failure_text()), &root.refusal_text));
+	if (identity) {
+		root.inception = identity->inception;
+		root.head = identity->epoch_record;
+		root.records = identity->records;
+	}
+	keeper_status(server->keeper, &kept);
+	root.draining = kept.draining;
+	root.drain_in_ms = kept.drain_in_ms;
+	root.has_next = kept.has_next && root.refusal == OK;
+	root.next_in_ms = kept.next_in_ms;
+	root.period_ms = kept.period_ms;
+	root.rotations = kept.rotations;
+	root.failures = kept.failures;
+	root.last_failure = kept.last_failure;
+	TRY(root_host_call(server->root, IPQ_HEALTH, NULL, NULL, &ap_health_schema, &request->arena, &health));
+	root.candidate = health.candidate;
+	TRY(copy_notes(request, &root));
+	return reply(request, SERVICE_ROOT_IS, &root);
+}
+
+static result handle_root(struct request *request)
+{
+	return reply_root(request);
+}
+
+static result handle_rotate(struct request *request)
+{
+	const struct service_rotate *body = request->body;
+	TRY(keeper_rotate(request->server->keeper, body->emergency, body->text[0] ? body->text : "operator"));
+	return reply_root(request);
+}
+
+static result one_descriptor(const struct request *request, int *out)
+{
+	if (request->message->raw.fd_count != 1)
+		return fail(BAD_VALUE, "%zu descriptors instead of one", request->message->raw.fd_count);
+	*out = request->message->raw.fds[0].n;
+	return OK;
+}
+
+static result handle_history(struct request *request)
+{
+	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY;
+	int fd;
+	TRY(one_descriptor(request, &fd));
+	TRY(root_host_history(request->server->root, &history));
+	TRY(write_all(fd, bytes_span(&history)));
+	return reply(request, SERVICE_DONE, NULL);
+}
+
+static result handle_set_recovery(struct request *request)
+{
+	const struct service_set_recovery *body = request->body;
+	const struct root_host_set_recovery wanted = {body->recovery, body->has_recovery};
+	struct service_candidate candidate = {0};
+	ROOT_IDENTITY_HELD base = root_host_hold(request->server->root);
+	TRY(root_host_set_recovery(request->server->root, &wanted, &request->arena, &candidate.payload));
+	candidate.base = base->epoch_record;
+	log_warning("a candidate with other recovery keys waits for signatures");
+	return reply(request, SERVICE_CANDIDATE, &candidate);
+}
+
+static result find_base(struct request *request, struct span payload, struct span *out)
+{
+	struct epoch epoch;
+	struct epoch_link base;
+	TRY(schema_decode(&epoch_schema, payload, &request->arena, &epoch));
+	TRY(root_host_find(request->server->root, epoch.prev, &base));
+	*out = base.record;
+	return OK;
+}
+
+static result handle_recover(struct request *request)
+{
+	const struct service_recover *body = request->body;
+	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY;
+	struct root_host_recover wanted = {body->from_head, body->era, body->epoch, SPAN_EMPTY, body->trust_domain, body->valid_ms};
+	struct service_candidate candidate = {0};
+	if (body->has_history) {
+		int fd;
+		TRY(one_descriptor(request, &fd));
+		TRY(file_read_fd(fd, EPOCH_HISTORY_MAX, &history));
+		wanted.history = bytes_span(&history);
+	}
+	TRY(root_host_recover(request->server->root, &wanted, &request->arena, &candidate.payload));
+	TRY(find_base(request, candidate.payload, &candidate.base));
+	log_warning("a candidate of a new era waits for signatures");
+	return reply(request, SERVICE_CANDIDATE, &candidate);
+}
+
+static result handle_adopt(struct request *request)
+{
+	const struct service_adopt *body = request->body;
+	TRY(root_host_adopt(request->server->root, body->payload, body->signatures, body->signature_count));
+	return reply_root(request);
+}
+
+static result handle_take(struct request *request)
+{
+	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY;
+	struct service_taken taken = {.refusal_text = ""};
+	int fd;
+	TRY(one_descriptor(request, &fd));
+	TRY(file_read_fd(fd, EPOCH_HISTORY_MAX, &history));
+	TRY(root_host_take(request->server->root, bytes_span(&history), &taken.changed));
+	taken.refusal = root_host_refusal(request->server->root);
+	if (taken.refusal != OK) {
+		TRY(arena_string(&request->arena, span_str(failure_text()), &taken.refusal_text));
+		log_error("this root endorses nothing any more", LOG_TEXT("why", taken.refusal_text));
+	}
+	return reply(request, SERVICE_TAKEN, &taken);
+}
+
+/* ---- Upgrades, backups --------------------------------------------------------------------------------- */
+
+static result handle_authorise(struct request *request)
+{
+	struct ap_authorised answer;
+	TRY(root_host_authorise(request->server->root, request->body, &request->arena, &answer));
+	return reply(request, SERVICE_AUTHORISED, &answer);
+}
+
+static result handle_backup(struct request *request)
+{
+	struct ap_backed_up answer;
+	TRY(root_host_backup(request->server->root, request->body, &request->arena, &answer));
+	return reply(request, SERVICE_BACKED_UP, &answer);
+}
+
+static result handle_restore(struct request *request)
+{
+	TRY(root_host_restore(request->server->root, request->body, &request->arena));
+	return reply(request, SERVICE_DONE, NULL);
 }
 
 static result handle_shutdown(struct request *request)
@@ -222,6 +389,27 @@ static void tell_log(void *ctx, const char *stage, struct span text)
 	tell(ctx, SERVICE_LOG, &log);
 }
 
+/* What an enclave was denied by a policy, as against what a person mistyped. */
+static bool is_violation(enum reason reason)
+{
+	return (reason >= PEER_NOT_ALLOWED && reason <= STATE_NOT_ALLOWED) && reason != POLICY_NOT_VALID_NOW;
+}
+
+/* A run that failed may be a reason to leave this epoch. The failure's text stays as it is. */
+static void tell_keeper(struct server *server, result ran, const struct flow_failure *failure)
+{
+	char text[FLOW_TEXT_MAX];
+	enum reason cause = ran == STAGE_FAILED ? failure->cause : (enum reason)ran;
+	if (ran == OK)
+		return;
+	snprintf(text, sizeof(text), "%s", failure_text());
+	if (is_violation(cause))
+		keeper_event(server->keeper, SCHEDULE_VIOLATION, text);
+	else if (cause == MEASUREMENT_WRONG)
+		keeper_event(server->keeper, SCHEDULE_MEASUREMENT, text);
+	(void)fail(ran, "%s", text); /* what is told is still why the run failed */
+}
+
 static result handle_run(struct request *request)
 {
 	struct server *server = request->server;
@@ -232,7 +420,10 @@ static result handle_run(struct request *request)
 	int fds[SOCK_MAX_FDS];
 	for (size_t i = 0; i < raw->fd_count; i++)
 		fds[i] = raw->fds[i].n;
+	keeper_begin(server->keeper);
 	result ran = flow_run(&host, request->body, fds, raw->fd_count, &listener, &request->arena, &outcome, &request->failure);
+	keeper_end(server->keeper);
+	tell_keeper(server, ran, &request->failure);
 	enum reason stop = (enum reason)atomic_load(&server->stop_reason);
 	if (ran == RUN_ABORTED && stop == AP_STOPPED)
 		return fail(AP_STOPPED, "while the job ran");
@@ -255,6 +446,16 @@ static const struct {
 	{SERVICE_SEAL, true, handle_seal},
 	{SERVICE_RUN, true, handle_run},
 	{SERVICE_EVENTS, false, handle_events},
+	{SERVICE_ROTATE, true, handle_rotate},
+	{SERVICE_ROOT, false, handle_root},
+	{SERVICE_HISTORY, true, handle_history},
+	{SERVICE_SET_RECOVERY, true, handle_set_recovery},
+	{SERVICE_RECOVER, false, handle_recover},
+	{SERVICE_ADOPT, true, handle_adopt},
+	{SERVICE_TAKE, true, handle_take},
+	{SERVICE_AUTHORISE, true, handle_authorise},
+	{SERVICE_BACKUP, true, handle_backup},
+	{SERVICE_RESTORE, true, handle_restore},
 	{SERVICE_SHUTDOWN, false, handle_shutdown},
 	{SERVICE_BYE, false, handle_bye},
 };
@@ -272,7 +473,14 @@ static result dispatch(struct request *request)
 		struct service_attest attest;
 		struct service_seal seal;
 		struct service_events events;
+		struct ap_authorise authorise;
+		struct ap_backup backup;
+		struct ap_restore restore;
 		struct service_empty empty;
+		struct service_rotate rotate;
+		struct service_set_recovery set_recovery;
+		struct service_recover recover;
+		struct service_adopt adopt;
 		struct flow_request run;
 	} body;
 	for (size_t i = 0; i < COUNT_OF(handlers); i++) {
@@ -496,7 +704,10 @@ static result start_root(struct server *server)
 		.program_dir = server->program_dir,
 		.ap_uid = server->ap_uid,
 		.wrap = server->config->wrap,
+		.queue = server->config->queue,
+		.authorise = server->config->authorise,
 		.accept_digest = server->config->accept_digest,
+		.recovery = server->config->recovery,
 	};
 	return root_host_start(&config, &server->root);
 }
@@ -516,6 +727,7 @@ static result start(struct server *server)
 	TRY(state_folder_open(server->config->state_dir, server->config->create, &server->state));
 	limits_sweep(); /* control groups of hosts that were killed */
 	TRY(start_root(server));
+	TRY(keeper_start(server->root, &server->config->schedule, &server->keeper));
 	TRY(recorder_journal_open(server->state.journal, &server->recorder));
 	server->wake = fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (server->wake.n < 0)
@@ -528,6 +740,7 @@ static void server_end(struct server *server)
 	if (server->listener.n >= 0 && !server->stopping)
 		(void)unlink(server->state.socket);
 	fd_close(&server->listener);
+	keeper_stop(server->keeper);
 	recorder_close(server->recorder);
 	root_host_stop(server->root);
 	fd_close(&server->wake);
@@ -571,5 +784,3 @@ result server_run(const struct server_config *config)
 	server_end(&server);
 	return served == OK ? OK : fail(served, "%s", text);
 }
-		.queue = server->config->queue,
-		.authorise = server->config->authorise,

@@ -7,6 +7,7 @@
 #define TROTH_JOB_SERVER_H
 
 #include "job/flow.h"
+#include "root/schedule.h"
 #include "root/wrap.h"
 
 struct server_config {
@@ -14,8 +15,11 @@ struct server_config {
 	bool create; /* make the folder, and allow one without a root: for `troth host init` */
 	bool private_host; /* leave with the last client */
 	struct wrap_source wrap;
-	const uint8_t *accept_digest; /* as in root_host_config */
 	enum host_queue queue; /* as in root_host_config */
+	const uint8_t *accept_digest; /* as in root_host_config */
+	struct span authorise; /* as in root_host_config */
+	bool recovery; /* start also where a root cannot go on, for `troth root recover` */
+	struct schedule_config schedule; /* of rotations */
 	uid_t first_uid; /* of UID_POOL_SIZE, as root */
 	int ready_fd; /* is told DONE or ERROR (service.h) once; -1: nobody waits */
 };

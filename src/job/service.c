@@ -27,8 +27,80 @@ static const struct field init_fields[] = {
 	F_STRUCT_OR_NULL(struct service_init, 1, recovery, has_recovery, &epoch_recovery_schema),
 	F_UINT(struct service_init, 2, valid_ms, 0),
 	F_TEXT(struct service_init, 3, trust_domain, 1, 120),
+	F_UINT(struct service_init, 4, grace_s, 0),
 };
 const struct schema service_init_schema = SCHEMA(struct service_init, "init", SHAPE_MAP, init_fields);
+
+/* ---- the root -------------------------------------------------------------------------------------- */
+
+static const struct field rotate_fields[] = {
+	F_BOOL(struct service_rotate, 1, emergency),
+	F_TEXT(struct service_rotate, 2, text, 0, HISTORY_TEXT_MAX / 2),
+};
+const struct schema service_rotate_schema = SCHEMA(struct service_rotate, "rotate", SHAPE_MAP, rotate_fields);
+
+static const struct field note_fields[] = {
+	F_TIME(struct service_note, 1, time),
+	F_UINT(struct service_note, 2, era, 0),
+	F_UINT(struct service_note, 3, epoch, 0),
+	F_UINT(struct service_note, 4, reason, EPOCH_RECOVERY),
+	F_BOOL(struct service_note, 5, emergency),
+	F_TEXT(struct service_note, 6, text, 0, HISTORY_TEXT_MAX),
+};
+static const struct schema note_schema = SCHEMA(struct service_note, "note", SHAPE_MAP, note_fields);
+
+static const struct field root_fields[] = {
+	F_BYTES(struct service_root, 1, inception, 0, EPOCH_RECORD_MAX),
+	F_BYTES(struct service_root, 2, head, 0, EPOCH_RECORD_MAX),
+	F_UINT(struct service_root, 3, records, 0),
+	F_UINT(struct service_root, 4, refusal, 0),
+	F_TEXT(struct service_root, 5, refusal_text, 0, TEXT_MAX),
+	F_BOOL(struct service_root, 6, draining),
+	F_UINT(struct service_root, 7, drain_in_ms, 0),
+	F_BOOL(struct service_root, 8, has_next),
+	F_UINT(struct service_root, 9, next_in_ms, 0),
+	F_UINT(struct service_root, 10, period_ms, 0),
+	F_UINT(struct service_root, 11, rotations, 0),
+	F_UINT(struct service_root, 12, failures, 0),
+	F_TEXT(struct service_root, 13, last_failure, 0, TEXT_MAX),
+	F_BYTES(struct service_root, 14, candidate, 0, EPOCH_RECORD_MAX),
+	F_LIST(struct service_root, 15, notes, note_count, &note_schema, 0, 0, ROOT_NOTES),
+};
+const struct schema service_root_schema = SCHEMA(struct service_root, "root", SHAPE_MAP, root_fields);
+
+static const struct field set_recovery_fields[] = {
+	F_STRUCT_OR_NULL(struct service_set_recovery, 1, recovery, has_recovery, &epoch_recovery_schema),
+};
+const struct schema service_set_recovery_schema = SCHEMA(struct service_set_recovery, "set recovery", SHAPE_MAP, set_recovery_fields);
+
+static const struct field recover_fields[] = {
+	F_BOOL(struct service_recover, 1, from_head),
+	F_UINT(struct service_recover, 2, era, 0),
+	F_UINT(struct service_recover, 3, epoch, 0),
+	F_BOOL(struct service_recover, 4, has_history),
+	F_TEXT(struct service_recover, 5, trust_domain, 1, 120),
+	F_UINT(struct service_recover, 6, valid_ms, 0),
+};
+const struct schema service_recover_schema = SCHEMA(struct service_recover, "recover", SHAPE_MAP, recover_fields);
+
+static const struct field candidate_fields[] = {
+	F_BYTES(struct service_candidate, 1, payload, 1, EPOCH_RECORD_MAX),
+	F_BYTES(struct service_candidate, 2, base, 1, EPOCH_RECORD_MAX),
+};
+const struct schema service_candidate_schema = SCHEMA(struct service_candidate, "candidate", SHAPE_MAP, candidate_fields);
+
+static const struct field adopt_fields[] = {
+	F_BYTES(struct service_adopt, 1, payload, 1, EPOCH_RECORD_MAX),
+	F_LIST(struct service_adopt, 2, signatures, signature_count, &recovery_signature_schema, 0, 0, COSE_MAX_SIGNERS),
+};
+const struct schema service_adopt_schema = SCHEMA(struct service_adopt, "adopt", SHAPE_MAP, adopt_fields);
+
+static const struct field taken_fields[] = {
+	F_BOOL(struct service_taken, 1, changed),
+	F_UINT(struct service_taken, 2, refusal, 0),
+	F_TEXT(struct service_taken, 3, refusal_text, 0, TEXT_MAX),
+};
+const struct schema service_taken_schema = SCHEMA(struct service_taken, "taken", SHAPE_MAP, taken_fields);
 
 static const struct field attest_fields[] = {F_FIXED(struct service_attest, 1, challenge)};
 const struct schema service_attest_schema = SCHEMA(struct service_attest, "attest", SHAPE_MAP, attest_fields);
@@ -137,6 +209,18 @@ static const struct {
 	{SERVICE_EVENTS, "EVENTS", &service_events_schema},
 	{SERVICE_SHUTDOWN, "SHUTDOWN", &service_empty_schema},
 	{SERVICE_BYE, "BYE", &service_empty_schema},
+	{SERVICE_ROTATE, "ROTATE", &service_rotate_schema},
+	{SERVICE_ROOT, "ROOT", &service_empty_schema},
+	{SERVICE_HISTORY, "HISTORY", &service_empty_schema},
+	{SERVICE_SET_RECOVERY, "SET_RECOVERY", &service_set_recovery_schema},
+	{SERVICE_RECOVER, "RECOVER", &service_recover_schema},
+	{SERVICE_ADOPT, "ADOPT", &service_adopt_schema},
+	{SERVICE_TAKE, "TAKE", &service_empty_schema},
+	{SERVICE_AUTHORISE, "AUTHORISE", &ap_authorise_schema},
+	{SERVICE_BACKUP, "BACKUP", &ap_backup_schema},
+	{SERVICE_RESTORE, "RESTORE", &ap_restore_schema},
+	{SERVICE_AUTHORISED, "AUTHORISED", &ap_authorised_schema},
+	{SERVICE_BACKED_UP, "BACKED_UP", &ap_backed_up_schema},
 	{SERVICE_ERROR, "ERROR", &service_error_schema},
 	{SERVICE_DONE, "DONE", &service_empty_schema},
 	{SERVICE_STATUS_IS, "STATUS_IS", &service_status_schema},
@@ -145,6 +229,9 @@ static const struct {
 	{SERVICE_RAN, "RAN", &service_ran_schema},
 	{SERVICE_EVENTS_ARE, "EVENTS_ARE", &ap_measurements_schema},
 	{SERVICE_FAREWELL, "FAREWELL", &service_farewell_schema},
+	{SERVICE_ROOT_IS, "ROOT_IS", &service_root_schema},
+	{SERVICE_CANDIDATE, "CANDIDATE", &service_candidate_schema},
+	{SERVICE_TAKEN, "TAKEN", &service_taken_schema},
 	{SERVICE_PROGRESS, "PROGRESS", &service_progress_schema},
 	{SERVICE_LOG, "LOG", &service_log_schema},
 };

@@ -12,6 +12,7 @@
 #include "base/sock.h"
 #include "job/flow.h"
 #include "root/ap_message.h"
+#include "root/history.h"
 
 enum service_type {
 	/* requests */
@@ -23,6 +24,16 @@ enum service_type {
 	SERVICE_EVENTS = 6,
 	SERVICE_SHUTDOWN = 7,
 	SERVICE_BYE = 8, /* the client leaves; the reply says whether the host stays */
+	SERVICE_ROTATE = 9,
+	SERVICE_ROOT = 10, /* what is known of the root */
+	SERVICE_HISTORY = 11, /* + a descriptor, to which an epoch_history is written */
+	SERVICE_SET_RECOVERY = 12,
+	SERVICE_RECOVER = 13, /* + a descriptor of an epoch_history, when one is to be taken over */
+	SERVICE_ADOPT = 14,
+	SERVICE_TAKE = 15, /* + a descriptor of an epoch_history: HALTs, records from elsewhere */
+	SERVICE_AUTHORISE = 24, /* body and reply as the secure processor's (root/ap_message.h), as of the next two */
+	SERVICE_BACKUP = 25,
+	SERVICE_RESTORE = 26,
 	/* replies */
 	SERVICE_ERROR = 32,
 	SERVICE_DONE = 33,
@@ -32,6 +43,11 @@ enum service_type {
 	SERVICE_RAN = 37,
 	SERVICE_EVENTS_ARE = 38,
 	SERVICE_FAREWELL = 39,
+	SERVICE_ROOT_IS = 40, /* also of ROTATE and ADOPT */
+	SERVICE_CANDIDATE = 41,
+	SERVICE_TAKEN = 42,
+	SERVICE_AUTHORISED = 56,
+	SERVICE_BACKED_UP = 57,
 	/* on the way to a reply */
 	SERVICE_PROGRESS = 48,
 	SERVICE_LOG = 49,
@@ -55,6 +71,7 @@ struct service_status {
 	const char *program_dir;
 	uint8_t ap_digest[SHA384_SIZE];
 	struct ap_health health;
+	const char *queue; /* "local" or "sealed" */
 };
 
 struct service_init {
@@ -62,6 +79,70 @@ struct service_init {
 	bool has_recovery;
 	uint64_t valid_ms;
 	const char *trust_domain;
+	uint32_t grace_s; /* how long evidence of an epoch counts after the next one began */
+};
+
+struct service_rotate {
+	bool emergency;
+	const char *text; /* kept in the history */
+};
+
+/* Why the root was changed. */
+struct service_note {
+	uint64_t time;
+	uint32_t era; /* of what was left */
+	uint64_t epoch;
+	uint8_t reason; /* enum epoch_reason */
+	bool emergency;
+	const char *text;
+};
+
+struct service_root {
+	struct span inception, head; /* epoch records */
+	uint64_t records; /* on the chain */
+	uint32_t refusal; /* reason why nothing is endorsed; 0 */
+	const char *refusal_text;
+	bool draining;
+	uint64_t drain_in_ms;
+	bool has_next;
+	uint64_t next_in_ms; /* until the next rotation that is known */
+	uint64_t period_ms;
+	uint64_t rotations, failures; /* since the host started */
+	const char *last_failure;
+	struct span candidate; /* payload that waits for signatures; empty */
+	struct service_note *notes; /* newest first */
+	size_t note_count;
+};
+
+struct service_set_recovery {
+	struct epoch_recovery recovery;
+	bool has_recovery;
+};
+
+struct service_recover {
+	bool from_head;
+	uint32_t era; /* of the last record to be kept, unless from_head */
+	uint64_t epoch;
+	bool has_history; /* a descriptor came */
+	const char *trust_domain;
+	uint64_t valid_ms;
+};
+
+struct service_candidate {
+	struct span payload;
+	struct span base; /* the record that it stands on */
+};
+
+struct service_adopt {
+	struct span payload;
+	struct recovery_signature *signatures;
+	size_t signature_count;
+};
+
+struct service_taken {
+	bool changed;
+	uint32_t refusal;
+	const char *refusal_text;
 };
 
 struct service_attest {
@@ -71,7 +152,6 @@ struct service_attest {
 struct service_attested {
 	struct span epoch_record;
 	struct span challenge; /* rot challenge object */
-	const char *queue; /* "local" or "sealed" */
 };
 
 struct service_seal {
@@ -108,7 +188,8 @@ struct service_empty {
 
 extern const struct schema service_error_schema, service_status_schema, service_init_schema, service_attest_schema, service_attested_schema,
 	service_seal_schema, service_sealed_schema, service_run_schema, service_ran_schema, service_events_schema, service_progress_schema,
-	service_log_schema, service_farewell_schema, service_empty_schema;
+	service_log_schema, service_farewell_schema, service_empty_schema, service_rotate_schema, service_root_schema,
+	service_set_recovery_schema, service_recover_schema, service_candidate_schema, service_adopt_schema, service_taken_schema;
 
 /* Of the body of a type; NULL for an unknown one. */
 const struct schema *service_schema(enum service_type type);

@@ -1,0 +1,70 @@
+#include "job/tracer.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+struct look {
+	struct traced *out;
+	size_t count;
+};
+
+/* A file of /proc, as text; "" when the process has gone. */
+static void read_text(const char *path, char *out, size_t cap)
+{
+	CLEANUP(fd_close) struct fd fd = FD_NONE;
+	ssize_t got = file_open(path, O_RDONLY, 0, &fd) == OK ? read(fd.n, out, cap - 1) : 0;
+	out[got > 0 ? got : 0] = '\0';
+}
+
+static void look_at(struct look *look, pid_t pid)
+{
+	char path[64], text[2048], name[17] = "";
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	read_text(path, text, sizeof(text));
+	const char *tracer = strstr(text, "\nTracerPid:");
+	if (!tracer || sscanf(text, "Name: %16s", name) != 1 || strncmp(name, "troth", 5) != 0)
+		return; /* a program that somebody runs inside Troth is not Troth */
+	pid_t by = (pid_t)strtol(tracer + strlen("\nTracerPid:"), NULL, 10);
+	if (by <= 0 || look->count == TRACED_MAX)
+		return;
+	look->out[look->count] = (struct traced){.pid = pid, .tracer = by};
+	memcpy(look->out[look->count++].name, name, sizeof(name));
+}
+
+static void look_below(struct look *look, pid_t pid, int depth)
+{
+	char path[64];
+	look_at(look, pid);
+	if (depth == 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	DIR *tasks = opendir(path);
+	for (struct dirent *task = tasks ? readdir(tasks) : NULL; task; task = readdir(tasks)) {
+		char children[300], text[4096];
+		if (task->d_name[0] == '.')
+			continue;
+		snprintf(children, sizeof(children), "/proc/%d/task/%s/children", pid, task->d_name);
+		read_text(children, text, sizeof(text));
+		for (char *at = text, *end; *at; at = end) {
+			pid_t child = (pid_t)strtol(at, &end, 10);
+			if (end == at)
+				break;
+			look_below(look, child, depth - 1);
+		}
+	}
+	if (tasks)
+		closedir(tasks);
+}
+
+size_t tracer_look(struct traced out[static TRACED_MAX])
+{
+	struct look look = {out, 0};
+	look_below(&look, getpid(), TRACED_DEPTH);
+	return look.count;
+}
