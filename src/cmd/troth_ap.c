@@ -4,6 +4,7 @@
  *   4  state file (two slots, store/slots.h)
  *   5  pipe with the wrap key; closed after reading
  *   6  with --queue-sealed: pipe with the pairing secret of the queue; closed after reading
+ *   7  with --token: socket of the worker of a PKCS#11 token (crypto/token.h), in which the signing keys lie
  * In this order (constructions/objects.md): own uid, own namespaces, empty root, no capabilities, undumpable; only then
  * the wrap key is read, the filter is installed, and the first byte of the queue is looked at.
  */
@@ -24,13 +25,14 @@
 #include "base/seccomp.h"
 #include "base/sock.h"
 #include "crypto/crypto.h"
+#include "crypto/token.h"
 #include "root/ap_worker.h"
 #include "root/ipq.h"
 #include "root/rot_keys.h"
 #include "root/state_file.h"
 #include "store/slots.h"
 
-enum { BOOTSTRAP_FD = 3, STATE_FD = 4, WRAP_FD = 5, PAIRING_FD = 6, BOOTSTRAP_MS = 10 * 1000 };
+enum { BOOTSTRAP_FD = 3, STATE_FD = 4, WRAP_FD = 5, PAIRING_FD = 6, TOKEN_FD = 7, TOKEN_MS = 8 * 1000, BOOTSTRAP_MS = 10 * 1000 };
 
 #ifdef TROTH_INSTRUMENTED
 /* The leak checker stops the world with ptrace, which nothing here may do; tests of the engines look for leaks. */
@@ -144,6 +146,7 @@ struct processor {
 	struct ipq *queue;
 	struct slots slots; /* of this thread, or of the worker while it has a rotation */
 	struct ap *ap;
+	struct token *token; /* NULL: keys from seeds */
 	struct ap_worker *worker;
 	bool rotating;
 	uint64_t rotation_id; /* the request that began it, and is answered when it is done */
@@ -189,6 +192,7 @@ static result start_engine(struct processor *p, const struct secret *wrap_key, c
 		.wrap_key = wrap_key,
 		.instrumented = seccomp_instrumented(),
 		.secret_memory = secret_memory_name(secret_memory()),
+		.token = p->token,
 		.denials = tried,
 		.denial_count = COUNT_OF(denials),
 	};
@@ -267,14 +271,31 @@ static result open_queue(bool sealed, struct ipq **out)
 	return ipq_create_sealed(IPQ_AP, secret_span(&pairing), out);
 }
 
-static result run(struct processor *p, uid_t uid, bool sealed)
+/* Where its keys come from and what lies between it and the host. */
+struct start {
+	uid_t uid;
+	bool queue_sealed, token;
+};
+
+/* A worker that ended is an answer like others, not a signal. */
+static result open_token(struct processor *p)
+{
+	struct fd socket = fd_of(TOKEN_FD);
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return fail_errno("SIGPIPE");
+	return token_attach(&socket, TOKEN_MS, &p->token);
+}
+
+static result run(struct processor *p, const struct start *start)
 {
 	CLEANUP(secret_free) struct secret wrap_key = SECRET_EMPTY;
 	CLEANUP(seccomp_filter_free) struct seccomp_filter filter = SECCOMP_FILTER_NONE;
 	static struct ap_denial tried[COUNT_OF(denials)];
 	TRY(seccomp_filter_new(SECCOMP_AP, 0, &filter));
-	TRY(confine(uid));
-	TRY(open_queue(sealed, &p->queue));
+	TRY(confine(start->uid));
+	TRY(open_queue(start->queue_sealed, &p->queue));
+	if (start->token)
+		TRY(open_token(p));
 	TRY(start_worker(p));
 	/* From here on, secrets. Memory for them is mapped now, while the calls for it are still allowed. */
 	TRY(file_read_secret(WRAP_FD, WRAP_KEY_SIZE, &wrap_key));
@@ -326,24 +347,38 @@ static int usage(int code)
 	return code;
 }
 
+static bool read_start(int argc, char **argv, struct start *out)
+{
+	if (argc < 3 || strcmp(argv[1], "--serve-as") != 0 || strspn(argv[2], "0123456789") != strlen(argv[2]))
+		return false;
+	out->uid = (uid_t)strtoul(argv[2], NULL, 10);
+	for (int i = 3; i < argc; i++) {
+		bool sealed = strcmp(argv[i], "--queue-sealed") == 0, token = strcmp(argv[i], "--token") == 0;
+		out->queue_sealed |= sealed;
+		out->token |= token;
+		if (!sealed && !token)
+			return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	static struct processor processor;
-	uid_t uid = 0;
+	struct start start = {0};
 	log_configure(LOG_FORMAT_HUMAN, LOG_LEVEL_INFO, "troth-ap");
 	if (argc == 2 && strcmp(argv[1], "--help") == 0)
 		return usage(EXIT_OK);
 	if (argc == 2 && strcmp(argv[1], "--selftest") == 0)
 		return selftest();
-	bool sealed = argc == 4 && strcmp(argv[3], "--queue-sealed") == 0;
-	if (argc != (sealed ? 4 : 3) || strcmp(argv[1], "--serve-as") != 0 || strspn(argv[2], "0123456789") != strlen(argv[2]))
+	if (!read_start(argc, argv, &start))
 		return usage(EXIT_USAGE);
-	uid = (uid_t)strtoul(argv[2], NULL, 10);
-	result ran = run(&processor, uid, sealed);
+	result ran = run(&processor, &start);
 	if (ran != OK)
 		log_failure(LOG_LEVEL_ERROR, "stopped", ran);
 	ap_worker_stop(processor.worker);
 	ap_free(processor.ap);
+	token_free(processor.token);
 	ipq_free(&processor.queue);
 	return reason_row(ran)->exit;
 }
