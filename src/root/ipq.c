@@ -714,12 +714,12 @@ static inline __attribute__((always_inline)) result take_message(struct ipq *q, 
 	uint64_t seq = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
 	if (UNLIKELY(seq != q->consumed + 1))
 		return seq == stale_seq(q->consumed) ? QUEUE_EMPTY : refuse_sequence(q, seq);
-	if (UNLIKELY(q->sealed != NULL))
-		return take_sealed(q, slot, out);
 	if (q->streaming)
 		__builtin_prefetch(peer_slot(q, q->consumed + READ_AHEAD));
 	else /* an answer is likely to follow: its slot is fetched while this message is judged */
 		prefetch_for_writing(own_slot(q, q->produced));
+	if (UNLIKELY(q->sealed != NULL))
+		return take_sealed(q, slot, out);
 	uint64_t head = get_word(slot + 1);
 	uint64_t id = get_word(slot + 2);
 	if (UNLIKELY(!head_is_good(q, head)))
