@@ -116,7 +116,15 @@ static result verify_certificate(void *ctx, struct span chain, const struct iecp
 
 /* ---- Evidence ---------------------------------------------------------------------------------- */
 
-/* Asked of the host in the middle of a handshake; nothing else may come on the control socket meanwhile. */
+/* How long the host has: never past the end of the channel that is being renewed. */
+static int patience(const struct channel *channel)
+{
+	uint64_t now = runtime_time().steady_ms, until = channel->open ? iecp_channel_until(channel->open) : UINT64_MAX;
+	uint64_t left = until > now ? until - now : 0;
+	return left < RUNTIME_REPLY_MS ? (int)left : RUNTIME_REPLY_MS;
+}
+
+/* Asked of the host in the middle of a handshake; only news of the root may come on the control socket meanwhile. */
 static result produce_evidence(void *ctx, const uint8_t bind[static IECP_BIND_SIZE], struct writer *out)
 {
 	struct channel *channel = ctx;
@@ -127,7 +135,10 @@ static result produce_evidence(void *ctx, const uint8_t bind[static IECP_BIND_SI
 	struct span unused;
 	memcpy(request.bind, bind, IECP_BIND_SIZE);
 	TRY(runtime_send(rt, CONTROL_EVIDENCE, &request));
-	TRY(runtime_expect(rt, CONTROL_EVIDENCE_REPLY, RUNTIME_REPLY_MS, &message, &reply));
+	result replied = runtime_expect(rt, CONTROL_EVIDENCE_REPLY, patience(channel), &message, &reply);
+	if (replied == TIMED_OUT)
+		return fail(TIMED_OUT, "the host does not answer for the secure processor");
+	TRY(replied);
 	struct evidence evidence = {reply.report};
 	schema_put(&evidence_schema, &evidence, out);
 	return writer_finish(out, &unused);

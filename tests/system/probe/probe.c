@@ -592,13 +592,27 @@ static int just_ran(int count, char **files)
 	exit(77);
 }
 
+/* Not an attack: its input is its output, for tests of what lies in between. */
+static int pass_on(int count, char **arguments)
+{
+	static char piece[65536];
+	ssize_t got;
+	(void)count;
+	(void)arguments;
+	while ((got = read(0, piece, sizeof(piece))) > 0)
+		for (ssize_t done = 0, written; done < got; done += written)
+			if ((written = write(1, piece + done, (size_t)(got - done))) < 0)
+				return 1;
+	return 0;
+}
+
 static const struct {
 	const char *id;
 	int (*run)(int count, char **arguments);
 } commands[] = {{"cf-01", cf_01}, {"cf-02", cf_02}, {"cf-03", cf_03}, {"cf-04", cf_04}, {"cf-05", cf_05}, {"cf-06", cf_06},
 	{"cf-07", cf_07}, {"cf-08", cf_08}, {"cf-09", cf_09}, {"cf-10-forks", cf_10_forks}, {"cf-10-memory", cf_10_memory},
 	{"cf-10-disk", cf_10_disk}, {"cf-10-output", cf_10_output}, {"cf-10-forever", cf_10_forever}, {"cf-10-spin", cf_10_spin},
-	{"cf-12", cf_05}, {"cf-13", cf_13}, {"cf-15", cf_15}, {"ran", just_ran}};
+	{"cf-12", cf_05}, {"cf-13", cf_13}, {"cf-15", cf_15}, {"ran", just_ran}, {"pass", pass_on}};
 
 int main(int argc, char **argv)
 {

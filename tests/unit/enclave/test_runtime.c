@@ -4,6 +4,7 @@
  */
 #include "../expect.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -50,7 +51,16 @@ struct host {
 	struct arena arena;
 	struct span epoch_record;
 	uint8_t rot_id[OID_SIZE], kem_pk[POINT_SIZE], run_id[RUN_ID_SIZE];
+	uint64_t epoch;
+	struct bytes_item history[8]; /* records before epoch_record */
 };
+
+static result keep_nothing(void *context, struct span state)
+{
+	(void)context;
+	(void)state;
+	return OK;
+}
 
 /* ---- The secure processor, without a process around it ------------------------------------------------------- */
 
@@ -61,12 +71,16 @@ static enum reason ask(struct host *h, enum ipq_type type, const struct schema *
 	struct ap_action action;
 	struct span kept;
 	if (ipq_message_row(type)->expects_epoch)
-		ipq_put_expected(&w, (struct ipq_expected){0, h->epoch_record.len ? 1 : 0});
+		ipq_put_expected(&w, (struct ipq_expected){0, h->epoch});
 	if (schema)
 		schema_put(schema, request, &w);
 	ap_step(h->ap, type, span_of(w.data, w.len), clock_wall_ms(), &action);
 	if (action.kind == AP_PERSIST)
 		ap_persisted(h->ap, OK, &action);
+	if (action.kind == AP_ROTATE) {
+		ap_rotation_run(action.rotation, keep_nothing, NULL);
+		ap_rotated(h->ap, action.rotation, clock_wall_ms(), &action);
+	}
 	if (action.kind == AP_REPLY_ERROR)
 		return action.reason;
 	expect_ok(arena_copy(&h->arena, action.reply, &kept));
@@ -98,8 +112,25 @@ static void host_new(struct host *h)
 	random_bytes(h->run_id, sizeof(h->run_id));
 	expect_ok(ask(h, IPQ_GENERATE_ROT, &ap_generate_schema, &generate, &ap_rot_available_schema, &root));
 	h->epoch_record = root.epoch_record;
+	h->epoch = 1;
 	expect_ok(epoch_open_inception(root.epoch_record, &h->arena, &epoch, h->rot_id));
 	memcpy(h->kem_pk, epoch.kem_pk, POINT_SIZE);
+}
+
+/* The next epoch; the one before is drained at once, since nothing here waits for a grace of the secure processor. */
+static void rotate(struct host *h, uint32_t grace_s)
+{
+	struct ap_rotate request = {.reason = EPOCH_OPERATOR, .valid_ms = 86400000, .grace_s = grace_s};
+	struct ap_rot_available root;
+	struct ap_done done;
+	random_bytes(request.request_id, sizeof(request.request_id));
+	random_bytes(request.host_seed, sizeof(request.host_seed));
+	expect_ok(ask(h, IPQ_ROTATE_ROT, &ap_rotate_schema, &request, &ap_rot_available_schema, &root));
+	assert_true(h->epoch < COUNT_OF(h->history));
+	h->history[h->epoch - 1].bytes = h->epoch_record;
+	h->epoch_record = root.epoch_record;
+	h->epoch++;
+	expect_ok(ask(h, IPQ_DRAIN, NULL, NULL, &ap_done_schema, &done));
 }
 
 static void host_free(struct host *h)
@@ -116,6 +147,10 @@ struct guest {
 	struct host *host;
 	enum lie lie;
 	bool with_secret;
+	const char *command; /* of the probe; NULL: one that ends at once */
+	unsigned evidence; /* how often it was asked for */
+	bool mute;	   /* the host does not answer that */
+	struct control_finished end;
 	pid_t pid;
 	struct fd control;
 	struct bytes policy, manifest;
@@ -140,14 +175,14 @@ static void compile(const char *name, const char *peer, struct bytes *out)
 
 static struct manifest a_manifest(struct guest *g, struct manifest_file *file, struct manifest_secret *secret)
 {
-	static struct text_item arguments[] = {{"/probe"}, {"cf-09"}};
+	static struct text_item arguments[] = {{"/probe"}, {"cf-09"}}, passing[] = {{"/probe"}, {"pass"}};
 	confined_manifest(file);
 	*secret = (struct manifest_secret){"key", 9};
 	struct manifest manifest = {
 		.v = 1,
 		.name = g->name,
 		.program = "/probe",
-		.arguments = arguments,
+		.arguments = g->command ? passing : arguments,
 		.argument_count = 2,
 		.files = file,
 		.file_count = 1,
@@ -157,9 +192,13 @@ static struct manifest a_manifest(struct guest *g, struct manifest_file *file, s
 		.secrets = secret,
 		.secret_count = g->with_secret,
 	};
+	if (g->command)
+		manifest.limits.output = UINT64_C(1) << 40, manifest.limits.cpu_ms = manifest.limits.wall_ms = 60000;
 	expect_ok(policy_digest(bytes_span(&g->policy), manifest.policy_digest));
 	return manifest;
 }
+
+static const char *guest_command; /* of the guests that are made next */
 
 /* `peer_core`: the code that the manifest expects of the peer; NULL: no peers. */
 static void guest_new(struct host *h, struct guest *g, const char *name, const char *peer, const uint8_t *peer_core, bool with_secret)
@@ -167,6 +206,7 @@ static void guest_new(struct host *h, struct guest *g, const char *name, const c
 	*g = (struct guest){.name = name, .host = h, .control = FD_NONE, .with_secret = with_secret};
 	struct manifest_file file;
 	struct manifest_secret secret;
+	g->command = guest_command;
 	compile(name, peer, &g->policy);
 	struct manifest manifest = a_manifest(g, &file, &secret);
 	struct manifest_peer row = {.name = peer, .rot_rule = PEER_ROT_SAME};
@@ -272,6 +312,8 @@ static bool prepare(struct guest *g)
 		.source_count = 1,
 		.uid = test_is_root() ? OWN_UID : 0,
 		.epoch_record = h->epoch_record,
+		.history = h->history,
+		.history_count = h->epoch - 1,
 		.trust_domain = "troth.internal",
 		.policy = bytes_span(&g->policy),
 		.sealed = &sealed,
@@ -563,12 +605,17 @@ static void serve(struct guest *g, struct impostor *impostor)
 	}
 	if (message.type == CONTROL_EVIDENCE) {
 		expect_ok(control_decode(&message, &g->host->arena, &evidence));
-		answer_evidence(g, &evidence, impostor);
+		g->evidence++;
+		if (!g->mute)
+			answer_evidence(g, &evidence, impostor);
 	} else if (message.type == CONTROL_FAILED) {
 		expect_ok(control_decode(&message, &g->host->arena, &failed));
 		g->reason = (enum reason)failed.reason;
 		snprintf(g->text, sizeof(g->text), "%s", failed.text);
 	} else if (message.type == CONTROL_FINISHED) {
+		struct span kept;
+		expect_ok(arena_copy(&g->host->arena, message.body, &kept));
+		expect_ok(schema_decode(&control_finished_schema, kept, &g->host->arena, &g->end));
 		g->finished = true;
 	}
 	control_message_free(&message);
@@ -689,6 +736,350 @@ static void a_peer_runs_the_code_that_the_manifest_names(void **unused)
 	one_pair(NO_LIE, NO_LIE, true, true, MEASUREMENT_NOT_ALLOWED);
 }
 
+/* ---- Rotations while they run ------------------------------------------------------------------------------------- */
+
+/* A takes what the test writes, hands it to B, and B gives it back. */
+struct relay {
+	struct host host;
+	struct guest a, b;
+	struct impostor impostor;
+	struct fd into, out_of; /* the test's ends */
+	uint64_t written, read;
+	bool stalled;	     /* the test does not read */
+	bool rotate_between; /* between the launches of A and B */
+};
+
+static void relay_new(struct relay *r)
+{
+	uint8_t cores[2][SHA384_SIZE];
+	*r = (struct relay){.stalled = false};
+	host_new(&r->host);
+	guest_command = "pass";
+	guest_new(&r->host, &r->a, "A", "B", NULL, false);
+	guest_new(&r->host, &r->b, "B", "A", NULL, false);
+	memcpy(cores[0], r->a.core, SHA384_SIZE);
+	memcpy(cores[1], r->b.core, SHA384_SIZE);
+	guest_free(&r->a);
+	guest_free(&r->b);
+	guest_new(&r->host, &r->a, "A", "B", cores[1], false);
+	guest_new(&r->host, &r->b, "B", "A", cores[0], false);
+	guest_command = NULL;
+}
+
+static void reissue(struct relay *r, struct guest *g, struct control_reissued *out)
+{
+	struct ap_reissue request;
+	struct ap_endorsed reply;
+	void *item;
+	*out = (struct control_reissued){.record_count = 1};
+	expect_ok(arena_alloc(&r->host.arena, 1, sizeof(struct bytes_item), &item));
+	out->records = item;
+	out->records[0].bytes = r->host.epoch_record;
+	memcpy(request.launch_id, g->launch_id, LAUNCH_ID_SIZE);
+	expect_ok(ask(&r->host, IPQ_REISSUE, &ap_reissue_schema, &request, &ap_endorsed_schema, &reply));
+	out->certificate = reply.certificate;
+	out->report = reply.report;
+}
+
+static void tell_rotated(struct relay *r, struct guest *g)
+{
+	struct control_reissued body;
+	reissue(r, g, &body);
+	tell(g, CONTROL_REISSUED, &body);
+}
+
+static void relay_start(struct relay *r)
+{
+	struct control_empty nothing = {false};
+	struct fd in[2], out[2], pair[2];
+	assert_true(bring_up(&r->a, NO_LIE));
+	if (r->rotate_between) {
+		rotate(&r->host, 4);
+		tell_rotated(r, &r->a);
+	}
+	assert_true(bring_up(&r->b, NO_LIE));
+	impostor_new(&r->host, &r->a, &r->impostor);
+	expect_ok(sock_pair(pair));
+	give_channel(&r->a, "B", true, pair[0].n);
+	give_channel(&r->b, "A", false, pair[1].n);
+	fd_close(&pair[0]);
+	fd_close(&pair[1]);
+	expect_ok(fd_pipe(in));
+	expect_ok(fd_pipe(out));
+	struct control_input input = {"rows", "stdin"};
+	struct control_output output = {"copy", "stdout", false, "text/plain"};
+	expect_ok(control_send(r->a.control.n, CONTROL_INPUT, &control_input_schema, &input, &in[0].n, 1, WAIT_MS));
+	expect_ok(control_send(r->b.control.n, CONTROL_OUTPUT, &control_output_schema, &output, &out[1].n, 1, WAIT_MS));
+	fd_close(&in[0]);
+	fd_close(&out[1]);
+	r->into = in[1];
+	r->out_of = out[0];
+	assert_int_equal(fcntl(r->into.n, F_SETFL, O_NONBLOCK), 0);
+	tell(&r->a, CONTROL_START, &nothing);
+	tell(&r->b, CONTROL_START, &nothing);
+}
+
+static void relay_free(struct relay *r)
+{
+	fd_close(&r->into);
+	fd_close(&r->out_of);
+	guest_free(&r->a);
+	guest_free(&r->b);
+	impostor_free(&r->impostor);
+	host_free(&r->host);
+}
+
+static uint8_t byte_at(uint64_t at)
+{
+	return (uint8_t)(at * 2654435761u >> 13);
+}
+
+static void feed(struct relay *r)
+{
+	uint8_t piece[4096];
+	for (size_t i = 0; i < sizeof(piece); i++)
+		piece[i] = byte_at(r->written + i);
+	ssize_t written = write(r->into.n, piece, sizeof(piece));
+	if (written > 0)
+		r->written += (uint64_t)written;
+}
+
+static void drain_some(struct relay *r)
+{
+	uint8_t piece[65536];
+	ssize_t got = read(r->out_of.n, piece, sizeof(piece));
+	if (got <= 0)
+		fd_close(&r->out_of);
+	for (ssize_t i = 0; i < got; i++)
+		if (piece[i] != byte_at(r->read++))
+			fail_msg("byte %llu differs", (unsigned long long)r->read);
+}
+
+/* One turn: control messages, and data as far as they flow. */
+static void relay_turn(struct relay *r, bool feeds)
+{
+	struct pollfd wait[4] = {
+		{.fd = r->a.finished || r->a.reason ? -1 : r->a.control.n, .events = POLLIN},
+		{.fd = r->b.finished || r->b.reason ? -1 : r->b.control.n, .events = POLLIN},
+		{.fd = r->stalled ? -1 : r->out_of.n, .events = POLLIN},
+		{.fd = feeds ? r->into.n : -1, .events = POLLOUT},
+	};
+	assert_true(poll(wait, 4, 100) >= 0);
+	if (wait[0].revents)
+		serve(&r->a, &r->impostor);
+	if (wait[1].revents)
+		serve(&r->b, &r->impostor);
+	if (wait[2].revents)
+		drain_some(r);
+	if (wait[3].revents & POLLOUT)
+		feed(r);
+}
+
+static bool going(const struct relay *r)
+{
+	return r->a.reason == OK && r->b.reason == OK;
+}
+
+static void relay_until_open(struct relay *r)
+{
+	while (going(r) && r->read < 20000)
+		relay_turn(r, true);
+}
+
+/* Until both were asked for evidence once more: a re-handshake is under way or over. */
+static void relay_until_renewed(struct relay *r, unsigned evidence)
+{
+	uint64_t until = clock_monotonic_ns() + WAIT_MS * UINT64_C(1000000);
+	while (going(r) && (r->a.evidence < evidence || r->b.evidence < evidence)) {
+		assert_true(clock_monotonic_ns() < until);
+		relay_turn(r, r->written - r->read < 1 << 20);
+	}
+}
+
+static void relay_finish(struct relay *r)
+{
+	fd_close(&r->into);
+	r->stalled = false;
+	while (going(r) && (!r->a.finished || !r->b.finished || r->out_of.n >= 0))
+		relay_turn(r, false);
+}
+
+static void expect_whole(const struct relay *r)
+{
+	if (!going(r))
+		print_error("A: %s (%s), B: %s (%s)\n", reason_name(r->a.reason), r->a.text, reason_name(r->b.reason), r->b.text);
+	assert_int_equal(r->a.reason, OK);
+	assert_int_equal(r->b.reason, OK);
+	assert_int_equal(r->read, r->written);
+}
+
+/* Everything they signed still names what they were launched with. */
+static void expect_launch_certificate(struct relay *r, const struct guest *g)
+{
+	struct report launch;
+	uint8_t oid[OID_SIZE];
+	expect_ok(object_peek(KIND_REPORT, g->report, &r->host.arena, &launch, oid));
+	for (size_t i = 0; i < g->end.record_count; i++) {
+		struct record record;
+		expect_ok(object_peek(KIND_RECORD, g->end.records[i].bytes, &r->host.arena, &record, NULL));
+		assert_memory_equal(record.host_report, oid, OID_SIZE);
+		assert_int_equal(record.epoch, launch.epoch);
+		assert_int_equal(record.seq, i + 1);
+	}
+}
+
+static void a_run_goes_on_across_three_rotations(void **unused)
+{
+	struct relay r;
+	relay_new(&r);
+	relay_start(&r);
+	relay_until_open(&r);
+	for (unsigned i = 0; i < 3 && going(&r); i++) {
+		rotate(&r.host, 4);
+		tell_rotated(&r, i % 2 ? &r.b : &r.a);
+		tell_rotated(&r, i % 2 ? &r.a : &r.b);
+		relay_until_renewed(&r, i + 2);
+	}
+	relay_finish(&r);
+	expect_whole(&r);
+	assert_int_equal(r.a.end.reissues, 3);
+	assert_int_equal(r.b.end.reissues, 3);
+	assert_int_equal(r.a.end.rekeys, 3);
+	assert_int_equal(r.b.end.rekeys, 3);
+	expect_launch_certificate(&r, &r.a);
+	expect_launch_certificate(&r, &r.b);
+	relay_free(&r);
+}
+
+static void launches_of_two_epochs_meet(void **unused)
+{
+	struct relay r;
+	relay_new(&r);
+	/* Both get a history with PREPARE; A is launched before another rotation, B after it. */
+	rotate(&r.host, 4);
+	r.rotate_between = true;
+	relay_start(&r);
+	relay_until_open(&r);
+	relay_finish(&r);
+	expect_whole(&r);
+	assert_int_equal(r.a.end.reissues, 1);
+	assert_int_equal(r.b.end.reissues, 0);
+	assert_int_equal(r.a.end.rekeys, 0); /* it showed the new certificate from the beginning */
+	expect_launch_certificate(&r, &r.a);
+	relay_free(&r);
+}
+
+/* Data lies between the handshake's messages and a program that does not read: they are found all the same. */
+static void a_reader_that_stalls_does_not_miss_it(void **unused)
+{
+	struct relay r;
+	relay_new(&r);
+	relay_start(&r);
+	relay_until_open(&r);
+	r.stalled = true;
+	uint64_t before;
+	do {
+		before = r.written;
+		for (int i = 0; i < 20; i++)
+			relay_turn(&r, true);
+	} while (r.written > before && going(&r));
+	rotate(&r.host, 4);
+	tell_rotated(&r, &r.a);
+	tell_rotated(&r, &r.b);
+	relay_until_renewed(&r, 2);
+	for (int i = 0; i < 20; i++)
+		relay_turn(&r, true);
+	relay_finish(&r);
+	expect_whole(&r);
+	assert_int_equal(r.a.end.rekeys, 1);
+	assert_int_equal(r.b.end.rekeys, 1);
+	relay_free(&r);
+}
+
+enum bad_news { ANOTHERS_REISSUE, REPORT_OF_ANOTHER, OLD_REPORT, SKIPPED_RECORD, FORGED_RECORD, EMERGENCY, NOT_TOLD, MUTE, BAD_NEWS };
+
+static void bad_news(struct relay *r, enum bad_news news)
+{
+	struct control_reissued good, other;
+	struct guest other_guest = r->a;
+	struct bytes altered = BYTES_EMPTY;
+	rotate(&r->host, 1);
+	if (news == SKIPPED_RECORD)
+		rotate(&r->host, 1);
+	reissue(r, &r->a, &good);
+	memcpy(other_guest.launch_id, r->impostor.launch_id, LAUNCH_ID_SIZE);
+	reissue(r, &other_guest, &other);
+	switch (news) {
+	case ANOTHERS_REISSUE: good.certificate = other.certificate; break;
+	case REPORT_OF_ANOTHER: good.report = other.report; break;
+	case OLD_REPORT: good.report = r->a.report; break;
+	case FORGED_RECORD:
+		altered = (struct bytes){malloc(good.records[0].bytes.len), good.records[0].bytes.len};
+		memcpy(altered.data, good.records[0].bytes.data, altered.len);
+		altered.data[altered.len - 5] ^= 1;
+		good.records[0].bytes = bytes_span(&altered);
+		break;
+	case EMERGENCY: good.emergency = true; break;
+	case MUTE: r->a.mute = r->b.mute = true; tell_rotated(r, &r->b); break;
+	default: break;
+	}
+	tell(&r->a, CONTROL_REISSUED, &good);
+	bytes_free(&altered);
+	uint64_t until = clock_monotonic_ns() + WAIT_MS * UINT64_C(1000000);
+	while (r->a.reason == OK && r->b.reason == OK) {
+		assert_true(clock_monotonic_ns() < until);
+		relay_turn(r, r->written - r->read < 1 << 20);
+	}
+	while (r->a.reason == OK || r->b.reason == OK) {
+		assert_true(clock_monotonic_ns() < until);
+		relay_turn(r, false);
+	}
+}
+
+static void news_of_a_rotation_that_are_wrong(void **unused) /* BI-04 */
+{
+	static const enum reason expected[BAD_NEWS] = {
+		[ANOTHERS_REISSUE] = BAD_CERTIFICATE,
+		[REPORT_OF_ANOTHER] = EVIDENCE_MISMATCH,
+		[OLD_REPORT] = CERTIFICATE_FOREIGN,
+		[SKIPPED_RECORD] = EPOCH_SKIPPED,
+		[FORGED_RECORD] = BAD_SIGNATURE,
+		[EMERGENCY] = ROTATED_EMERGENCY,
+	};
+	for (int news = 0; news <= EMERGENCY; news++) {
+		struct relay r;
+		relay_new(&r);
+		relay_start(&r);
+		relay_until_open(&r);
+		bad_news(&r, (enum bad_news)news);
+		if (r.a.reason != expected[news])
+			print_error("news %d: %s (%s)\n", news, reason_name(r.a.reason), r.a.text);
+		assert_int_equal(r.a.reason, expected[news]);
+		assert_int_not_equal(r.b.reason, OK);
+		relay_free(&r);
+	}
+}
+
+/* The host tells one side only; or lets nobody prove anything until the grace is over. */
+static void a_rekey_that_is_not_finished_ends_the_channel(void **unused)
+{
+	for (int news = NOT_TOLD; news <= MUTE; news++) {
+		struct relay r;
+		relay_new(&r);
+		relay_start(&r);
+		relay_until_open(&r);
+		bad_news(&r, (enum bad_news)news);
+		const struct guest *first = news == NOT_TOLD ? &r.b : r.a.reason == TIMED_OUT ? &r.a : &r.b;
+		if (first->reason != (news == NOT_TOLD ? EPOCH_FOREIGN : TIMED_OUT))
+			print_error("A: %s (%s), B: %s (%s)\n", reason_name(r.a.reason), r.a.text, reason_name(r.b.reason), r.b.text);
+		assert_int_equal(first->reason, news == NOT_TOLD ? EPOCH_FOREIGN : TIMED_OUT);
+		assert_int_not_equal(r.a.reason, OK);
+		assert_int_not_equal(r.b.reason, OK);
+		assert_false(r.a.finished || r.b.finished);
+		relay_free(&r);
+	}
+}
+
 int group_runtime(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -700,6 +1091,11 @@ int group_runtime(void)
 		cmocka_unit_test(enclaves_of_two_hosts_do_not_meet),
 		cmocka_unit_test(evidence_is_about_this_channel),
 		cmocka_unit_test(a_peer_runs_the_code_that_the_manifest_names),
+		cmocka_unit_test(a_run_goes_on_across_three_rotations),
+		cmocka_unit_test(launches_of_two_epochs_meet),
+		cmocka_unit_test(a_reader_that_stalls_does_not_miss_it),
+		cmocka_unit_test(news_of_a_rotation_that_are_wrong),
+		cmocka_unit_test(a_rekey_that_is_not_finished_ends_the_channel),
 	};
 	return cmocka_run_group_tests_name("runtime", tests, confined_start, confined_stop);
 }
