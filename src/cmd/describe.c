@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "crypto/x509.h"
+#include "object/epoch_rules.h"
+#include "object/backup.h"
 #include "object/manifest.h"
 #include "object/seal.h"
 #include "policy/schema.h"
@@ -12,7 +14,7 @@ enum { DESCRIBE_MEMORY = 1 << 30, DOCUMENT_MEMORY = 64 << 20 };
 
 const char *file_kind_name(enum file_kind kind)
 {
-	static const char *const names[] = {"receipt", "signed object", "epoch record", "certificate", "trust file", "job file", "policy"};
+	static const char *const names[] = {"receipt", "signed object", "epoch record", "HALT", "epoch history", "certificate", "trust file", "job file", "policy"};
 	return names[kind];
 }
 
@@ -29,11 +31,14 @@ union any_object {
 	struct queue_hello queue_hello;
 	struct statement statement;
 	struct receipt_head head;
+	struct reference_set reference_set;
+	struct backup backup;
 };
 
 /* The kind is in what is signed, not in the bytes: the one whose fields fit is named. */
 static const enum object_kind signed_kinds[] = {KIND_REPORT, KIND_RECORD, KIND_SEALED, KIND_UNSEAL_REQUEST, KIND_UNSEAL_GRANT,
-	KIND_ROT_CHALLENGE, KIND_DERIVE_ANSWER, KIND_QUEUE_HELLO, KIND_STATEMENT, KIND_RECEIPT_HEAD};
+	KIND_ROT_CHALLENGE, KIND_DERIVE_ANSWER, KIND_QUEUE_HELLO, KIND_STATEMENT, KIND_RECEIPT_HEAD, KIND_REFERENCE_SET,
+	KIND_BACKUP};
 
 static result object_json(enum object_kind kind, struct span bytes, json_t **out)
 {
@@ -56,19 +61,41 @@ static result any_object_json(struct span bytes, json_t **out)
 	return fail(WRONG_KIND, "a signed object of a kind that this version does not know");
 }
 
+static json_t *signers_json(const struct cose_sign *sign)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < sign->count; i++)
+		json_array_append_new(list, json_hex(SPAN_ARRAY(sign->signatures[i].kid)));
+	return list;
+}
+
+/* An epoch record, a HALT, or one of the recovery keys that stand among them. */
 static result epoch_json(struct span bytes, json_t **out)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	CLEANUP(key_free) struct key key = KEY_EMPTY;
 	struct cose_sign sign;
-	struct epoch epoch;
-	uint8_t oid[OID_SIZE];
+	uint8_t oid[OID_SIZE], rot_id[OID_SIZE];
 	char fingerprint[EPOCH_FINGERPRINT_SIZE];
+	union {
+		struct epoch epoch;
+		struct halt halt;
+	} object;
+	bool is_halt;
+	if (bytes.len == SPKI_SIZE && key_from_spki(bytes, &key) == OK) {
+		*out = json_pack("{s:s,s:o}", "kind", "recovery key", "digest", json_hex(SPAN_ARRAY(key.id)));
+		return *out ? OK : fail(NO_MEMORY, "recovery key");
+	}
 	TRY(cose_strict_sign_parse(bytes, &sign));
-	TRY(schema_decode(&epoch_schema, sign.payload, &arena, &epoch));
-	object_oid(KIND_EPOCH, sign.payload, oid);
-	rot_fingerprint(oid, fingerprint);
-	*out = json_pack("{s:s,s:o,s:s,s:i,s:o}", "kind", kind_label(KIND_EPOCH), "oid", json_hex(SPAN_ARRAY(oid)), "fingerprint",
-		fingerprint, "signers", (int)sign.count, "content", schema_json(&epoch_schema, &epoch));
+	TRY(epoch_object_is_halt(&sign, &is_halt));
+	enum object_kind kind = is_halt ? KIND_HALT : KIND_EPOCH;
+	TRY(schema_decode(kind_schema(kind), sign.payload, &arena, &object));
+	TRY(epoch_object_root(bytes, rot_id));
+	object_oid(kind, sign.payload, oid);
+	rot_fingerprint(rot_id, fingerprint);
+	*out = json_pack("{s:s,s:o,s:s,s:i,s:o,s:o}", "kind", kind_label(kind), "oid", json_hex(SPAN_ARRAY(oid)), "fingerprint",
+		fingerprint, "signers", (int)sign.count, "signer_keys", signers_json(&sign), "content",
+		schema_json(kind_schema(kind), &object));
 	return *out ? OK : fail(NO_MEMORY, "epoch record");
 }
 
@@ -174,6 +201,21 @@ static result list_json(const struct section_row *row, struct span bytes, json_t
 	return items ? OK : fail(NO_MEMORY, "section");
 }
 
+static result history_json(struct span bytes, json_t **out)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(DESCRIBE_MEMORY);
+	const struct section_row row = {.item = epoch_json};
+	struct epoch_history history;
+	TRY(schema_decode(&epoch_history_schema, bytes, &arena, &history));
+	json_t *objects = json_array(), *keys = json_array();
+	for (size_t i = 0; i < history.object_count; i++)
+		json_array_append_new(objects, item_json(&row, history.objects[i].bytes));
+	for (size_t i = 0; i < history.key_count; i++)
+		json_array_append_new(keys, item_json(&row, history.keys[i].bytes));
+	*out = json_pack("{s:o,s:o}", "objects", objects, "keys", keys);
+	return *out ? OK : fail(NO_MEMORY, "epoch history");
+}
+
 static result schema_section_json(const struct schema *schema, struct span bytes, void *object, json_t **out)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(DESCRIBE_MEMORY);
@@ -270,16 +312,28 @@ static result kind_of_document(const char *name, struct span bytes, enum file_ki
 	return OK;
 }
 
+static result kind_of_signed(struct span bytes, enum file_kind *out)
+{
+	struct cose_sign sign;
+	bool is_halt;
+	TRY(cose_strict_sign_parse(bytes, &sign));
+	TRY(epoch_object_is_halt(&sign, &is_halt));
+	*out = is_halt ? FILE_HALT : FILE_EPOCH;
+	return OK;
+}
+
 result describe_kind(const char *name, struct span bytes, enum file_kind *out)
 {
 	if (bytes.len == 0)
 		return fail(TRUNCATED, "%s is empty", name);
-	if (begins(bytes, "\xa3\x01", 2))
+	if (begins(bytes, "\xa3\x01\x01", 3))
+		*out = FILE_HISTORY;
+	else if (begins(bytes, "\xa3\x01", 2))
 		*out = FILE_RECEIPT;
 	else if (begins(bytes, "\xd2\x84", 2))
 		*out = FILE_OBJECT;
 	else if (begins(bytes, "\xd8\x62\x84", 3))
-		*out = FILE_EPOCH;
+		return kind_of_signed(bytes, out);
 	else if (begins(bytes, "\x30\x82", 2))
 		*out = FILE_CERTIFICATE;
 	else
@@ -327,7 +381,10 @@ result describe_file(const char *name, struct span bytes, json_t **out)
 	case FILE_OBJECT:
 		return any_object_json(bytes, out);
 	case FILE_EPOCH:
+	case FILE_HALT:
 		return epoch_json(bytes, out);
+	case FILE_HISTORY:
+		return history_json(bytes, out);
 	case FILE_CERTIFICATE:
 		return certificate_json(bytes, out);
 	default:

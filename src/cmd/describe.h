@@ -8,7 +8,7 @@
 #include "receipt/show.h"
 #include "wire/json.h"
 
-enum file_kind { FILE_RECEIPT, FILE_OBJECT, FILE_EPOCH, FILE_CERTIFICATE, FILE_TRUST, FILE_JOB, FILE_POLICY };
+enum file_kind { FILE_RECEIPT, FILE_OBJECT, FILE_EPOCH, FILE_HALT, FILE_HISTORY, FILE_CERTIFICATE, FILE_TRUST, FILE_JOB, FILE_POLICY };
 const char *file_kind_name(enum file_kind kind);
 
 /* Tells by the content alone. BAD_VALUE when it is none of these; parse reasons of what it begins like. */

@@ -25,6 +25,7 @@ static const struct command {
 	{"host", "status", verb_host_status, "what this host is, and whether it answers"},
 	{"host", "accept-ap", verb_host_accept_ap, "accept changed programs after an upgrade"},
 	{"host", "stop", verb_host_stop, "end the host service"},
+	{"root", "verify-history", verb_root_verify_history, "check the epochs of a root of trust, offline"},
 	{"doctor", NULL, verb_doctor, "what this machine can prove, and what would raise it"},
 	{"version", NULL, verb_version, "version and build"},
 };

@@ -69,6 +69,7 @@ int verb_job_new(int argc, char **argv);
 int verb_job_lint(int argc, char **argv);
 int verb_ire_measure(int argc, char **argv);
 int verb_policy_lint(int argc, char **argv);
+int verb_root_verify_history(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
 int verb_version(int argc, char **argv);
 

@@ -76,7 +76,7 @@ int verb_inspect(int argc, char **argv)
 	struct options options = {
 		.verb = "inspect",
 		.usage = "FILE [--section NAME [--raw]]",
-		.description = "Says what a file is - receipt, epoch record, signed object, certificate, trust, job or policy file - and\n"
+		.description = "Says what a file is - receipt, epoch record or history, HALT, signed object, certificate, trust, job or policy file - and\n"
 			       "prints it decoded. Verifies nothing.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),

@@ -9,16 +9,16 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "job/plan.h"
-#include "receipt/trust.h"
+#include "receipt/epochs.h"
 #include "root/tcb.h"
 #include "wire/json.h"
 
 /* `troth trust new`: what an auditor writes down before any run. Talks to no daemon; reads records, programs and job files. */
 
-enum { MOST_ROOTS = 64, MOST_KEYS = 32, INCEPTION_MAX = 16 * 1024, PEM_MAX = 64 * 1024 };
+enum { MOST_ROOTS = 64, MOST_KEYS = 32, INCEPTION_MAX = 16 * 1024, PEM_MAX = 64 * 1024, EPOCHS_MEMORY = 64 << 20 };
 
 struct trust_words {
-	struct words roots, recovery, files;
+	struct words roots, recovery, epochs, files;
 	const struct words *command; /* instead of a job: what `troth exec` ran */
 	bool reads_input;
 	const char *reference, *programs, *domain, *expires, *output;
@@ -29,6 +29,11 @@ struct gathered {
 	struct bytes records[MOST_ROOTS];
 	struct span inceptions[MOST_ROOTS];
 	struct digest32 keys[MOST_KEYS];
+	struct arena arena; /* of what follows */
+	struct span *spki; /* recovery keys, also of the histories */
+	size_t spki_count;
+	struct span *epochs; /* records and HALTs that the auditor knows of */
+	size_t epoch_count;
 	struct tcb tcb;
 	struct job_plan plan;
 };
@@ -37,6 +42,7 @@ static void gathered_free(struct gathered *g)
 {
 	for (size_t i = 0; i < MOST_ROOTS; i++)
 		bytes_free(&g->records[i]);
+	arena_free(&g->arena);
 	tcb_free(&g->tcb);
 	job_plan_free(&g->plan);
 }
@@ -64,6 +70,43 @@ static result read_roots(const struct trust_words *words, struct gathered *g)
 	return OK;
 }
 
+/* One more; the lists are short, so a new one is made each time. */
+static result append(struct arena *arena, struct span **list, size_t *count, struct span item)
+{
+	void *memory;
+	struct span copy;
+	for (size_t i = 0; i < *count; i++)
+		if (span_equal((*list)[i], item))
+			return OK;
+	TRY(arena_copy(arena, item, &copy));
+	if (*count % 64 == 0) {
+		TRY(arena_alloc(arena, *count + 64, sizeof(copy), &memory));
+		if (*count)
+			memcpy(memory, *list, *count * sizeof(copy));
+		*list = memory;
+	}
+	(*list)[(*count)++] = copy;
+	return OK;
+}
+
+static result read_epochs(const struct trust_words *words, struct gathered *g)
+{
+	for (size_t i = 0; i < words->epochs.count; i++) {
+		CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
+		CLEANUP(arena_free) struct arena arena = arena_of(EPOCHS_MEMORY);
+		struct epoch_history history;
+		TRY(file_read(words->epochs.items[i], TRUST_FILE_MAX / 4, &file));
+		result parsed = epochs_file_parse(bytes_span(&file), &arena, &history);
+		if (parsed != OK)
+			return fail_within(parsed, "'%s' is no epoch history, record or HALT", words->epochs.items[i]);
+		for (size_t k = 0; k < history.object_count; k++)
+			TRY(append(&g->arena, &g->epochs, &g->epoch_count, history.objects[k].bytes));
+		for (size_t k = 0; k < history.key_count; k++)
+			TRY(append(&g->arena, &g->spki, &g->spki_count, history.keys[k].bytes));
+	}
+	return OK;
+}
+
 static result read_keys(const struct trust_words *words, struct gathered *g)
 {
 	if (words->recovery.count > MOST_KEYS)
@@ -71,12 +114,15 @@ static result read_keys(const struct trust_words *words, struct gathered *g)
 	for (size_t i = 0; i < words->recovery.count; i++) {
 		CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
 		struct key key;
+		uint8_t spki[SPKI_SIZE];
 		TRY(file_read(words->recovery.items[i], PEM_MAX, &pem));
 		result read = key_from_pem(bytes_span(&pem), &key);
 		if (read != OK)
 			return fail_within(read, "%s", words->recovery.items[i]);
 		memcpy(g->keys[i].bytes, key.id, KEY_ID_SIZE);
+		key_spki(&key, spki);
 		key_free(&key);
+		TRY(append(&g->arena, &g->spki, &g->spki_count, SPAN_ARRAY(spki)));
 	}
 	return schema_sort(&digest32_schema, g->keys, words->recovery.count);
 }
@@ -120,6 +166,10 @@ static result compose(const struct trust_words *words, struct gathered *g, struc
 		.inception_count = words->roots.count,
 		.recovery_keys = g->keys,
 		.recovery_key_count = words->recovery.count,
+		.recovery_spki = g->spki,
+		.recovery_spki_count = g->spki_count,
+		.epochs = g->epochs,
+		.epoch_count = g->epoch_count,
 		.tcbs = &tcb,
 		.tcb_count = 1,
 		.job = &g->plan.job,
@@ -186,7 +236,7 @@ static result tell(const struct options *options, const struct trust_words *word
 
 static result trust_new(const struct options *options, const struct trust_words *words)
 {
-	CLEANUP(gathered_free) struct gathered g = {0};
+	CLEANUP(gathered_free) struct gathered g = {.arena = arena_of(EPOCHS_MEMORY)};
 	uint64_t expires;
 	if (words->expires && clock_parse(words->expires, &expires) != OK)
 		return fail(USAGE, "--expires takes a time like 2027-11-21T15:47:31Z");
@@ -198,6 +248,7 @@ static result trust_new(const struct options *options, const struct trust_words 
 		return fail(ALREADY_EXISTS, "%s", words->output);
 	TRY(read_roots(words, &g));
 	TRY(read_keys(words, &g));
+	TRY(read_epochs(words, &g));
 	TRY(measure(words, &g));
 	TRY(compose(words, &g, &text));
 	if (!words->output) {
@@ -214,6 +265,7 @@ int verb_trust_new(int argc, char **argv)
 	const struct option_row rows[] = {
 		{"root", OPTION_LIST, &words.roots, "FILE", "inception record of a trusted host (repeat for several)"},
 		{"recovery", OPTION_LIST, &words.recovery, "FILE", "public recovery key that those records must name, PEM (repeat)"},
+		{"epochs", OPTION_LIST, &words.epochs, "FILE", "what is known of those hosts since: a history, a record or a HALT (repeat)"},
 		{"reference", OPTION_TEXT, &words.reference, "JOB", "job file that receipts must be about; its programs are measured here"},
 		{"file", OPTION_LIST, &words.files, "PATH", "with a command: a file that it reads or starts, as given to `troth exec` (repeat)"},
 		{"with-input", OPTION_FLAG, &words.reads_input, NULL, "with a command: `troth exec` gave it an --input"},
@@ -226,7 +278,7 @@ int verb_trust_new(int argc, char **argv)
 	CLEANUP(options_free)
 	struct options options = {
 		.verb = "trust new",
-		.usage = "--root FILE... [--recovery FILE]... (--reference JOB | -- COMMAND [ARGUMENT]...) [--output FILE]",
+		.usage = "--root FILE... [--recovery FILE]... [--epochs FILE]... (--reference JOB | -- COMMAND [ARGUMENT]...) [--output FILE]",
 		.description = "Writes a trust file: the roots, programs and job that receipts are judged by. Needs no daemon.\n"
 			       "Do this where you trust the machine: what is measured here is what will be believed.",
 		.rows = rows,

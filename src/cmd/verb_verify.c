@@ -21,7 +21,7 @@ enum { MOST_FILES = 256 };
 
 struct verify_words {
 	const char *receipt, *trust, *nonce, *at;
-	struct words outputs, inputs;
+	struct words outputs, inputs, epochs;
 };
 
 struct opened {
@@ -30,6 +30,10 @@ struct opened {
 	struct verify_file files[MOST_FILES];
 	size_t file_count;
 	uint8_t nonce[32];
+	struct arena arena; /* of the epochs */
+	struct bytes *epoch_files;
+	size_t epoch_file_count;
+	struct epoch_history epochs; /* of all of them */
 };
 
 static void opened_free(struct opened *opened)
@@ -38,6 +42,9 @@ static void opened_free(struct opened *opened)
 		struct fd fd = fd_of(opened->files[i].fd);
 		fd_close(&fd);
 	}
+	for (size_t i = 0; i < opened->epoch_file_count; i++)
+		bytes_free(&opened->epoch_files[i]);
+	arena_free(&opened->arena);
 	bytes_free(&opened->receipt);
 	trust_free(&opened->trust);
 }
@@ -105,6 +112,42 @@ static result add_input(struct opened *opened, const char *word)
 	return fail(UNKNOWN_ROLE, "'%.*s': no input of the job '%s'", (int)(equals - word), word, job->name);
 }
 
+static result append(struct arena *arena, struct bytes_item **items, size_t *count, const struct bytes_item *more, size_t more_count)
+{
+	void *memory;
+	TRY(arena_alloc(arena, *count + more_count + 1, sizeof(**items), &memory));
+	struct bytes_item *joined = memory;
+	for (size_t i = 0; i < *count; i++)
+		joined[i] = (*items)[i];
+	for (size_t i = 0; i < more_count; i++)
+		joined[*count + i] = more[i];
+	*items = joined;
+	*count += more_count;
+	return OK;
+}
+
+/* What the auditor knows of roots: several files are one history. */
+static result read_epochs(const struct words *paths, struct opened *opened)
+{
+	void *files;
+	opened->arena = arena_of((size_t)EPOCH_HISTORY_MAX);
+	TRY(arena_alloc(&opened->arena, paths->count + 1, sizeof(struct bytes), &files));
+	opened->epoch_files = files;
+	opened->epochs.v = 1;
+	for (size_t i = 0; i < paths->count; i++) {
+		struct epoch_history one;
+		struct bytes *file = &opened->epoch_files[i];
+		TRY(file_read(paths->items[i], EPOCH_HISTORY_MAX, file));
+		opened->epoch_file_count = i + 1;
+		result parsed = epochs_file_parse(bytes_span(file), &opened->arena, &one);
+		if (parsed != OK)
+			return fail_within(parsed, "'%s' is no epoch history, record or HALT", paths->items[i]);
+		TRY(append(&opened->arena, &opened->epochs.objects, &opened->epochs.object_count, one.objects, one.object_count));
+		TRY(append(&opened->arena, &opened->epochs.keys, &opened->epochs.key_count, one.keys, one.key_count));
+	}
+	return OK;
+}
+
 static result read_all(const struct verify_words *words, struct opened *opened, struct verify_options *options)
 {
 	if (!words->trust)
@@ -115,7 +158,9 @@ static result read_all(const struct verify_words *words, struct opened *opened, 
 		TRY(add_output(opened, words->outputs.items[i]));
 	for (size_t i = 0; i < words->inputs.count; i++)
 		TRY(add_input(opened, words->inputs.items[i]));
+	TRY(read_epochs(&words->epochs, opened));
 	*options = (struct verify_options){
+		.epochs = &opened->epochs,
 		.trust = &opened->trust,
 		.receipt = bytes_span(&opened->receipt),
 		.files = opened->files,
@@ -212,8 +257,9 @@ static void print_facts(const struct verify_report *report, const struct trust *
 	clock_format(report->head.time, time);
 	rot_fingerprint(report->head.rot_id, fingerprint);
 	hex_encode(SPAN_ARRAY(report->head.run_id), run_id);
-	printf("  job     %s\n  root    %s\n  time    %s\n  run     %s\n", report->has_job ? trust->job.name : "(another)", fingerprint,
-		time, run_id);
+	printf("  job     %s\n  root    %s\n  epoch   %u.%llu\n  time    %s\n  run     %s\n", report->has_job ? trust->job.name : "(another)", fingerprint,
+		epoch_chain_head(report->epochs.chain)->era, (unsigned long long)epoch_chain_head(report->epochs.chain)->epoch, time,
+		run_id);
 }
 
 static void print_limits(const struct verify_report *report, const struct trust *trust, size_t output_files)
@@ -280,6 +326,29 @@ static json_t *limits_json(const struct verify_report *report)
 	return list;
 }
 
+static bool is_used(const struct verify_report *report, const struct epoch_link *link)
+{
+	for (const struct used_epoch *used = report->epochs.used; used; used = used->next)
+		if (used->link == link)
+			return true;
+	return false;
+}
+
+/* The chain from the inception to the epoch that signed the head; `used`: something in the receipt is signed under it. */
+static json_t *epochs_json(const struct verify_report *report)
+{
+	const struct epoch_chain *chain = report->epochs.chain;
+	json_t *list = json_array();
+	for (size_t i = 0; i < epoch_chain_count(chain); i++) {
+		const struct epoch_link *link = epoch_chain_at(chain, i);
+		json_array_append_new(list,
+			json_pack("{s:i,s:I,s:o,s:o,s:o,s:b,s:b}", "era", (int)link->era, "epoch", (json_int_t)link->epoch, "oid",
+				json_hex(SPAN_ARRAY(link->oid)), "not_before", json_time(link->not_before), "not_after",
+				json_time(link->not_after), "void", link->is_void, "used", is_used(report, link)));
+	}
+	return list;
+}
+
 static result print_json(const struct verify_report *report, const struct trust *trust)
 {
 	json_t *json = json_pack("{s:s,s:o}", "verdict", verify_verdict_name(report->verdict), "checks", checks_json(report));
@@ -291,6 +360,7 @@ static result print_json(const struct verify_report *report, const struct trust 
 		json_object_set_new(json, "run_id", json_hex(SPAN_ARRAY(report->head.run_id)));
 		json_object_set_new(json, "job", report->has_job ? json_string(trust->job.name) : json_null());
 		json_object_set_new(json, "root", json_string(fingerprint));
+		json_object_set_new(json, "epochs", epochs_json(report));
 		json_object_set_new(json, "time", json_time(report->head.time));
 		json_object_set_new(json, "recorder", json_string(report->head.recorder));
 	}
@@ -342,15 +412,17 @@ int verb_verify(int argc, char **argv)
 		{"trust", OPTION_TEXT, &words.trust, "FILE", "the trust file to judge by; nothing in the receipt is trusted"},
 		{"output", OPTION_LIST, &words.outputs, "[NAME=]FILE", "a file that must be this output of the run"},
 		{"input", OPTION_LIST, &words.inputs, "NAME=FILE", "a file that must be this input of the run"},
+		{"epochs", OPTION_LIST, &words.epochs, "FILE", "what you know of the root since: a history, a record or a HALT (repeat)"},
 		{"nonce", OPTION_TEXT, &words.nonce, "HEX", "32 bytes that the receipt must carry"},
 		{"at", OPTION_TEXT, &words.at, "TIME", "judge the trust file's expiry at this time instead of now"},
 	};
 	CLEANUP(options_free)
 	struct options options = {
 		.verb = "verify",
-		.usage = "RECEIPT --trust FILE [--output [NAME=]FILE]... [--input NAME=FILE]... [--nonce HEX] [--at TIME]",
+		.usage = "RECEIPT --trust FILE [--output [NAME=]FILE]... [--input NAME=FILE]... [--epochs FILE]... [--nonce HEX] [--at TIME]",
 		.description = "Checks a receipt offline: needs no network, no daemon and no state.\n"
-			       "Exit code 0: accepted. 1: refused. 4: something critical in it is not known to this version.",
+			       "Exit code 0: accepted. 1: refused. 4: cannot be judged: something critical in it is not known to this version,\n"
+			       "or its root was halted or recovered since.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 		.min_operands = 1,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "object/epoch_rules.h"
 #include "object/seal.h"
 #include "policy/table.h"
 #include "wire/text.h"
@@ -52,7 +53,10 @@ static result read_section(struct receipt_view *view, const struct receipt_secti
 {
 	switch (section->id) {
 	case SECTION_EPOCHS:
-		return read_list(view, section->bytes, &view->epochs);
+		TRY(read_list(view, section->bytes, &view->epochs));
+		for (size_t i = 0; i < view->epochs.count; i++)
+			view->epoch_keys += view->epochs.items[i].bytes.len == SPKI_SIZE; /* no record is so short */
+		return OK;
 	case SECTION_CERTIFICATES:
 		return read_list(view, section->bytes, &view->certificates);
 	case SECTION_REPORTS:
@@ -152,6 +156,55 @@ static const char *last_part(const char *uri)
 	return plain(slash ? slash + 1 : uri);
 }
 
+static const char *epoch_kind(uint8_t reason)
+{
+	static const char *const names[] = {"inception", "rotation by period", "rotation after an event", "rotation by the operator",
+		"new recovery set", "recovery"};
+	return reason < COUNT_OF(names) ? names[reason] : "?";
+}
+
+/* The record with the head's epoch, as the receipt tells it. */
+static void show_epoch(struct show *s)
+{
+	for (size_t i = 0; i < s->view->epochs.count; i++) {
+		CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+		struct epoch_record record;
+		if (epoch_record_parse(s->view->epochs.items[i].bytes, &arena, &record) != OK ||
+			memcmp(record.oid, s->view->head.epoch_oid, OID_SIZE) != 0)
+			continue;
+		put(s, "  epoch     era %u, epoch %llu (%s), one of %zu\n", record.epoch.era, (unsigned long long)record.epoch.epoch,
+			epoch_kind(record.epoch.reason), s->view->epochs.count - s->view->epoch_keys);
+		return;
+	}
+	put(s, "  epoch     %s.. (whose record is not here)\n", short_hex(s->view->head.epoch_oid));
+}
+
+/* A root that never rotated has nothing to tell. */
+static void show_epochs(struct show *s)
+{
+	enum { MOST_SHOWN = 32 };
+	size_t count = s->view->epochs.count - s->view->epoch_keys;
+	if (count < 2)
+		return;
+	put(s, "\nEpochs of the root\n");
+	if (count > MOST_SHOWN)
+		put(s, "  (%zu earlier ones)\n", count - MOST_SHOWN);
+	for (size_t i = count > MOST_SHOWN ? count - MOST_SHOWN : 0; i < count; i++) {
+		CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+		struct epoch_record record;
+		char from[CLOCK_TEXT_SIZE], to[CLOCK_TEXT_SIZE];
+		if (epoch_record_parse(s->view->epochs.items[i].bytes, &arena, &record) != OK) {
+			put(s, "  (a record that cannot be read)\n");
+			continue;
+		}
+		clock_format(record.epoch.not_before, from);
+		clock_format(record.epoch.not_after, to);
+		put(s, "  %u.%-6llu %s..  %s to %s  %s%s\n", record.epoch.era, (unsigned long long)record.epoch.epoch, short_hex(record.oid),
+			from, to, epoch_kind(record.epoch.reason),
+			memcmp(record.oid, s->view->head.epoch_oid, OID_SIZE) == 0 ? ", signed the receipt" : "");
+	}
+}
+
 static void show_head(struct show *s)
 {
 	const struct receipt_head *head = &s->view->head;
@@ -161,6 +214,7 @@ static void show_head(struct show *s)
 	hex_encode(SPAN_ARRAY(head->run_id), run);
 	put(s, "Receipt of job '%s'\n", plain(s->view->job.name));
 	put(s, "  root      %s\n", fingerprint);
+	show_epoch(s);
 	put(s, "  time      %s (boot %llu, head %llu)\n", time, (unsigned long long)head->boot_gen, (unsigned long long)head->seq);
 	put(s, "  run       %s\n", run);
 	if (head->has_nonce) {
@@ -424,6 +478,7 @@ static void show_limits(struct show *s)
 static result show_all(struct show *s)
 {
 	show_head(s);
+	show_epochs(s);
 	show_enclaves(s);
 	TRY(show_chain(s));
 	show_policies(s);

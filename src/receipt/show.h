@@ -27,6 +27,7 @@ struct receipt_view {
 	struct receipt_head head;
 	struct job job;
 	struct bytes_list epochs, certificates, reports, records, manifests, policies, grants, statements;
+	size_t epoch_keys; /* at the end of `epochs`: recovery keys */
 	struct salt_list salts;
 	struct dac *dac; /* not verified */
 };
