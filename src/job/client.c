@@ -58,6 +58,8 @@ static result spawn_host(const struct client_options *options, int ready, struct
 		argv[count++] = fixed[i];
 	if (options->create)
 		argv[count++] = "--create";
+	if (options->recovery)
+		argv[count++] = "--recovery";
 	const struct {
 		const char *option, *value;
 	} pairs[] = {{"--wrap", options->wrap}, {"--accept-ap", options->accept}, {"--authorise", options->authorise}, {"--first-uid", options->first_uid},
