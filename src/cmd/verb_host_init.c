@@ -2,57 +2,27 @@
 #include "cmd/verb.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/clock.h"
+#include "cmd/recovery_files.h"
 #include "job/state.h"
+#include "root/token_settings.h"
 #include "root/wrap.h"
 #include "wire/json.h"
 
-enum { DAYS = 397, MOST_DAYS = 36500, MOST_KEYS = 32, GRACE_S = 3600, MOST_GRACE_S = 7 * 24 * 3600, KEY_FILE_MAX = 64 * 1024 };
+enum { DAYS = 397, MOST_DAYS = 36500, GRACE_S = 3600, MOST_GRACE_S = 7 * 24 * 3600 };
 #define DAY_MS (24ULL * 3600 * 1000)
 
 struct arguments {
 	struct host_options host;
 	struct words recovery;
 	bool no_recovery;
+	const char *sign_with, *module, *token, *serial, *pin_file;
+	struct words writable;
+	bool network;
 	uint64_t days, grace_s;
 	const char *trust_domain, *output;
 };
-
-static result read_recovery_key(const char *path, struct digest32 *out)
-{
-	CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
-	CLEANUP(key_free) struct key key = KEY_EMPTY;
-	result read = file_read(path, KEY_FILE_MAX, &pem);
-	if (read == OK)
-		read = key_from_pem(bytes_span(&pem), &key);
-	if (read != OK)
-		return fail_within(read, "recovery key '%s'", path);
-	memcpy(out->bytes, key.id, KEY_ID_SIZE);
-	return OK;
-}
-
-/* --recovery K FILE...: any K of these keys together can start this root over. */
-static result read_recovery(const struct words *words, struct arena *arena, struct service_init *out)
-{
-	char *end;
-	void *keys;
-	if (words->count < 2)
-		return fail(USAGE, "--recovery takes a number and at least one file: --recovery 1 recovery.pub");
-	unsigned long k = strtoul(words->items[0], &end, 10);
-	size_t n = words->count - 1;
-	if (*end || k < 1 || k > n || n > MOST_KEYS)
-		return fail(USAGE, "--recovery %s: the number must be from 1 to the number of keys, %zu here", words->items[0], n);
-	TRY(arena_alloc(arena, n, sizeof(struct digest32), &keys));
-	out->recovery = (struct epoch_recovery){.k = (uint8_t)k, .n = (uint8_t)n, .keys = keys, .key_count = n};
-	out->has_recovery = true;
-	for (size_t i = 0; i < n; i++)
-		TRY(read_recovery_key(words->items[i + 1], &out->recovery.keys[i]));
-	if (schema_sort(&digest32_schema, keys, n) != OK)
-		return fail(USAGE, "--recovery names one key twice");
-	return OK;
-}
 
 static bool same_recovery(const struct epoch *epoch, const struct service_init *init)
 {
@@ -123,6 +93,81 @@ static result print(const struct service_status *status, bool existed, bool json
 	return OK;
 }
 
+/* ---- Where the signing keys lie --------------------------------------------------------------------- */
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static result read_token(const struct arguments *arguments, struct arena *arena, struct token_source *out)
+{
+	const char *paths[2 + TOKEN_FOLDERS_MAX + 1] = {arguments->module, arguments->pin_file};
+	void *list;
+	if (!arguments->module)
+		return fail(USAGE, "--sign-with pkcs11 needs --pkcs11-module");
+	if (arguments->writable.count > TOKEN_FOLDERS_MAX - 1)
+		return fail(USAGE, "--pkcs11-writable takes at most %d folders", TOKEN_FOLDERS_MAX - 1);
+	memcpy(paths + 2, arguments->writable.items, arguments->writable.count * sizeof(paths[0]));
+	size_t count = 2 + arguments->writable.count;
+	TRY(arena_alloc(arena, count + 1, sizeof(char *), &list));
+	const char **absolute = list;
+	for (size_t i = 0; i < count; i++) {
+		char path[PATH_SIZE];
+		absolute[i] = NULL;
+		if (!paths[i])
+			continue;
+		TRY(verb_absolute(paths[i], path));
+		TRY(arena_string(arena, span_str(path), &absolute[i]));
+	}
+	absolute[count] = NULL;
+	*out = (struct token_source){
+		.module = absolute[0],
+		.label = arguments->token,
+		.serial = arguments->serial,
+		.pin_file = absolute[1],
+		.network = arguments->network,
+		.writable = absolute + 2,
+	};
+	return token_source_environment(arena, &out->environment);
+}
+
+/* A root that is there keeps its keys where they are; asked again for the same token nothing is to be done. */
+static result check_same_token(const char *state, const struct token_source *source, bool in_token, struct arena *arena)
+{
+	struct token_source before;
+	if (!in_token)
+		return token_settings_there(state) ? fail(ROOT_EXISTS, "its signing keys lie in a token") : OK;
+	result loaded = token_settings_load(state, arena, &before);
+	if (loaded == NOT_FOUND)
+		return fail(ROOT_EXISTS, "its signing keys come from seeds in its state; keys do not move into a token later");
+	TRY(loaded);
+	if (!same_text(before.label, source->label) || !same_text(before.serial, source->serial))
+		return fail(ROOT_EXISTS, "its signing keys lie in another token, '%s'", before.label ? before.label : "(the only one)");
+	return OK;
+}
+
+/* Before any host runs on the folder: it reads this when it starts. */
+static result choose_signing(const struct arguments *arguments, struct arena *arena)
+{
+	char state[PATH_SIZE];
+	struct token_source source = {0};
+	bool in_token = arguments->sign_with && strcmp(arguments->sign_with, "pkcs11") == 0;
+	if (!in_token && (arguments->module || arguments->token || arguments->serial || arguments->pin_file || arguments->writable.count ||
+				 arguments->network))
+		return fail(USAGE, "a token is used with --sign-with pkcs11 only");
+	if (!arguments->sign_with)
+		return OK;
+	if (!in_token && strcmp(arguments->sign_with, "seed") != 0)
+		return fail(USAGE, "--sign-with takes seed or pkcs11, not '%s'", arguments->sign_with);
+	if (in_token)
+		TRY(read_token(arguments, arena, &source));
+	TRY(state_path(arguments->host.state, state));
+	if (state_has_root(state))
+		return check_same_token(state, &source, in_token, arena);
+	return in_token ? token_settings_save(state, &source) : token_settings_remove(state);
+}
+
 static result init(const struct arguments *arguments, bool json)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
@@ -143,7 +188,9 @@ static result init(const struct arguments *arguments, bool json)
 	if (arguments->recovery.count && arguments->no_recovery)
 		return fail(USAGE, "--recovery and --no-recovery exclude each other");
 	if (arguments->recovery.count)
-		TRY(read_recovery(&arguments->recovery, &arena, &init));
+		TRY(recovery_read_set(&arguments->recovery, &arena, &init.recovery));
+	init.has_recovery = arguments->recovery.count > 0;
+	TRY(choose_signing(arguments, &arena));
 	TRY(verb_connect(&arguments->host, true, NULL, &client));
 	TRY(read_status(&client, &arena, &status));
 	bool existed = status.health.epoch_record.len > 0;
@@ -171,12 +218,20 @@ int verb_host_init(int argc, char **argv)
 		{"trust-domain", OPTION_TEXT, &arguments.trust_domain, "NAME", "last part of the enclaves' names (troth.internal)"},
 		{"wrap", OPTION_TEXT, &arguments.host.wrap, "KIND",
 			"where the key of the state comes from: file, keyring, credential, passphrase"},
+		{"sign-with", OPTION_TEXT, &arguments.sign_with, "WHERE",
+			"where signing keys lie: seed (wrapped in the state, default) or pkcs11 (in a token, docs/TOKENS.md)"},
+		{"pkcs11-module", OPTION_TEXT, &arguments.module, "FILE", "the token's PKCS#11 module"},
+		{"token", OPTION_TEXT, &arguments.token, "LABEL", "the token's label"},
+		{"token-serial", OPTION_TEXT, &arguments.serial, "NUMBER", "the token's serial number"},
+		{"pin-file", OPTION_TEXT, &arguments.pin_file, "FILE", "the token's PIN, in a file that nobody else may read"},
+		{"pkcs11-writable", OPTION_WORDS, &arguments.writable, "FOLDER...", "where the module keeps its files; all else is read-only to it"},
+		{"pkcs11-network", OPTION_FLAG, &arguments.network, NULL, "the module reaches its token over the network"},
 		{"output", OPTION_TEXT, &arguments.output, "FILE", "write the inception record here too"},
 	};
 	CLEANUP(options_free)
 	struct options options = {
 		.verb = "host init",
-		.usage = "[--state DIR] [--recovery K FILE... | --no-recovery]",
+		.usage = "[--state DIR] [--recovery K FILE... | --no-recovery] [--sign-with pkcs11 --pkcs11-module FILE ...]",
 		.description =
 			"Makes this host's root of trust: starts and attests the secure processor and lets it make its keys, which never\n"
 			"leave it. The public record goes to inception.epoch in the state folder. Done once; asked again, it only tells.\n"

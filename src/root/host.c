@@ -15,6 +15,7 @@
 #include "base/seccomp.h"
 #include "base/sock.h"
 #include "crypto/random.h"
+#include "root/host_tpm.h"
 #include "root/host_upgrade.h"
 #include "root/pins.h"
 #include "root/program.h"
@@ -22,7 +23,8 @@
 #include "root/state_file.h"
 #include "store/slots.h"
 
-enum { START_MS = 15 * 1000, STOP_MS = 3000 };
+/* A TPM takes its time to make keys. */
+enum { TPM_MS = 60 * 1000, START_MS = 15 * 1000, STOP_MS = 3000 };
 
 /* ---- Starting ---------------------------------------------------------------------------------- */
 
@@ -102,34 +104,58 @@ static result start_process(struct root_host *host, const struct root_host_confi
 	CLEANUP(secret_free) struct secret pairing = SECRET_EMPTY;
 	CLEANUP(fd_close) struct fd near_end = FD_NONE;
 	CLEANUP(fd_close) struct fd far_end = FD_NONE;
+	CLEANUP(fd_close) struct fd token = FD_NONE;
+	CLEANUP(host_tpm_free) struct host_tpm tpm = HOST_TPM_NONE;
 	struct fd pair[2];
 	enum ipq_profile profile;
-	bool fresh;
+	enum wrap_kind kind;
+	bool fresh, kept;
 	TRY(path_join(ap_dir, config->state_dir, "ap"));
 	TRY(file_make_dirs(ap_dir, 0700));
 	TRY(host_queue_choose(ap_dir, config->queue, &profile));
 	if (profile == IPQ_PROFILE_SEALED)
 		TRY(host_queue_pair(&pairing, &pairing_pipe));
 	TRY(program_copy(config->program_dir, "troth-ap", &program, host->ap_digest));
+	TRY(host_token_start(host, &token));
 	/* The key before the state: a start that fails in between is simply done again, while a state without its key is lost. */
 	TRY(is_fresh(ap_dir, &fresh));
-	TRY(send_wrap_key(ap_dir, &config->wrap, fresh, &wrap));
+	TRY(wrap_kind_choose(ap_dir, &config->wrap, &kind, &kept));
+	if (kind == WRAP_TPM)
+		TRY(host_tpm_begin(ap_dir, &config->wrap, !kept, &tpm));
+	else
+		TRY(send_wrap_key(ap_dir, &config->wrap, fresh, &wrap));
 	TRY(open_state_file(ap_dir, &state));
 	TRY(sock_pair(pair));
 	near_end = pair[0];
 	far_end = pair[1];
 	snprintf(uid, sizeof(uid), "%u", config->ap_uid);
-	const char *const argv[] = {"troth-ap", "--serve-as", uid, pairing.len ? "--queue-sealed" : NULL, NULL};
-	const struct process_fd fds[] = {{2, 2}, {far_end.n, 3}, {state.n, 4}, {wrap.n, 5}, {pairing_pipe.n, 6}};
+	struct process_fd fds[] = {{2, 2}, {far_end.n, 3}, {state.n, 4}, {kind == WRAP_TPM ? tpm.order.n : wrap.n, 5}, {0, 0}, {0, 0}, {0, 0}};
+	const char *argv[7] = {"troth-ap", "--serve-as", uid};
+	size_t fd_count = 4, arguments = 3;
+	if (pairing.len) {
+		fds[fd_count++] = (struct process_fd){pairing_pipe.n, 6};
+		argv[arguments++] = "--queue-sealed";
+	}
+	if (token.n >= 0) {
+		fds[fd_count++] = (struct process_fd){token.n, 7};
+		argv[arguments++] = "--token";
+	}
+	if (kind == WRAP_TPM) {
+		fds[fd_count++] = (struct process_fd){tpm.device.n, 8};
+		argv[arguments++] = "--tpm";
+	}
 	struct process_spec spec = {
 		.exec_fd = program.n,
 		.argv = argv,
 		.fds = fds,
-		.fd_count = COUNT_OF(fds) - (pairing.len ? 0 : 1),
+		.fd_count = fd_count,
 		.die_with_parent = true,
 	};
 	TRY(process_start(&spec, &host->process));
 	fd_close(&far_end);
+	fd_close(&token); /* the secure processor alone holds it, so that the worker ends with it */
+	if (kind == WRAP_TPM)
+		TRY(host_tpm_finish(ap_dir, &tpm, near_end.n, TPM_MS));
 	TRY(exchange_rings(host, secret_span(&pairing), near_end.n));
 	result greeted = host_queue_greet(host, host_deadline(START_MS));
 	if (greeted == PEER_CLOSED || (greeted == TIMED_OUT && host_ap_has_ended(host)))
@@ -458,6 +484,8 @@ static result judge(struct root_host *host, const struct root_host_config *confi
 	TRY(check_denials(&health));
 	TRY(check_from_outside(host->process.pid));
 	result checked = check_root(host, config, &health, &accept);
+	if (health.refusal != OK) /* the TPM knows better than what lies on disk */
+		checked = fail(reason_row((enum reason)health.refusal)->reason, "%s", health.failure);
 	if (checked != OK)
 		return stop_here(host, config, &health, checked);
 	if (health.epoch_record.len == 0)
@@ -481,6 +509,7 @@ static result judge(struct root_host *host, const struct root_host_config *confi
 static void host_free(struct root_host *host)
 {
 	process_free(&host->process);
+	host_token_stop(host);
 	ipq_free(&host->queue);
 	tcb_free(&host->tcb);
 	host_head_free(host);
@@ -511,6 +540,7 @@ result root_host_start(const struct root_host_config *config, struct root_host *
 	if (!host)
 		return fail(NO_MEMORY, "host");
 	host->process = PROCESS_NONE;
+	host->token = PROCESS_NONE;
 	make_locks(host);
 	snprintf(host->state_dir, sizeof(host->state_dir), "%s", config->state_dir);
 	snprintf(host->program_dir, sizeof(host->program_dir), "%s", config->program_dir);
@@ -574,6 +604,7 @@ static result make_root(struct root_host *host, const struct root_host_init *ini
 	ROOT_IDENTITY_HELD existing = root_host_hold(host);
 	if (existing)
 		return fail(ROOT_EXISTS, "epoch %llu", (unsigned long long)existing->epoch.epoch);
+	TRY(host_token_check_init(host));
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
 	CLEANUP(wipe_generate) struct ap_generate request = {
 		.recovery = init->recovery,

@@ -36,6 +36,7 @@ struct host_program {
 struct root_host {
 	char state_dir[PATH_SIZE], program_dir[PATH_SIZE];
 	struct process process;
+	struct process token; /* worker of the token that holds the signing keys (host_token.c); PROCESS_NONE without one */
 	uint64_t boot_gen;
 	bool greeted_with_root; /* profile sealed: whose key signed the greeting */
 	uint8_t greeted_oid[OID_SIZE];
@@ -112,6 +113,14 @@ NODISCARD result host_put_chain_head(struct root_host *host);
 NODISCARD result host_pin(struct root_host *host);
 /* Tells the subscribers; without any lock held. */
 void host_publish(struct root_host *host, enum root_change change);
+
+/* ---- host_token.c */
+
+/* Starts the worker when the state folder says that signing keys lie in a token; else `out_socket` stays as it is. */
+NODISCARD result host_token_start(struct root_host *host, struct fd *out_socket);
+/* Where keys lie has not been changed since this host was started. NOT_READY. */
+NODISCARD result host_token_check_init(const struct root_host *host);
+void host_token_stop(struct root_host *host); /* after the secure processor */
 
 /* ---- host_change.c */
 
