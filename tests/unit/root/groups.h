@@ -9,6 +9,7 @@
 	GROUP(test_ipq_sealed)                                                                                         \
 	GROUP(test_host)                                                                                               \
 	GROUP(test_ap)                                                                                                 \
+	GROUP(test_ap_rotate)                                                                                          \
 	GROUP(test_pins)                                                                                               \
 	GROUP(test_tcb)                                                                                                \
 	GROUP(test_wrap)

@@ -1,235 +1,10 @@
 /* The secure processor engine: what it does when asked rightly, and what it refuses (RO-08, RO-10, RO-17, BI-09, BI-10). */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-#undef fail
+#include "ap_bench.h"
 
 #include "crypto/box.h"
-#include "crypto/random.h"
 #include "crypto/x509.h"
 #include "groups.h"
-#include "root/ap.h"
 #include "root/boot_log.h"
-
-static const uint64_t T0 = 1800000000000ULL;
-
-struct bench {
-	struct ap *ap;
-	struct secret wrap;
-	struct bytes state;
-	struct arena arena;
-	uint64_t now, epoch;
-	uint32_t era;
-	struct key root_sign;
-	uint8_t rot_id[OID_SIZE], epoch_oid[OID_SIZE], kem_pk[POINT_SIZE];
-};
-
-struct answer {
-	enum reason reason;
-	struct bytes body;
-};
-
-static void keep(struct bench *b, struct span state)
-{
-	bytes_free(&b->state);
-	assert_int_equal(bytes_copy(state, &b->state), OK);
-}
-
-static void boot(struct bench *b)
-{
-	struct ap_action action;
-	struct ap_config config = {.state = bytes_span(&b->state), .wrap_key = &b->wrap, .secret_memory = "locked"};
-	assert_int_equal(ap_new(&config, b->now, &b->ap, &action), OK);
-	assert_int_equal(action.kind, AP_PERSIST);
-	keep(b, action.persist);
-	ap_persisted(b->ap, OK, &action);
-}
-
-static enum reason ask_raw(struct bench *b, enum ipq_type type, struct span body, struct bytes *out)
-{
-	CLEANUP(writer_free) struct writer w = writer_growing(128 * 1024);
-	if (ipq_message_row(type)->expects_epoch)
-		ipq_put_expected(&w, (struct ipq_expected){b->era, b->epoch});
-	writer_span(&w, body);
-	struct ap_action action;
-	ap_step(b->ap, type, span_of(w.data, w.len), b->now, &action);
-	if (action.kind == AP_PERSIST) {
-		keep(b, action.persist);
-		ap_persisted(b->ap, OK, &action);
-	}
-	if (action.kind == AP_REPLY_ERROR)
-		return action.reason;
-	bytes_free(out);
-	assert_int_equal(bytes_copy(action.reply, out), OK);
-	return OK;
-}
-
-/* The decoded reply borrows from memory that lives until the bench ends. */
-static enum reason ask(struct bench *b, enum ipq_type type, const struct schema *schema, const void *request,
-	const struct schema *reply_schema, void *reply)
-{
-	CLEANUP(bytes_free) struct bytes body = BYTES_EMPTY;
-	CLEANUP(bytes_free) struct bytes answer = BYTES_EMPTY;
-	struct span kept;
-	if (schema)
-		assert_int_equal(schema_encode(schema, request, &body), OK);
-	enum reason reason = ask_raw(b, type, bytes_span(&body), &answer);
-	if (reason != OK || !reply_schema)
-		return reason;
-	assert_int_equal(arena_copy(&b->arena, bytes_span(&answer), &kept), OK);
-	assert_int_equal(schema_decode(reply_schema, kept, &b->arena, reply), OK);
-	return OK;
-}
-
-static enum reason extend(struct bench *b, uint8_t index, const char *name, uint8_t fill)
-{
-	struct ap_measured_program program = {.name = name};
-	CLEANUP(bytes_free) struct bytes content = BYTES_EMPTY;
-	memset(program.digest, fill, sizeof(program.digest));
-	assert_int_equal(schema_encode(&ap_measured_program_schema, &program, &content), OK);
-	struct ap_extend request = {index, bytes_span(&content), true};
-	struct ap_extended reply;
-	return ask(b, IPQ_EXTEND, &ap_extend_schema, &request, &ap_extended_schema, &reply);
-}
-
-static enum ap_state state_of(struct bench *b)
-{
-	struct ap_health health;
-	assert_int_equal(ask(b, IPQ_HEALTH, NULL, NULL, &ap_health_schema, &health), OK);
-	return health.state;
-}
-
-static struct ap_generate a_generate(void)
-{
-	struct ap_generate request = {.valid_ms = 397ULL * 86400000, .grace_s = 60, .trust_domain = "troth.internal"};
-	memset(request.challenge, 7, sizeof(request.challenge));
-	memset(request.host_seed, 8, sizeof(request.host_seed));
-	memset(request.host_share, 9, sizeof(request.host_share));
-	return request;
-}
-
-static void generate(struct bench *b)
-{
-	struct ap_generate request = a_generate();
-	struct ap_rot_available reply;
-	struct epoch epoch;
-	struct rot_challenge challenge;
-	assert_int_equal(ask(b, IPQ_GENERATE_ROT, &ap_generate_schema, &request, &ap_rot_available_schema, &reply), OK);
-	assert_int_equal(epoch_open_inception(reply.epoch_record, &b->arena, &epoch, b->epoch_oid), OK);
-	memcpy(b->rot_id, b->epoch_oid, OID_SIZE);
-	memcpy(b->kem_pk, epoch.kem_pk, POINT_SIZE);
-	assert_int_equal(key_from_point(SPAN_ARRAY(epoch.sign_pk), &b->root_sign), OK);
-	assert_int_equal(object_open(KIND_ROT_CHALLENGE, reply.challenge, &b->root_sign, &b->arena, &challenge, NULL), OK);
-	assert_memory_equal(challenge.challenge, request.challenge, 32);
-	assert_memory_equal(challenge.epoch_oid, b->epoch_oid, OID_SIZE);
-	b->era = 0;
-	b->epoch = 1;
-}
-
-static void bench_new(struct bench *b)
-{
-	*b = (struct bench){.arena = arena_of(4 << 20), .now = T0};
-	assert_int_equal(secret_new(32, &b->wrap), OK);
-	memset(b->wrap.data, 0x5a, 32);
-	boot(b);
-	assert_int_equal(extend(b, REGISTER_AP, "troth-ap", 1), OK);
-	assert_int_equal(extend(b, REGISTER_HOST, "trothd", 2), OK);
-	assert_int_equal(state_of(b), AP_MEASURED);
-	generate(b);
-	assert_int_equal(state_of(b), AP_READY);
-}
-
-static void bench_free(struct bench *b)
-{
-	ap_free(b->ap);
-	secret_free(&b->wrap);
-	bytes_free(&b->state);
-	key_free(&b->root_sign);
-	arena_free(&b->arena);
-}
-
-static void restart(struct bench *b, uint8_t ap_fill, uint8_t host_fill)
-{
-	ap_free(b->ap);
-	boot(b);
-	assert_int_equal(extend(b, REGISTER_AP, "troth-ap", ap_fill), OK);
-	assert_int_equal(extend(b, REGISTER_HOST, "trothd", host_fill), OK);
-}
-
-struct enclave {
-	struct key sign, kem;
-	struct launch launch;
-	uint8_t nonce[32];
-};
-
-static void enclave_free(struct enclave *e)
-{
-	key_free(&e->sign);
-	key_free(&e->kem);
-}
-
-static enum reason launch(struct bench *b, const char *name, struct enclave *e)
-{
-	struct ap_launch_extended reply;
-	memset(e, 0, sizeof(*e));
-	assert_int_equal(key_generate(&e->sign), OK);
-	assert_int_equal(key_generate(&e->kem), OK);
-	e->launch = (struct launch){.v = 1, .name = name, .tier = "N", .isolation = "weak", .limits = "rlimit",
-		.secret_memory = "locked", .interpreter = "closed"};
-	random_bytes(e->launch.launch_id, LAUNCH_ID_SIZE);
-	memset(e->launch.measurement, 0x33, SHA384_SIZE);
-	launch_keys_hash(e->sign.point, e->kem.point, e->launch.keys_hash);
-	enum reason reason = ask(b, IPQ_EXTEND_LAUNCH, &launch_schema, &e->launch, &ap_launch_extended_schema, &reply);
-	if (reason == OK)
-		memcpy(e->nonce, reply.nonce, 32);
-	return reason;
-}
-
-static void endorse_message(const struct enclave *e, uint8_t out[14 + 16 + 32 + 64])
-{
-	memcpy(out, "troth endorse1", 14);
-	memcpy(out + 14, e->launch.launch_id, 16);
-	memcpy(out + 30, e->nonce, 32);
-	sha256(SPAN_ARRAY(e->sign.point), out + 62);
-	sha256(SPAN_ARRAY(e->kem.point), out + 94);
-}
-
-static enum reason endorse_begin(struct bench *b, const struct enclave *e, struct ap_endorse_challenge *out)
-{
-	struct ap_endorse_begin request;
-	uint8_t message[14 + 16 + 32 + 64];
-	memcpy(request.launch_id, e->launch.launch_id, LAUNCH_ID_SIZE);
-	memcpy(request.sign_pk, e->sign.point, POINT_SIZE);
-	memcpy(request.kem_pk, e->kem.point, POINT_SIZE);
-	endorse_message(e, message);
-	assert_int_equal(key_sign(&e->sign, SPAN_ARRAY(message), request.signature), OK);
-	return ask(b, IPQ_ENDORSE_BEGIN, &ap_endorse_begin_schema, &request, &ap_endorse_challenge_schema, out);
-}
-
-static enum reason endorse_finish(struct bench *b, const struct enclave *e, struct span challenge, struct ap_endorsed *out)
-{
-	struct ap_endorse_finish request;
-	uint8_t input[10 + 32 + 64];
-	memcpy(request.launch_id, e->launch.launch_id, LAUNCH_ID_SIZE);
-	memcpy(input, "troth pop1", 10);
-	memcpy(input + 10, challenge.data, 32);
-	sha256(SPAN_ARRAY(e->sign.point), input + 42);
-	sha256(SPAN_ARRAY(e->kem.point), input + 74);
-	sha256(SPAN_ARRAY(input), request.proof);
-	return ask(b, IPQ_ENDORSE_FINISH, &ap_endorse_finish_schema, &request, &ap_endorsed_schema, out);
-}
-
-static void endorse(struct bench *b, const char *name, struct enclave *e, struct ap_endorsed *out)
-{
-	struct ap_endorse_challenge challenge;
-	CLEANUP(secret_free) struct secret c = SECRET_EMPTY;
-	assert_int_equal(launch(b, name, e), OK);
-	assert_int_equal(endorse_begin(b, e, &challenge), OK);
-	assert_int_equal(box_open(&e->kem, "pop", SPAN_ARRAY(e->launch.launch_id), challenge.box, &c), OK);
-	assert_int_equal(endorse_finish(b, e, secret_span(&c), out), OK);
-}
 
 static void test_generates_and_survives_a_restart(void **unused)
 {
@@ -294,7 +69,6 @@ static void test_measures_only_before_use(void **unused)
 	assert_int_equal(extend(&b, REGISTER_AP, "troth-ap", 1), MEASUREMENT_LATE);
 	assert_int_equal(extend(&b, REGISTER_HOST, "trothd", 2), MEASUREMENT_LATE);
 	assert_int_equal(extend(&b, REGISTER_LAUNCHES, "x", 3), BAD_VALUE);
-	ap_free(b.ap);
 	boot(&b);
 	assert_int_equal(extend(&b, REGISTER_HOST, "trothd", 2), NOT_READY);
 	assert_int_equal(extend(&b, REGISTER_AP, "troth-ap", 1), OK);
@@ -381,33 +155,6 @@ static void test_foreign_keys_are_not_endorsed(void **unused)
 	enclave_free(&e);
 	enclave_free(&thief);
 	bench_free(&b);
-}
-
-static struct span seal_secret(struct bench *b, const char *name, const char *text, enum reason expected)
-{
-	struct seal_policy policy = {.v = 1, .name = name};
-	static uint8_t box[256];
-	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
-	struct ap_signed reply = {0};
-	memcpy(policy.rot_id, b->rot_id, OID_SIZE);
-	memset(policy.measurement, 0x33, SHA384_SIZE);
-	assert_int_equal(schema_encode(&seal_policy_schema, &policy, &encoding), OK);
-	assert_int_equal(box_seal(SPAN_ARRAY(b->kem_pk), "seal-in", bytes_span(&encoding), span_str(text), box), OK);
-	struct ap_seal request = {bytes_span(&encoding), span_of(box, strlen(text) + BOX_OVERHEAD)};
-	assert_int_equal(ask(b, IPQ_SEAL, &ap_seal_schema, &request, &ap_signed_schema, &reply), expected);
-	return reply.object;
-}
-
-static enum reason unseal(struct bench *b, const struct enclave *e, const struct key *signer, struct span sealed,
-	const uint8_t *seal_oid, struct unseal_request *request, struct ap_unsealed *out)
-{
-	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
-	request->v = 1;
-	memcpy(request->seal_oid, seal_oid, OID_SIZE);
-	memcpy(request->launch_id, e->launch.launch_id, LAUNCH_ID_SIZE);
-	assert_int_equal(object_sign(KIND_UNSEAL_REQUEST, request, signer, &object, NULL), OK);
-	struct ap_unseal message = {sealed, bytes_span(&object)};
-	return ask(b, IPQ_UNSEAL, &ap_unseal_schema, &message, &ap_unsealed_schema, out);
 }
 
 static void test_seals_and_unseals(void **unused)
@@ -687,9 +434,8 @@ static void test_derives(void **unused)
 
 static void test_a_failed_write_stops_it(void **unused)
 {
-	struct bench b = {.arena = arena_of(4 << 20), .now = T0};
-	assert_int_equal(secret_new(32, &b.wrap), OK);
-	boot(&b);
+	struct bench b;
+	bench_empty(&b);
 	assert_int_equal(extend(&b, REGISTER_AP, "troth-ap", 1), OK);
 	assert_int_equal(extend(&b, REGISTER_HOST, "trothd", 2), OK);
 	struct ap_generate request = a_generate();
