@@ -15,7 +15,8 @@
 
 struct arguments {
 	struct host_options host;
-	const char *job, *enclave, *secret, *root, *output;
+	const char *job, *enclave, *secret, *root, *reference, *output;
+	uint64_t min_svn;
 };
 
 struct root {
@@ -44,8 +45,32 @@ static result read_root(const char *path, struct arena *arena, struct root *out)
 	return key_from_point(SPAN_ARRAY(out->epoch.sign_pk), &out->sign);
 }
 
+/*
+ * For whom, by reference: whatever the author lists under this enclave's name. What is here now must be among it: otherwise the
+ * set is not about this job, and nobody would notice until the secret does not open.
+ */
+static result name_reference(const struct arguments *arguments, const struct job_stage *stage, struct arena *arena, struct seal_policy *policy)
+{
+	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
+	struct span kept;
+	struct reference_set set;
+	struct reference *reference = &policy->reference;
+	if (arguments->min_svn > UINT32_MAX)
+		return fail(USAGE, "--min-svn is too large");
+	TRY(file_read(arguments->reference, REFERENCE_SET_MAX, &file));
+	TRY(arena_copy(arena, bytes_span(&file), &kept));
+	result opened = reference_set_open(kept, arena, &set, reference->author, NULL);
+	if (opened != OK)
+		return fail_within(opened, "'%s' is no signed reference set", arguments->reference);
+	reference->set = set.name;
+	reference->min_svn = (uint32_t)arguments->min_svn;
+	policy->v = SEAL_BY_REFERENCE;
+	const struct reference_question question = {reference, stage->name, REFERENCE_MEASUREMENT, stage->measurement, 0, clock_wall_ms()};
+	return reference_answer(&question, &set, reference->author, NULL);
+}
+
 /* For whom: the enclave as the job and the files on this machine make it. */
-static result make_policy(const struct arguments *arguments, const struct root *root, struct bytes *out)
+static result make_policy(const struct arguments *arguments, const struct root *root, struct arena *arena, struct bytes *out)
 {
 	CLEANUP(job_plan_free) struct job_plan plan = {.stage_count = 0};
 	struct seal_policy policy = {.v = 1, .name = arguments->enclave};
@@ -62,7 +87,10 @@ static result make_policy(const struct arguments *arguments, const struct root *
 	if (!declared)
 		return fail(UNKNOWN_ROLE, "enclave '%s' takes no secret '%s'", stage->name, arguments->secret);
 	memcpy(policy.rot_id, root->rot_id, OID_SIZE);
-	memcpy(policy.measurement, stage->measurement, SHA384_SIZE);
+	if (arguments->reference)
+		TRY(name_reference(arguments, stage, arena, &policy));
+	else
+		memcpy(policy.measurement, stage->measurement, SHA384_SIZE);
 	return schema_encode(&seal_policy_schema, &policy, out);
 }
 
@@ -130,7 +158,7 @@ static result seal(const struct arguments *arguments, bool json)
 	if (!arguments->output && isatty(STDOUT_FILENO))
 		return fail(USAGE, "the sealed secret is binary and stdout is a terminal; redirect it or use --output FILE");
 	TRY(read_root(arguments->root, &arena, &root));
-	TRY(make_policy(arguments, &root, &policy));
+	TRY(make_policy(arguments, &root, &arena, &policy));
 	TRY(read_secret(&secret));
 	TRY(box_seal(SPAN_ARRAY(root.epoch.kem_pk), "seal-in", bytes_span(&policy), secret_span(&secret), box));
 	struct service_seal ask = {bytes_span(&policy), span_of(box, BOX_OVERHEAD + secret.len)};
@@ -150,6 +178,9 @@ int verb_seal(int argc, char **argv)
 		{"enclave", OPTION_TEXT, &arguments.enclave, "NAME", "the enclave of the job that may open the secret"},
 		{"as", OPTION_TEXT, &arguments.secret, "SECRET", "which of its secrets this is"},
 		{"root", OPTION_TEXT, &arguments.root, "FILE", "inception record of the host, compared by its fingerprint"},
+		{"reference", OPTION_TEXT, &arguments.reference, "SET",
+			"seal to what the author of this signed set lists for the enclave, now and in later sets of his"},
+		{"min-svn", OPTION_NUMBER, &arguments.min_svn, "N", "with --reference: never to a security version below this"},
 		{"output", OPTION_TEXT, &arguments.output, "FILE", "where the sealed secret goes (stdout)"},
 		HOST_ROWS(&arguments.host),
 	};
@@ -161,7 +192,8 @@ int verb_seal(int argc, char **argv)
 			       "arguments,\n"
 			       "policy and direct peers, on the host with this root. Nobody else sees it, not even the host's own service. "
 			       "It does\n"
-			       "not say who sealed it. A change of the job or of a file of it needs a new seal.",
+			       "not say who sealed it. A change of the job or of a file of it needs a new seal, unless it is sealed with\n"
+			       "--reference: then the author of that set decides which versions of the enclave open it (docs/UPGRADE.md).",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 	};
