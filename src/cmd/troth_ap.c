@@ -5,6 +5,7 @@
  *   5  pipe with the wrap key; closed after reading
  *   6  with --queue-sealed: pipe with the pairing secret of the queue; closed after reading
  *   7  with --token: socket of the worker of a PKCS#11 token (crypto/token.h), in which the signing keys lie
+ *   8  with --tpm: the TPM, which holds the wrap key then; the pipe says how (root/tpm_order.h)
  * In this order (constructions/objects.md): own uid, own namespaces, empty root, no capabilities, undumpable; only then
  * the wrap key is read, the filter is installed, and the first byte of the queue is looked at.
  */
@@ -26,13 +27,15 @@
 #include "base/sock.h"
 #include "crypto/crypto.h"
 #include "crypto/token.h"
+#include "root/ap_tpm.h"
 #include "root/ap_worker.h"
 #include "root/ipq.h"
 #include "root/rot_keys.h"
 #include "root/state_file.h"
+#include "root/tpm_order.h"
 #include "store/slots.h"
 
-enum { BOOTSTRAP_FD = 3, STATE_FD = 4, WRAP_FD = 5, PAIRING_FD = 6, TOKEN_FD = 7, TOKEN_MS = 8 * 1000, BOOTSTRAP_MS = 10 * 1000 };
+enum { BOOTSTRAP_FD = 3, STATE_FD = 4, WRAP_FD = 5, PAIRING_FD = 6, TOKEN_FD = 7, TPM_FD = 8, TOKEN_MS = 8 * 1000, BOOTSTRAP_MS = 10 * 1000 };
 
 #ifdef TROTH_INSTRUMENTED
 /* The leak checker stops the world with ptrace, which nothing here may do; tests of the engines look for leaks. */
@@ -148,6 +151,8 @@ struct processor {
 	struct ap *ap;
 	struct token *token; /* NULL: keys from seeds */
 	struct ap_worker *worker;
+	struct ap_tpm tpm;
+	bool has_tpm;
 	bool rotating;
 	uint64_t rotation_id; /* the request that began it, and is answered when it is done */
 	struct ipq_message message;
@@ -195,6 +200,7 @@ static result start_engine(struct processor *p, const struct secret *wrap_key, c
 		.token = p->token,
 		.denials = tried,
 		.denial_count = COUNT_OF(denials),
+		.platform = p->has_tpm ? &p->tpm.platform : NULL,
 	};
 	TRY(ap_new(&config, clock_wall_ms(), &p->ap, &action));
 	ap_persisted(p->ap, slots_write(&p->slots, action.persist), &action);
@@ -274,7 +280,7 @@ static result open_queue(bool sealed, struct ipq **out)
 /* Where its keys come from and what lies between it and the host. */
 struct start {
 	uid_t uid;
-	bool queue_sealed, token;
+	bool queue_sealed, token, tpm;
 };
 
 /* A worker that ended is an answer like others, not a signal. */
@@ -284,6 +290,36 @@ static result open_token(struct processor *p)
 	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
 		return fail_errno("SIGPIPE");
 	return token_attach(&socket, TOKEN_MS, &p->token);
+}
+
+/* The wrap key out of the TPM. The host hears how it went before it hears anything else. */
+static result obtain_from_tpm(struct processor *p, struct secret *out)
+{
+	CLEANUP(secret_free) struct secret order = SECRET_EMPTY;
+	CLEANUP(bytes_free) struct bytes keep = BYTES_EMPTY;
+	CLEANUP(writer_free) struct writer answer = writer_growing(2 * TPM_ORDER_MAX);
+	struct span bytes;
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return fail_errno("SIGPIPE");
+	TRY(file_read_secret(WRAP_FD, TPM_ORDER_MAX, &order));
+	result opened = ap_tpm_open(TPM_FD, secret_span(&order), &p->tpm, out, &keep);
+	p->has_tpm = opened == OK;
+	tpm_answer_put(&answer, opened, opened == OK ? bytes_span(&keep) : span_str(failure_text()));
+	TRY(writer_finish(&answer, &bytes));
+	TRY(sock_send(BOOTSTRAP_FD, bytes, NULL, 0, BOOTSTRAP_MS));
+	return opened;
+}
+
+static result obtain_wrap_key(struct processor *p, bool tpm, struct secret *out)
+{
+	if (tpm)
+		TRY(obtain_from_tpm(p, out));
+	else
+		TRY(file_read_secret(WRAP_FD, WRAP_KEY_SIZE, out));
+	if (out->len != WRAP_KEY_SIZE)
+		return fail(TRUNCATED, "a wrap key of %zu bytes", out->len);
+	close(WRAP_FD);
+	return OK;
 }
 
 static result run(struct processor *p, const struct start *start)
@@ -298,10 +334,7 @@ static result run(struct processor *p, const struct start *start)
 		TRY(open_token(p));
 	TRY(start_worker(p));
 	/* From here on, secrets. Memory for them is mapped now, while the calls for it are still allowed. */
-	TRY(file_read_secret(WRAP_FD, WRAP_KEY_SIZE, &wrap_key));
-	if (wrap_key.len != WRAP_KEY_SIZE)
-		return fail(TRUNCATED, "a wrap key of %zu bytes", wrap_key.len);
-	close(WRAP_FD);
+	TRY(obtain_wrap_key(p, start->tpm, &wrap_key));
 	TRY(exchange_rings(p->queue));
 	TRY(slots_open(STATE_FD, AP_STATE_SLOT, &p->slots));
 	TRY(seccomp_install(&filter));
@@ -353,10 +386,11 @@ static bool read_start(int argc, char **argv, struct start *out)
 		return false;
 	out->uid = (uid_t)strtoul(argv[2], NULL, 10);
 	for (int i = 3; i < argc; i++) {
-		bool sealed = strcmp(argv[i], "--queue-sealed") == 0, token = strcmp(argv[i], "--token") == 0;
+		bool sealed = strcmp(argv[i], "--queue-sealed") == 0, token = strcmp(argv[i], "--token") == 0, tpm = strcmp(argv[i], "--tpm") == 0;
 		out->queue_sealed |= sealed;
 		out->token |= token;
-		if (!sealed && !token)
+		out->tpm |= tpm;
+		if (!sealed && !token && !tpm)
 			return false;
 	}
 	return true;
@@ -378,6 +412,8 @@ int main(int argc, char **argv)
 		log_failure(LOG_LEVEL_ERROR, "stopped", ran);
 	ap_worker_stop(processor.worker);
 	ap_free(processor.ap);
+	if (processor.has_tpm)
+		ap_tpm_close(&processor.tpm);
 	token_free(processor.token);
 	ipq_free(&processor.queue);
 	return reason_row(ran)->exit;

@@ -76,6 +76,18 @@ static result check_clock(struct ap *ap, uint64_t now_ms)
 	return OK;
 }
 
+/* A state that the TPM does not confirm is kept for its recovery, and of no other use. */
+static void judge_counter(struct ap *ap)
+{
+	if (!ap_has_root(ap))
+		return;
+	ap->refusal = ap_counter_judge(ap->platform, ap->current.epoch.counter, &ap->commit);
+	if (ap->refusal == OK)
+		return;
+	ap->state = AP_FAILED;
+	snprintf(ap->failure, sizeof(ap->failure), "%s", failure_text());
+}
+
 result ap_new(const struct ap_config *config, uint64_t now_ms, struct ap **out, struct ap_action *out_first)
 {
 	struct ap *ap = calloc(1, sizeof(*ap));
@@ -87,6 +99,7 @@ result ap_new(const struct ap_config *config, uint64_t now_ms, struct ap **out, 
 	ap->token = config->token;
 	ap->denials = config->denials;
 	ap->denial_count = config->denial_count;
+	ap->platform = config->platform;
 	ap->scratch = arena_of(SCRATCH_MAX);
 	boot_log_init(&ap->log);
 	result loaded = secret_copy(secret_span(config->wrap_key), &ap->wrap_key);
@@ -94,6 +107,8 @@ result ap_new(const struct ap_config *config, uint64_t now_ms, struct ap **out, 
 		loaded = ap_load_state(ap, config->state);
 	if (loaded == OK)
 		loaded = check_clock(ap, now_ms);
+	if (loaded == OK)
+		judge_counter(ap);
 	ap->boot_gen++;
 	if (loaded == OK)
 		loaded = ap_encode_state(ap);
@@ -150,6 +165,9 @@ result ap_handle_health(struct ap *ap, struct span body, uint64_t now_ms)
 		.rotating = ap->rotation != NULL,
 		.candidate = bytes_span(&ap->candidate.payload),
 		.high_water = ap->high_water,
+		.refusal = (uint16_t)ap->refusal,
+		.has_tpm = ap->platform != NULL,
+		.counter = ap->platform ? ap->platform->counter : 0,
 	};
 	memcpy(health.rot_id, ap->rot_id, OID_SIZE);
 	return ap_reply_with(ap, &ap_health_schema, &health);
@@ -250,6 +268,8 @@ static const struct move {
 	{IPQ_SEAL, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_seal},
 	{IPQ_UNSEAL, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_unseal},
 	{IPQ_DERIVE, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_derive},
+	{IPQ_QUOTE, IN(AP_READY), NOW_OR_LEFT, PERSISTS, ap_handle_quote},
+	{IPQ_ENROL, ANY_STATE, NOW_ONLY, PERSISTS, ap_handle_enrol},
 	{IPQ_AUTHORISE, IN(AP_READY) | IN(AP_FAILED), NOW_ONLY, PERSISTS, ap_handle_authorise},
 	{IPQ_BACKUP, IN(AP_READY), NOW_ONLY, KEEPS, ap_handle_backup},
 	{IPQ_RESTORE, IN(AP_READY), NOW_ONLY, PERSISTS, ap_handle_restore},
@@ -257,6 +277,8 @@ static const struct move {
 
 static result refuse_state(const struct ap *ap, const char *name)
 {
+	if (ap->state == AP_FAILED && ap->refusal != OK)
+		return fail(ap->refusal, "%s: %s", name, ap->failure);
 	if (ap->state == AP_FAILED)
 		return fail(MEASUREMENT_WRONG, "%s: %s", name, ap->failure);
 	return fail(ap->state == AP_EMPTY || ap->state == AP_MEASURED ? NO_ROOT : NOT_READY, "%s while %s", name,
@@ -356,6 +378,9 @@ void ap_fail_write(struct ap *ap)
 void ap_persisted(struct ap *ap, result written, struct ap_action *out)
 {
 	ap->waiting = false;
+	if (written == OK && ap->commit)
+		written = ap_counter_commit(ap->platform, ap->current.epoch.counter);
+	ap->commit = false;
 	if (written == OK) {
 		*out = (struct ap_action){.kind = AP_REPLY, .reply = bytes_span(&ap->reply)};
 		return;

@@ -22,6 +22,7 @@
 #include "root/ipq_message.h"
 
 struct ap;
+struct ap_platform;
 struct token;
 
 enum { AP_STATE_MAX = 48 * 1024, AP_MAX_LAUNCHES = 256, AP_MAX_REMEMBERED = 32768, CLOCK_BACK_MS = 5 * 60 * 1000 };
@@ -38,6 +39,7 @@ struct ap_config {
 	struct token *token;
 	const struct ap_denial *denials; /* provoked after confinement; borrowed */
 	size_t denial_count;
+	struct ap_platform *platform; /* a TPM (root/ap_platform.h); NULL: none. Borrowed */
 };
 
 enum ap_action_kind { AP_REPLY, AP_REPLY_ERROR, AP_PERSIST, AP_ROTATE };

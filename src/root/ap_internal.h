@@ -6,6 +6,7 @@
 #define TROTH_ROOT_AP_INTERNAL_H
 
 #include "root/ap.h"
+#include "root/ap_platform.h"
 #include "root/boot_log.h"
 #include "root/rot_keys.h"
 #include "root/upgrades.h"
@@ -100,7 +101,14 @@ struct ap {
 	struct ap_rotation *prepared; /* made but not written: the next one finishes it, another record is never made */
 	const struct ap_epoch *asked; /* by the request under way; NULL: its keys are gone */
 
+	struct ap_platform *platform;	  /* NULL: none */
+	bool commit;			  /* what is being written is to be counted then */
+	enum reason refusal;		  /* of the TPM's counter: nothing goes on but a recovery */
+	uint64_t evidence_seq;
+	uint8_t last_evidence[SHA256_SIZE];
+
 	struct boot_log log;
+	size_t phase_events; /* the first ones of the log: of the phases */
 	bool phase_complete[2];
 	uint8_t ap_measurement[SHA384_SIZE];
 	uint8_t host_measurement[SHA384_SIZE], ire_measurement[SHA384_SIZE]; /* of phase 1, as its event says */
@@ -233,6 +241,8 @@ NODISCARD result ap_handle_sign(struct ap *ap, struct span body, uint64_t now_ms
 NODISCARD result ap_handle_seal(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_unseal(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_derive(struct ap *ap, struct span body, uint64_t now_ms);
+NODISCARD result ap_handle_quote(struct ap *ap, struct span body, uint64_t now_ms);
+NODISCARD result ap_handle_enrol(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_authorise(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_backup(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_restore(struct ap *ap, struct span body, uint64_t now_ms);

@@ -27,6 +27,16 @@ static result finish_phases(struct ap *ap)
 	return OK;
 }
 
+/* For people's tools, and for who compares it with the log under a quote. */
+static result mirror(struct ap *ap, struct span content)
+{
+	uint8_t digest[SHA256_SIZE];
+	if (!ap->platform)
+		return OK;
+	sha256(content, digest);
+	return ap->platform->extend(ap->platform->context, digest);
+}
+
 result ap_handle_extend(struct ap *ap, struct span body, uint64_t now_ms)
 {
 	struct ap_extend request;
@@ -45,7 +55,9 @@ result ap_handle_extend(struct ap *ap, struct span body, uint64_t now_ms)
 		TRY(cbor_validate(request.content));
 		TRY(ap_upgrade_note_host(ap, request.content));
 	}
+	TRY(mirror(ap, request.content));
 	TRY(boot_log_extend(&ap->log, request.index, request.content));
+	ap->phase_events = ap->log.count;
 	ap->phase_complete[request.index] = request.complete;
 	if (request.complete && request.index == REGISTER_AP && ap->state == AP_STARTING &&
 		ap_upgrade_judge_ap(ap) != OK)

@@ -35,6 +35,9 @@ static const struct field health_fields[] = {
 	F_BOOL(struct ap_health, 15, rotating),
 	F_BYTES(struct ap_health, 16, candidate, 0, EPOCH_RECORD_MAX),
 	F_TIME(struct ap_health, 17, high_water),
+	F_UINT(struct ap_health, 18, refusal, 0),
+	F_BOOL(struct ap_health, 19, has_tpm),
+	F_UINT(struct ap_health, 20, counter, 0),
 };
 const struct schema ap_health_schema = SCHEMA(struct ap_health, "health", SHAPE_MAP, health_fields);
 
@@ -106,6 +109,26 @@ static const struct field adopt_candidate_fields[] = {
 };
 const struct schema ap_adopt_candidate_schema =
 	SCHEMA(struct ap_adopt_candidate, "adopt candidate", SHAPE_MAP, adopt_candidate_fields);
+
+static const struct field quote_fields[] = {F_BYTES(struct ap_quote, 1, nonce, 0, 64)};
+const struct schema ap_quote_schema = SCHEMA(struct ap_quote, "quote", SHAPE_MAP, quote_fields);
+
+static const struct field quoted_fields[] = {F_BYTES(struct ap_quoted, 1, evidence, 1, OBJECT_MAX)};
+const struct schema ap_quoted_schema = SCHEMA(struct ap_quoted, "quoted", SHAPE_MAP, quoted_fields);
+
+static const struct field enrol_fields[] = {
+	F_BYTES(struct ap_enrol, 1, credential, 0, 1024),
+	F_BYTES(struct ap_enrol, 2, encrypted, 0, 1024),
+};
+const struct schema ap_enrol_schema = SCHEMA(struct ap_enrol, "enrol", SHAPE_MAP, enrol_fields);
+
+static const struct field enrolled_fields[] = {
+	F_BYTES(struct ap_enrolled, 1, ek_certificate, 0, 8192),
+	F_BYTES(struct ap_enrolled, 2, ek_public, 1, 1024),
+	F_BYTES(struct ap_enrolled, 3, ak_public, 1, 1024),
+	F_BYTES(struct ap_enrolled, 4, answer, 0, 64),
+};
+const struct schema ap_enrolled_schema = SCHEMA(struct ap_enrolled, "enrolled", SHAPE_MAP, enrolled_fields);
 
 static const struct field reissue_fields[] = {F_FIXED(struct ap_reissue, 1, launch_id)};
 const struct schema ap_reissue_schema = SCHEMA(struct ap_reissue, "reissue", SHAPE_MAP, reissue_fields);

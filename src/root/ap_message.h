@@ -48,6 +48,9 @@ struct ap_health {
 	bool rotating;		/* a rotation is under way */
 	struct span candidate;	/* payload of a candidate that waits for signatures; else empty */
 	uint64_t high_water;	/* latest time seen */
+	uint16_t refusal;	/* AP_FAILED: ROLLBACK, TAMPERED, TPM_UNAVAILABLE; else 0 */
+	bool has_tpm;
+	uint64_t counter;	/* of the TPM */
 };
 extern const struct schema ap_health_schema;
 
@@ -326,6 +329,28 @@ struct ap_restore {
 	size_t share_count;
 };
 extern const struct schema ap_restore_schema;
+
+/* QUOTE: platform evidence under the current epoch (object/evidence.h). */
+struct ap_quote {
+	struct span nonce; /* 0..64 bytes */
+};
+extern const struct schema ap_quote_schema;
+struct ap_quoted {
+	struct span evidence; /* envelope */
+};
+extern const struct schema ap_quoted_schema;
+/* ENROL: who the TPM is; with a credential, what was in it. */
+struct ap_enrol {
+	struct span credential; /* TPM2B_ID_OBJECT, or empty */
+	struct span encrypted;	/* TPM2B_ENCRYPTED_SECRET, or empty */
+};
+extern const struct schema ap_enrol_schema;
+struct ap_enrolled {
+	struct span ek_certificate; /* DER, or empty */
+	struct span ek_public, ak_public;
+	struct span answer;
+};
+extern const struct schema ap_enrolled_schema;
 
 /* A reply without content. */
 struct ap_done {

@@ -66,12 +66,13 @@ static result set_recovery_candidate(struct ap *ap, const struct ap_set_recovery
 	TRY(secret_copy(SPAN_ARRAY(request->host_share), &share));
 	TRY(ap_open_next_seed(&ap->wrap_key, &share, bytes_span(&ap->next_seed), ap->token, &ap->current.epoch, &seed,
 		&keys));
-	TRY(rot_seed_new(SPAN_ARRAY(request->host_seed), &after_seed));
+	TRY(ap_seed_new(ap->platform, SPAN_ARRAY(request->host_seed), &after_seed));
 	TRY(rot_keys_make(&after_seed, ap->token, &after));
 	TRY(ap_epoch_after(&ap->current, ap->rot_id, &epoch));
 	ap_epoch_times(&epoch, ap->high_water, request->valid_ms, &ap->current.epoch);
 	epoch.recovery = request->recovery;
 	epoch.has_recovery = request->has_recovery;
+	epoch.counter = ap_counter_next(ap->platform, ap->current.epoch.counter);
 	epoch.grace_s = request->grace_s;
 	epoch.reason = EPOCH_SET_RECOVERY;
 	snprintf(out->trust_domain, sizeof(out->trust_domain), "%s", ap->trust_domain);
@@ -138,11 +139,11 @@ static result recovery_candidate(struct ap *ap, const struct ap_recover *request
 	TRY(ap_epoch_after(base, rot_id, &epoch));
 	TRY(choose_era(ap, request, &base->epoch, &epoch.era));
 	ap_epoch_times(&epoch, ap->high_water, request->valid_ms, &base->epoch);
-	epoch.counter = (struct epoch_counter){COUNTER_NONE, 0};
+	epoch.counter = ap_counter_of_recovery(ap->platform, base->epoch.counter);
 	epoch.grace_s = request->grace_s;
 	epoch.reason = EPOCH_RECOVERY;
-	TRY(rot_seed_new(SPAN_ARRAY(request->host_seed), &seed));
-	TRY(rot_seed_new(SPAN_ARRAY(request->host_seed), &after_seed));
+	TRY(ap_seed_new(ap->platform, SPAN_ARRAY(request->host_seed), &seed));
+	TRY(ap_seed_new(ap->platform, SPAN_ARRAY(request->host_seed), &after_seed));
 	TRY(rot_keys_make(&seed, ap->token, &keys));
 	TRY(rot_keys_make(&after_seed, ap->token, &after));
 	TRY(secret_new(2 * ROT_SEED_SIZE, &seeds));
@@ -160,7 +161,7 @@ static result check_measured(const struct ap *ap)
 {
 	if (!ap->phase_complete[0] || !ap->phase_complete[1])
 		return fail(NOT_READY, "the phases of this boot are not measured");
-	if (ap->state == AP_FAILED && !ap->measurement_failed)
+	if (ap->state == AP_FAILED && !ap->measurement_failed && ap->refusal == OK)
 		return fail(NOT_READY, "%s; start it again", ap->failure);
 	return OK;
 }
@@ -220,6 +221,8 @@ static result check_candidate(struct ap *ap, const struct ap_adopt_candidate *re
 
 static result check_adoption(struct ap *ap, const struct epoch *candidate)
 {
+	if (candidate->counter.kind == COUNTER_TPM_NV && ap->platform && candidate->counter.value <= ap->platform->counter)
+		return fail(NO_CANDIDATE, "the TPM has counted on since it was made");
 	if (epoch_is_recovery(candidate))
 		return candidate->era > ap->current.epoch.era || !ap_has_root(ap) ?
 			OK :

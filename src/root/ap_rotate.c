@@ -85,7 +85,7 @@ static result make_inception(struct ap *ap, const struct ap_generate *request, c
 		.recovery = request->recovery,
 		.has_recovery = request->has_recovery,
 		.grace_s = request->grace_s,
-		.counter = {COUNTER_NONE, 0},
+		.counter = ap_counter_next(ap->platform, (struct epoch_counter){COUNTER_NONE, 0}),
 		.state = EPOCH_ACTIVE,
 		.reason = EPOCH_INCEPTION,
 	};
@@ -137,8 +137,8 @@ static result generate(struct ap *ap, const struct ap_generate *request, uint64_
 	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
 	CLEANUP(rot_keys_free) struct rot_keys next = {0};
 	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
-	TRY(rot_seed_new(SPAN_ARRAY(request->host_seed), &seed));
-	TRY(rot_seed_new(SPAN_ARRAY(request->host_seed), &next_seed));
+	TRY(ap_seed_new(ap->platform, SPAN_ARRAY(request->host_seed), &seed));
+	TRY(ap_seed_new(ap->platform, SPAN_ARRAY(request->host_seed), &next_seed));
 	TRY(rot_keys_make(&seed, ap->token, &keys));
 	TRY(rot_keys_make(&next_seed, ap->token, &next));
 	TRY(make_inception(ap, request, &keys, &next, now_ms, &ap->inception));
@@ -172,6 +172,7 @@ result ap_handle_generate(struct ap *ap, struct span body, uint64_t now_ms)
 	}
 	ap->state = AP_READY;
 	ap->waiting = true;
+	ap->commit = true;
 	return OK;
 }
 
@@ -247,11 +248,12 @@ static result prepare_scheduled(struct ap_rotation *r)
 	CLEANUP(rot_keys_free) struct rot_keys after = {0};
 	CLEANUP(bytes_free) struct bytes record = BYTES_EMPTY;
 	TRY(ap_open_next_seed(&r->wrap_key, &r->host_share, r->stored.next_seed, r->token, &r->from->epoch, &seed, &keys));
-	TRY(rot_seed_new(secret_span(&r->host_seed), &next_seed));
+	TRY(ap_seed_new(r->platform, secret_span(&r->host_seed), &next_seed));
 	TRY(rot_keys_make(&next_seed, r->token, &after));
 	TRY(ap_epoch_after(r->from, r->rot_id, &epoch));
 	ap_epoch_times(&epoch, r->now_ms, r->valid_ms, &r->from->epoch);
 	ap_epoch_keys(&epoch, &keys, &after);
+	epoch.counter = ap_counter_next(r->platform, r->from->epoch.counter);
 	epoch.grace_s = r->grace_s;
 	epoch.reason = r->reason;
 	memcpy(epoch.measurement, r->measurement, SHA384_SIZE);
@@ -313,18 +315,32 @@ static result prepare(struct ap_rotation *r)
 	return ap_stored_encode(&r->stored, &r->wrap_key, &r->state);
 }
 
+/* COMMIT, after PREPARED is durable. */
+static result count(struct ap_rotation *r)
+{
+	if (r->kind == ROTATION_DRAIN)
+		return OK;
+	r->uncounted = true;
+	TRY(ap_counter_commit(r->platform, r->next.epoch.counter));
+	r->uncounted = false;
+	return OK;
+}
+
 static result work(struct ap_rotation *r, ap_write *write, void *context)
 {
 	TRY(prepare(r));
 	r->writing = true;
-	for (unsigned slots = r->at_once ? 2 : 1; r->written < slots; r->written++)
+	for (unsigned slots = r->at_once ? 2 : 1; r->written < slots; r->written++) {
 		TRY(write(context, bytes_span(&r->state)));
+		if (r->written == 0)
+			TRY(count(r));
+	}
 	return OK;
 }
 
 void ap_rotation_run(struct ap_rotation *r, ap_write *write, void *context)
 {
-	r->done = work(r, write, context);
+	r->done = r->kind >= ERRAND_QUOTE ? ap_errand_run(r) : work(r, write, context);
 	snprintf(r->text, sizeof(r->text), "%s", r->done == OK ? "" : failure_text());
 }
 
@@ -336,6 +352,7 @@ static result take_along(struct ap *ap, struct ap_rotation *r)
 	TRY(secret_copy(secret_span(&ap->wrap_key), &r->wrap_key));
 	TRY(storage_keys_copy(&ap->storage, &r->storage));
 	r->token = ap->token;
+	r->platform = ap->platform;
 	r->from = &ap->current;
 	r->from_sign = key_ref(&ap->current.keys.sign);
 	r->now_ms = ap->high_water;
@@ -374,6 +391,18 @@ static result new_rotation(struct ap *ap, enum rotation_kind kind, struct span h
 		ap_rotation_free(r);
 		return taken;
 	}
+	*out = r;
+	return OK;
+}
+
+result ap_errand_new(struct ap *ap, enum rotation_kind kind, struct ap_rotation **out)
+{
+	struct ap_rotation *r = calloc(1, sizeof(*r));
+	if (!r)
+		return fail(NO_MEMORY, "work of the TPM");
+	r->kind = kind;
+	r->arena = arena_of(EVIDENCE_MAX);
+	r->platform = ap->platform;
 	*out = r;
 	return OK;
 }
@@ -485,6 +514,7 @@ static void begin_era(struct ap *ap, struct ap_rotation *r)
 	r->storage.count = 0; /* transferred */
 	ap->state = AP_READY;
 	ap->measurement_failed = false;
+	ap->refusal = OK;
 	ap->failure[0] = '\0';
 	ap->has_left = false;
 	ap->known_runs.count = 0;
@@ -554,7 +584,11 @@ void ap_rotated(struct ap *ap, struct ap_rotation *r, uint64_t now_ms, struct ap
 		return;
 	}
 	ap->rotation = NULL;
-	if (r->written == 0) {
+	if (r->kind >= ERRAND_QUOTE) {
+		ap_errand_done(ap, r, out);
+		return;
+	}
+	if (r->written == 0 || r->uncounted) {
 		end_failed(ap, r, out);
 		return;
 	}

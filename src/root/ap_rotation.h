@@ -5,12 +5,15 @@
 #ifndef TROTH_ROOT_AP_ROTATION_H
 #define TROTH_ROOT_AP_ROTATION_H
 
+#include "object/evidence.h"
 #include "root/ap_internal.h"
 
 enum rotation_kind {
 	ROTATION_SCHEDULED = 1, /* ROTATE_ROT */
 	ROTATION_ADOPT,		/* ADOPT_CANDIDATE: set-recovery or recovery */
 	ROTATION_DRAIN,		/* the same state once more, over the slot that still has the former epoch */
+	ERRAND_QUOTE,		/* no rotation: work of the TPM, which takes its time (ap_platform.c) */
+	ERRAND_ENROL,
 };
 
 struct ap_rotation {
@@ -19,6 +22,7 @@ struct ap_rotation {
 	bool prepared;	  /* the record is made: it is never made anew */
 	bool writing;	  /* the write was begun: what failed since may be on disk */
 	unsigned written; /* times */
+	bool uncounted;	  /* written, but the TPM did not count: the next start does */
 
 	/* Of the request. */
 	uint8_t request_id[ROTATE_ID_SIZE];
@@ -33,6 +37,7 @@ struct ap_rotation {
 	/* Of the engine: copies, and views (`from`, `stored`) of what nothing changes while this is under way. */
 	struct secret wrap_key;
 	struct token *token; /* holds the signing keys; or NULL */
+	struct ap_platform *platform; /* or NULL */
 	const struct ap_epoch *from;
 	struct key from_sign;
 	struct storage_keys storage;
@@ -40,6 +45,12 @@ struct ap_rotation {
 	struct register_value registers[REGISTER_COUNT];
 	uint8_t rot_id[OID_SIZE], measurement[SHA384_SIZE];
 	struct rot_challenge answer;
+
+	/* Of an errand. */
+	struct evidence envelope;
+	struct tpm_evidence evidence;
+	struct span credential, encrypted;
+	uint8_t evidence_digest[SHA256_SIZE];
 
 	/* Made here. */
 	struct ap_epoch next;
@@ -64,6 +75,11 @@ NODISCARD result ap_rotation_keep(struct ap_rotation *rotation, struct span reco
 	const struct secret *next_seed, struct rot_keys *keys);
 /* ROTATION_ADOPT: checks the quorum, signs, keeps. */
 NODISCARD result ap_prepare_adoption(struct ap_rotation *rotation);
+
+/* Errands: made, run on any thread, ended by the engine. */
+NODISCARD result ap_errand_new(struct ap *ap, enum rotation_kind kind, struct ap_rotation **out);
+NODISCARD result ap_errand_run(struct ap_rotation *rotation);
+void ap_errand_done(struct ap *ap, struct ap_rotation *rotation, struct ap_action *out);
 
 /* ---- Records, also of candidates ------------------------------------------------------------------- */
 

@@ -15,7 +15,7 @@
 
 enum { KIND_MAX = 32, SALT_SIZE = 32, PASSPHRASE_MAX = 1024 };
 
-static const char *const names[] = {"", "file", "keyring", "credential", "passphrase"};
+static const char *const names[] = {"", "file", "keyring", "credential", "passphrase", "tpm"};
 
 const char *wrap_kind_name(enum wrap_kind kind)
 {
@@ -29,7 +29,7 @@ result wrap_kind_parse(const char *text, enum wrap_kind *out)
 			*out = (enum wrap_kind)i;
 			return OK;
 		}
-	return fail(USAGE, "'%s' is no kind of wrap key; use file, keyring, credential or passphrase", text);
+	return fail(USAGE, "'%s' is no kind of wrap key; use file, keyring, credential, passphrase or tpm", text);
 }
 
 static result read_key_file(const char *path, struct secret *out)
@@ -154,7 +154,7 @@ static result read_kind(const char *ap_dir, enum wrap_kind *out)
 	return wrap_kind_parse(text, out);
 }
 
-static result write_kind(const char *ap_dir, enum wrap_kind kind)
+result wrap_kind_keep(const char *ap_dir, enum wrap_kind kind)
 {
 	char path[PATH_SIZE], text[KIND_MAX];
 	TRY(path_join(path, ap_dir, "wrap.kind"));
@@ -162,25 +162,35 @@ static result write_kind(const char *ap_dir, enum wrap_kind kind)
 	return file_write_atomic(path, span_str(text), 0600);
 }
 
-result wrap_key_obtain(const char *ap_dir, const struct wrap_source *source, bool create, struct secret *out,
-	enum wrap_kind *out_kind)
+result wrap_kind_choose(const char *ap_dir, const struct wrap_source *source, enum wrap_kind *out, bool *out_stored)
 {
 	enum wrap_kind stored;
 	TRY(read_kind(ap_dir, &stored));
-	enum wrap_kind kind = stored != WRAP_UNSAID ? stored : source->kind != WRAP_UNSAID ? source->kind : WRAP_FILE;
 	if (stored != WRAP_UNSAID && source->kind != WRAP_UNSAID && source->kind != stored)
 		return fail(USAGE, "this state folder is wrapped with '%s', not '%s'", wrap_kind_name(stored),
 			wrap_kind_name(source->kind));
+	*out = stored != WRAP_UNSAID ? stored : source->kind != WRAP_UNSAID ? source->kind : WRAP_FILE;
+	*out_stored = stored != WRAP_UNSAID;
+	return OK;
+}
+
+result wrap_key_obtain(const char *ap_dir, const struct wrap_source *source, bool create, struct secret *out,
+	enum wrap_kind *out_kind)
+{
+	enum wrap_kind kind;
+	bool stored;
+	TRY(wrap_kind_choose(ap_dir, source, &kind, &stored));
 	switch (kind) {
 	case WRAP_UNSAID:
 	case WRAP_FILE: TRY(obtain_from_file(ap_dir, create, out)); break;
 	case WRAP_KEYRING: TRY(obtain_from_keyring(ap_dir, create, out)); break;
 	case WRAP_CREDENTIAL: TRY(obtain_from_credential(out)); break;
 	case WRAP_PASSPHRASE: TRY(obtain_from_passphrase(ap_dir, source->passphrase_fd, create, out)); break;
+	case WRAP_TPM: return fail(ILLEGAL_STATE, "the key that a TPM holds is not for the host");
 	}
 	*out_kind = kind;
-	if (stored == WRAP_UNSAID && create) {
-		result written = write_kind(ap_dir, kind);
+	if (!stored && create) {
+		result written = wrap_kind_keep(ap_dir, kind);
 		if (written != OK)
 			secret_free(out);
 		return written;

@@ -62,7 +62,9 @@ static void kinds_have_names(void **unused)
 		assert_int_equal(kind, kinds[i]);
 	}
 	assert_int_not_equal(wrap_kind_parse("", &kind), OK);
-	assert_int_not_equal(wrap_kind_parse("tpm", &kind), OK);
+	expect_ok(wrap_kind_parse("tpm", &kind));
+	assert_int_equal(kind, WRAP_TPM);
+	assert_int_not_equal(wrap_kind_parse("disk", &kind), OK);
 }
 
 static void a_file_is_made_once(void **unused)

@@ -1,0 +1,49 @@
+/*
+ * The TPM as the engine of the secure processor sees it: something that counts, adds randomness, mirrors the phases and
+ * vouches. The program fills it (root/ap_tpm.h); without one the pointer is NULL and everything works as before. Called by
+ * the engine's thread or, while that waits for nothing of it, by the worker's: never by both at once.
+ */
+#ifndef TROTH_ROOT_AP_PLATFORM_H
+#define TROTH_ROOT_AP_PLATFORM_H
+
+#include "base/bytes.h"
+#include "base/secret.h"
+#include "object/epoch.h"
+
+struct ap_platform_identity {
+	struct bytes ek_public, ek_certificate, ak_public; /* the certificate may be empty */
+};
+struct ap_platform_quote {
+	struct bytes attest, signature;
+	uint32_t pcrs; /* bit n: PCR n */
+	uint8_t values[24][SHA256_SIZE];
+};
+
+struct ap_platform {
+	void *context;
+	uint64_t counter; /* as it is now */
+	result counter_state; /* OK, or TAMPERED: there is no counter any more */
+	NODISCARD result (*count)(void *context, uint64_t *out_value); /* one up */
+	NODISCARD result (*random)(void *context, uint8_t *out, size_t len);
+	NODISCARD result (*extend)(void *context, const uint8_t digest[static SHA256_SIZE]);
+	NODISCARD result (*identify)(void *context, struct ap_platform_identity *out);
+	NODISCARD result (*quote)(void *context, const uint8_t binding[static SHA256_SIZE], struct ap_platform_quote *out);
+	NODISCARD result (*activate)(void *context, struct span credential, struct span encrypted, struct secret *out);
+};
+
+void ap_platform_identity_free(struct ap_platform_identity *identity);
+void ap_platform_quote_free(struct ap_platform_quote *quote);
+
+/* A new seed from the kernel's randomness, the host's and, when there is one, the TPM's. */
+NODISCARD result ap_seed_new(struct ap_platform *platform, struct span host_seed, struct secret *out);
+
+/* What the record after one with `before` says; with a TPM it is the next value, which the commit makes true. */
+struct epoch_counter ap_counter_next(const struct ap_platform *platform, struct epoch_counter before);
+/* The same for a recovery, which may stand on a record of another TPM. */
+struct epoch_counter ap_counter_of_recovery(const struct ap_platform *platform, struct epoch_counter base);
+/* Counts up to what a durable record says. TAMPERED when the counter is beyond it. */
+NODISCARD result ap_counter_commit(struct ap_platform *platform, struct epoch_counter counter);
+/* At the start: OK, ROLLBACK, TAMPERED, TPM_UNAVAILABLE. `out_commit`: the record was written but not yet counted. */
+NODISCARD result ap_counter_judge(const struct ap_platform *platform, struct epoch_counter counter, bool *out_commit);
+
+#endif

@@ -1,0 +1,114 @@
+#include "root/ap_tpm.h"
+
+#include "base/reader.h"
+#include "base/writer.h"
+#include "crypto/random.h"
+#include "object/evidence.h"
+#include "root/rot_keys.h"
+#include "root/tpm_order.h"
+
+static result count(void *context, uint64_t *out_value)
+{
+	struct ap_tpm *t = context;
+	TRY(tpm_counter_increment(t->tpm, t->counter_index, t->counter_auth));
+	return tpm_counter_read(t->tpm, t->counter_index, t->counter_auth, out_value);
+}
+
+static result random_part(void *context, uint8_t *out, size_t len)
+{
+	struct ap_tpm *t = context;
+	return tpm_random(t->tpm, out, len);
+}
+
+static result extend(void *context, const uint8_t digest[static SHA256_SIZE])
+{
+	struct ap_tpm *t = context;
+	return tpm_pcr_extend(t->tpm, TPM_MIRROR_PCR, digest);
+}
+
+static result identify(void *context, struct ap_platform_identity *out)
+{
+	struct ap_tpm *t = context;
+	struct tpm_identity identity = {0};
+	TRY(tpm_identify(t->tpm, &identity));
+	*out = (struct ap_platform_identity){identity.ek_public, identity.ek_certificate, identity.ak_public}; /* transferred */
+	return OK;
+}
+
+static result quote(void *context, const uint8_t binding[static SHA256_SIZE], struct ap_platform_quote *out)
+{
+	struct ap_tpm *t = context;
+	struct ap_platform_quote made = {.pcrs = AP_TPM_QUOTED};
+	TRY(tpm_pcr_read(t->tpm, made.pcrs, made.values));
+	TRY(tpm_quote(t->tpm, span_of(binding, SHA256_SIZE), made.pcrs, &made.attest, &made.signature));
+	*out = made; /* transferred */
+	return OK;
+}
+
+static result activate(void *context, struct span credential, struct span encrypted, struct secret *out)
+{
+	struct ap_tpm *t = context;
+	return tpm_activate(t->tpm, credential, encrypted, out);
+}
+
+/* Whoever can use the TPM but lacks the wrap key cannot count. */
+static void derive_auth(const struct secret *wrap_key, uint8_t out[static TPM_COUNTER_AUTH_SIZE])
+{
+	uint8_t prk[SHA256_SIZE];
+	hkdf_extract(span_str("troth-aptpm1"), secret_span(wrap_key), prk);
+	hkdf_expand_label(prk, "aptpm1", "counter", SPAN_EMPTY, out, TPM_COUNTER_AUTH_SIZE);
+	wipe(prk, sizeof(prk));
+}
+
+static result enrol(struct ap_tpm *t, uint32_t pcrs, struct secret *out_wrap_key, struct bytes *out_keep)
+{
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	CLEANUP(bytes_free) struct bytes sealed = BYTES_EMPTY;
+	CLEANUP(writer_free) struct writer w = writer_growing(AP_TPM_BLOB_MAX);
+	uint8_t part[WRAP_KEY_SIZE];
+	TRY(secret_new(WRAP_KEY_SIZE, &key));
+	random_bytes(key.data, key.len);
+	TRY(tpm_random(t->tpm, part, sizeof(part)));
+	for (size_t i = 0; i < sizeof(part); i++)
+		key.data[i] ^= part[i];
+	wipe(part, sizeof(part));
+	derive_auth(&key, t->counter_auth);
+	TRY(tpm_seal(t->tpm, pcrs, secret_span(&key), &sealed));
+	TRY(tpm_counter_define(t->tpm, t->counter_auth, &t->counter_index, &t->platform.counter));
+	tpm_order_put_sealed(&w, t->counter_index, bytes_span(&sealed));
+	TRY(writer_take(&w, out_keep));
+	*out_wrap_key = secret_move(&key);
+	return OK;
+}
+
+static result resume(struct ap_tpm *t, const struct tpm_order *order, struct secret *out_wrap_key)
+{
+	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
+	TRY(tpm_unseal(t->tpm, order->sealed, &key));
+	if (key.len != WRAP_KEY_SIZE)
+		return fail(TPM_FOREIGN, "a sealed key of %zu bytes", key.len);
+	derive_auth(&key, t->counter_auth);
+	t->counter_index = order->counter_index;
+	t->platform.counter_state = tpm_counter_read(t->tpm, t->counter_index, t->counter_auth, &t->platform.counter);
+	if (t->platform.counter_state != OK && t->platform.counter_state != TAMPERED)
+		return t->platform.counter_state;
+	*out_wrap_key = secret_move(&key);
+	return OK;
+}
+
+result ap_tpm_open(int fd, struct span order_bytes, struct ap_tpm *t, struct secret *out_wrap_key, struct bytes *out_keep)
+{
+	struct tpm_order order;
+	*t = (struct ap_tpm){.platform = {.context = t, .count = count, .random = random_part, .extend = extend, .identify = identify,
+				     .quote = quote, .activate = activate}};
+	TRY(tpm_order_read(order_bytes, &order));
+	TRY(tpm_open(fd, &t->tpm));
+	TRY(tpm_pcr_reset(t->tpm, TPM_MIRROR_PCR));
+	return order.is_new ? enrol(t, order.pcrs, out_wrap_key, out_keep) : resume(t, &order, out_wrap_key);
+}
+
+void ap_tpm_close(struct ap_tpm *t)
+{
+	tpm_close(t->tpm);
+	wipe(t, sizeof(*t));
+}
