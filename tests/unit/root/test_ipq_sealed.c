@@ -688,7 +688,7 @@ static void *flip_and_carry(void *context)
 }
 
 /* Flips while both ends work: whatever arrives is what was sent. */
-static void flips_at_any_time(void **state)
+static void flips_on_the_way(void **state)
 {
 	unsigned poisoned = 0;
 	for (unsigned round = 0; round < 20; round++) {
@@ -762,7 +762,7 @@ int test_ipq_sealed(void)
 		SIDED(reflection),
 		SIDED(absurd_lengths),
 		SIDED(a_greeting_after_the_greeting),
-		SIDED(flips_at_any_time),
+		SIDED(flips_on_the_way),
 		SIDED(a_new_queue_after_poison),
 	};
 	return cmocka_run_group_tests_name("ipq, profile sealed", tests, NULL, NULL);
