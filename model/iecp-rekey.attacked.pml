@@ -1,0 +1,3 @@
+/* See ATTACKED in iecp-rekey.pml. */
+#define ATTACKED
+#include "iecp-rekey.pml"
