@@ -20,7 +20,7 @@ result root_host_authorise(struct root_host *host, const struct ap_authorise *re
 	TRY(root_host_call(host, IPQ_AUTHORISE, &ap_authorise_schema, request, &ap_authorised_schema, arena, out));
 	TRY(upgrade_store_save(host->state_dir, &upgrades));
 	TRY(keep_set(host->state_dir, request->set, &set));
-	log_warning(request->sealed.len ? "a secret was sealed anew under a reference set" : "a reference set was authorised",
+	log_info(request->sealed.len ? "a secret was sealed anew under a reference set" : "a reference set was authorised",
 		LOG_TEXT("set", set.name), LOG_NUMBER("version", set.version));
 	return OK;
 }
@@ -51,7 +51,7 @@ result host_upgrade_allows_ap(const char *state_dir, const uint8_t digest[static
 result root_host_backup(struct root_host *host, const struct ap_backup *request, struct arena *arena, struct ap_backed_up *out)
 {
 	TRY(root_host_call(host, IPQ_BACKUP, &ap_backup_schema, request, &ap_backed_up_schema, arena, out));
-	log_warning("a backup was made for the recovery set");
+	log_info("a backup was made for the recovery set");
 	return OK;
 }
 
@@ -68,6 +68,6 @@ result root_host_restore(struct root_host *host, const struct ap_restore *reques
 	TRY(key_from_point(SPAN_ARRAY(link.sign_pk), &signer));
 	TRY(backup_open(request->backup, &signer, arena, &backup, oid));
 	TRY(root_host_call(host, IPQ_RESTORE, &ap_restore_schema, request, &ap_done_schema, arena, &done));
-	log_warning("a backup was restored", LOG_NUMBER("era", backup.era), LOG_NUMBER("epoch", backup.epoch));
+	log_info("a backup was restored", LOG_NUMBER("era", backup.era), LOG_NUMBER("epoch", backup.epoch));
 	return OK;
 }
