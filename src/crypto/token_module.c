@@ -343,7 +343,9 @@ static result perform(struct token_module *m, operation *operate, void *arg, boo
 	if (fresh)
 		TRY(restart(m));
 	CK_RV rv = operate(m, arg);
-	if (!is_lost(rv))
+	/* Some modules show an empty token where there is none any more: "no such key" counts from a new start only. */
+	bool lost_or_empty = is_lost(rv) || (rv == NO_SUCH_KEY && !fresh);
+	if (!lost_or_empty)
 		return rv_result(m, rv);
 	result lost = rv_result(m, rv);
 	if (fresh) {
@@ -351,7 +353,7 @@ static result perform(struct token_module *m, operation *operate, void *arg, boo
 		return lost;
 	}
 	TRY(restart(m));
-	if (!again)
+	if (!again && rv != NO_SUCH_KEY)
 		return fail(lost, "the session was lost and made anew; whether the request was carried out is not known, ask again");
 	rv = operate(m, arg);
 	if (is_lost(rv))
