@@ -4,5 +4,6 @@
 
 int group_note(void);
 int group_checkpoint(void);
+int group_contract(void);
 
 #endif

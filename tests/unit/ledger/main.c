@@ -2,5 +2,5 @@
 
 int main(void)
 {
-	return group_note() + group_checkpoint();
+	return group_note() + group_checkpoint() + group_contract();
 }

@@ -1,0 +1,372 @@
+#include "ledger/state.h"
+
+#include "base/reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Theory of operation. The map is the truth. Beside it stands a heap of nonces by their last time, so that pruning looks
+ * only at those that are due; it can be made again from the map and is no part of the root. The key of a nonce is a hash,
+ * so a snapshot tells nonces from other facts by a mark beside each entry, which loading checks against the value's form.
+ */
+
+static const struct field span_fields[] = {
+	F_UINT(struct span_of_log, 0, from, 0),
+	{.key = 1, .name = "until", .type = FIELD_STRUCT, .flags = FIELD_OPTIONAL, .offset = offsetof(struct span_of_log, until),
+		.present_at = offsetof(struct span_of_log, has_until), .sub = &(const struct schema){"index", SHAPE_BARE, sizeof(uint64_t),
+			(const struct field[]){{.name = "index", .type = FIELD_UINT, .size = sizeof(uint64_t)}}, 1, NULL}},
+};
+static const struct schema span_schema = SCHEMA(struct span_of_log, "interval", SHAPE_ARRAY, span_fields);
+
+enum { FACT_RECORD_MAX = 20 * 1024, FACT_CONFIG_MAX = 48 * 1024 };
+
+static const struct field config_fields[] = {
+	F_UINT(struct config_fact, 1, from, 0),
+	F_BYTES(struct config_fact, 2, config, 1, FACT_CONFIG_MAX),
+};
+const struct schema config_fact_schema = SCHEMA(struct config_fact, "config fact", SHAPE_MAP, config_fields);
+static const struct field nonce_fields[] = {F_TIME(struct nonce_fact, 0, valid_until)};
+const struct schema nonce_fact_schema = SCHEMA(struct nonce_fact, "nonce fact", SHAPE_BARE, nonce_fields);
+static const struct field grant_fields[] = {
+	F_STRUCT(struct grant_fact, 1, span, &span_schema),
+	F_FIXED(struct grant_fact, 2, issuer),
+	F_FIXED(struct grant_fact, 3, audience),
+	F_FIXED_OR_NULL(struct grant_fact, 4, parent, has_parent),
+	F_UINT(struct grant_fact, 5, uses, 0),
+};
+const struct schema grant_fact_schema = SCHEMA(struct grant_fact, "grant fact", SHAPE_MAP, grant_fields);
+static const struct field registration_fields[] = {
+	F_STRUCT(struct registration_fact, 1, span, &span_schema),
+	F_UINT(struct registration_fact, 2, status, REGISTRATION_AUTHORISED),
+	F_FIXED(struct registration_fact, 3, sender),
+	F_TEXT(struct registration_fact, 4, label, 0, 120),
+	F_TIME(struct registration_fact, 5, not_before),
+	F_TIME(struct registration_fact, 6, not_after),
+};
+const struct schema registration_fact_schema = SCHEMA(struct registration_fact, "registration fact", SHAPE_MAP, registration_fields);
+static const struct field access_fields[] = {
+	F_UINT(struct access_fact, 1, from, 0),
+	F_STRUCT(struct access_fact, 2, access, &tx_access_schema),
+};
+const struct schema access_fact_schema = SCHEMA(struct access_fact, "access fact", SHAPE_MAP, access_fields);
+static const struct field revocation_fields[] = {
+	F_UINT(struct revocation_fact, 1, from, 0),
+	F_FIXED(struct revocation_fact, 2, by),
+};
+const struct schema revocation_fact_schema = SCHEMA(struct revocation_fact, "revocation fact", SHAPE_MAP, revocation_fields);
+static const struct field epoch_fields[] = {
+	F_STRUCT(struct epoch_fact, 1, span, &span_schema),
+	F_FIXED(struct epoch_fact, 2, rot_id),
+	F_TIME(struct epoch_fact, 3, time),
+	F_BOOL(struct epoch_fact, 4, is_void),
+	F_BYTES(struct epoch_fact, 5, record, 1, FACT_RECORD_MAX),
+};
+const struct schema epoch_fact_schema = SCHEMA(struct epoch_fact, "epoch fact", SHAPE_MAP, epoch_fields);
+static const struct field root_fields[] = {
+	F_UINT(struct root_fact, 1, from, 0),
+	F_FIXED(struct root_fact, 2, head),
+	F_UINT(struct root_fact, 3, state, ROOT_FROZEN),
+};
+const struct schema root_fact_schema = SCHEMA(struct root_fact, "root fact", SHAPE_MAP, root_fields);
+static const struct field epoch_at_fields[] = {F_FIXED(struct epoch_at_fact, 0, oid)};
+const struct schema epoch_at_fact_schema = SCHEMA(struct epoch_at_fact, "epoch at fact", SHAPE_BARE, epoch_at_fields);
+static const struct field floor_fields[] = {
+	F_UINT(struct floor_fact, 1, from, 0),
+	F_UINT(struct floor_fact, 2, version, 0),
+	F_FIXED(struct floor_fact, 3, digest),
+};
+const struct schema floor_fact_schema = SCHEMA(struct floor_fact, "floor fact", SHAPE_MAP, floor_fields);
+static const struct field processor_fields[] = {F_FIXED(struct processor_fact, 0, epoch_oid)};
+const struct schema processor_fact_schema = SCHEMA(struct processor_fact, "processor fact", SHAPE_BARE, processor_fields);
+static const struct field secure_mode_fields[] = {F_STRUCT(struct secure_mode_fact, 1, span, &span_schema)};
+const struct schema secure_mode_fact_schema = SCHEMA(struct secure_mode_fact, "secure mode fact", SHAPE_MAP, secure_mode_fields);
+
+static const struct schema *const schemas[] = {
+	[FACT_CONFIG] = &config_fact_schema,
+	[FACT_NONCE] = &nonce_fact_schema,
+	[FACT_GRANT] = &grant_fact_schema,
+	[FACT_REGISTRATION] = &registration_fact_schema,
+	[FACT_ACCESS] = &access_fact_schema,
+	[FACT_REVOCATION] = &revocation_fact_schema,
+	[FACT_EPOCH] = &epoch_fact_schema,
+	[FACT_ROOT] = &root_fact_schema,
+	[FACT_EPOCH_AT] = &epoch_at_fact_schema,
+	[FACT_FLOOR] = &floor_fact_schema,
+	[FACT_PROCESSOR] = &processor_fact_schema,
+	[FACT_SECURE_MODE] = &secure_mode_fact_schema,
+};
+
+const struct schema *fact_schema(unsigned type)
+{
+	return type < COUNT_OF(schemas) ? schemas[type] : NULL;
+}
+
+void fact_key(enum fact_type type, struct span id, uint8_t out[static SPARSE_KEY_SIZE])
+{
+	const uint8_t number = (uint8_t)type;
+	struct hash hash;
+	if (hash_start(&hash, HASH_SHA256) != OK)
+		abort();
+	hash_add(&hash, span_str("troth smt key"));
+	hash_add(&hash, span_of(&number, 1));
+	hash_add(&hash, id);
+	hash_finish(&hash, out);
+}
+
+/* ---- The state --------------------------------------------------------------------------------- */
+
+struct nonce_row {
+	uint64_t valid_until;
+	uint8_t key[SPARSE_KEY_SIZE];
+};
+
+struct ledger_state {
+	struct sparse_map *map;
+	struct nonce_row *nonces; /* a heap: the one that is due first on top */
+	size_t nonce_count, nonce_cap;
+};
+
+result ledger_state_new(struct ledger_state **out)
+{
+	struct ledger_state *state = calloc(1, sizeof(*state));
+	if (!state)
+		return fail(NO_MEMORY, "ledger state");
+	result made = sparse_map_new(&state->map);
+	if (made != OK) {
+		free(state);
+		return made;
+	}
+	*out = state;
+	return OK;
+}
+
+void ledger_state_free(struct ledger_state *state)
+{
+	if (!state)
+		return;
+	sparse_map_free(state->map);
+	free(state->nonces);
+	free(state);
+}
+
+result ledger_state_find(const struct ledger_state *state, enum fact_type type, struct span id, struct arena *arena, void *out,
+	bool *out_there)
+{
+	uint8_t key[SPARSE_KEY_SIZE];
+	fact_key(type, id, key);
+	struct span value = sparse_map_get(state->map, key);
+	*out_there = value.len > 0;
+	if (value.len == 0)
+		return OK;
+	if (schema_decode(schemas[type], value, arena, out) != OK)
+		return fail(INTERNAL, "a fact of the ledger's state does not decode");
+	return OK;
+}
+
+size_t ledger_state_count(const struct ledger_state *state)
+{
+	return sparse_map_count(state->map);
+}
+
+void ledger_state_root(struct ledger_state *state, struct merkle_hash *out)
+{
+	sparse_map_root(state->map, out);
+}
+
+void ledger_state_prove(struct ledger_state *state, const uint8_t key[static SPARSE_KEY_SIZE], struct sparse_proof *out)
+{
+	sparse_map_prove(state->map, key, out);
+}
+
+void state_changes_free(struct state_changes *changes)
+{
+	for (size_t i = 0; i < changes->count; i++)
+		bytes_free(&changes->rows[i].value);
+	changes->count = 0;
+}
+
+result state_changes_put(struct state_changes *changes, enum fact_type type, struct span id, const void *fact)
+{
+	struct bytes value = BYTES_EMPTY;
+	struct state_change *row = NULL;
+	uint8_t key[SPARSE_KEY_SIZE];
+	fact_key(type, id, key);
+	for (size_t i = 0; i < changes->count && !row; i++)
+		if (memcmp(changes->rows[i].key, key, sizeof(key)) == 0)
+			row = &changes->rows[i];
+	if (!row && changes->count == STATE_CHANGES_MAX)
+		return fail(TOO_LARGE, "a transaction that changes more than %d facts", STATE_CHANGES_MAX);
+	TRY(schema_encode(schemas[type], fact, &value));
+	if (!row) {
+		row = &changes->rows[changes->count++];
+		*row = (struct state_change){.value = BYTES_EMPTY};
+	}
+	memcpy(row->key, key, sizeof(key));
+	bytes_free(&row->value);
+	row->value = value;
+	return OK;
+}
+
+result ledger_state_change(struct ledger_state *state, const struct state_changes *changes)
+{
+	for (size_t i = 0; i < changes->count; i++)
+		TRY(sparse_map_put(state->map, changes->rows[i].key, bytes_span(&changes->rows[i].value)));
+	return OK;
+}
+
+/* ---- Nonces ------------------------------------------------------------------------------------ */
+
+static bool is_due_before(const struct nonce_row *a, const struct nonce_row *b)
+{
+	return a->valid_until < b->valid_until;
+}
+
+static void swap_rows(struct nonce_row *a, struct nonce_row *b)
+{
+	struct nonce_row kept = *a;
+	*a = *b;
+	*b = kept;
+}
+
+static result heap_add(struct ledger_state *state, const struct nonce_row *row)
+{
+	if (state->nonce_count == state->nonce_cap) {
+		size_t cap = state->nonce_cap ? state->nonce_cap * 2 : 256;
+		void *grown = realloc(state->nonces, cap * sizeof(*state->nonces));
+		if (!grown)
+			return fail(NO_MEMORY, "nonces");
+		state->nonces = grown;
+		state->nonce_cap = cap;
+	}
+	size_t at = state->nonce_count++;
+	state->nonces[at] = *row;
+	for (; at > 0 && is_due_before(&state->nonces[at], &state->nonces[(at - 1) / 2]); at = (at - 1) / 2)
+		swap_rows(&state->nonces[at], &state->nonces[(at - 1) / 2]);
+	return OK;
+}
+
+static struct nonce_row heap_take(struct ledger_state *state)
+{
+	struct nonce_row top = state->nonces[0];
+	state->nonces[0] = state->nonces[--state->nonce_count];
+	for (size_t at = 0;;) {
+		size_t least = at;
+		for (size_t child = 2 * at + 1; child <= 2 * at + 2 && child < state->nonce_count; child++)
+			if (is_due_before(&state->nonces[child], &state->nonces[least]))
+				least = child;
+		if (least == at)
+			return top;
+		swap_rows(&state->nonces[at], &state->nonces[least]);
+		at = least;
+	}
+}
+
+result ledger_state_add_nonce(struct ledger_state *state, const uint8_t address[static ADDRESS_SIZE],
+	const uint8_t nonce[static 32], uint64_t valid_until)
+{
+	uint8_t id[ADDRESS_SIZE + 32];
+	CLEANUP(bytes_free) struct bytes value = BYTES_EMPTY;
+	struct nonce_row row = {.valid_until = valid_until};
+	const struct nonce_fact fact = {valid_until};
+	memcpy(id, address, ADDRESS_SIZE);
+	memcpy(id + ADDRESS_SIZE, nonce, 32);
+	fact_key(FACT_NONCE, SPAN_ARRAY(id), row.key);
+	TRY(schema_encode(&nonce_fact_schema, &fact, &value));
+	TRY(sparse_map_put(state->map, row.key, bytes_span(&value)));
+	return heap_add(state, &row);
+}
+
+static int by_key(const void *a, const void *b)
+{
+	return memcmp(((const struct nonce_row *)a)->key, ((const struct nonce_row *)b)->key, SPARSE_KEY_SIZE);
+}
+
+/* The root does not depend on the order; it is kept for those who replay with other means. */
+void ledger_state_prune(struct ledger_state *state, uint64_t now_ms)
+{
+	struct nonce_row due[64];
+	size_t count;
+	do {
+		for (count = 0; count < COUNT_OF(due) && state->nonce_count && state->nonces[0].valid_until < now_ms; count++)
+			due[count] = heap_take(state);
+		qsort(due, count, sizeof(due[0]), by_key);
+		for (size_t i = 0; i < count; i++)
+			sparse_map_remove(state->map, due[i].key);
+	} while (count == COUNT_OF(due));
+}
+
+/* ---- Snapshots --------------------------------------------------------------------------------- */
+
+static result is_nonce(struct span value, uint64_t *out)
+{
+	struct nonce_fact fact;
+	CLEANUP(arena_free) struct arena arena = arena_of(256);
+	TRY(schema_decode(&nonce_fact_schema, value, &arena, &fact));
+	*out = fact.valid_until;
+	return OK;
+}
+
+static result save_row(void *arg, const uint8_t key[static SPARSE_KEY_SIZE], struct span value)
+{
+	struct writer *w = arg;
+	writer_put(w, key, SPARSE_KEY_SIZE);
+	writer_lv(w, value);
+	return OK;
+}
+
+/* All other facts are maps, arrays or byte strings: a bare number is a nonce. */
+static bool looks_like_nonce(struct span value)
+{
+	return value.len > 0 && value.data[0] >> 5 == 0;
+}
+
+result ledger_state_save(const struct ledger_state *state, struct writer *w)
+{
+	writer_str(w, "troth state1");
+	writer_u64(w, sparse_map_count(state->map));
+	TRY(sparse_map_each(state->map, save_row, w));
+	struct span all;
+	return writer_finish(w, &all);
+}
+
+static result load_rows(struct reader *r, struct ledger_state *state)
+{
+	uint64_t count;
+	uint8_t before[SPARSE_KEY_SIZE] = {0};
+	TRY(reader_u64(r, &count));
+	for (uint64_t i = 0; i < count; i++) {
+		struct nonce_row row;
+		struct span value;
+		TRY(reader_copy(r, row.key, SPARSE_KEY_SIZE));
+		TRY(reader_lv(r, SPARSE_VALUE_MAX, &value));
+		if (i && memcmp(before, row.key, SPARSE_KEY_SIZE) >= 0)
+			return fail(NOT_DETERMINISTIC, "keys of a snapshot are not in ascending order");
+		memcpy(before, row.key, SPARSE_KEY_SIZE);
+		TRY(sparse_map_put(state->map, row.key, value));
+		if (!looks_like_nonce(value))
+			continue;
+		TRY(is_nonce(value, &row.valid_until));
+		TRY(heap_add(state, &row));
+	}
+	return reader_finish(r);
+}
+
+result ledger_state_load(struct span bytes, struct ledger_state **out)
+{
+	static const char head[] = "troth state1";
+	struct reader r = reader_of(bytes);
+	struct ledger_state *state;
+	struct span first;
+	TRY(reader_take(&r, sizeof(head) - 1, &first));
+	if (!span_equal(first, span_str(head)))
+		return fail(UNKNOWN_VERSION, "not a snapshot of a ledger's state");
+	TRY(ledger_state_new(&state));
+	result loaded = load_rows(&r, state);
+	if (loaded != OK) {
+		ledger_state_free(state);
+		return loaded;
+	}
+	*out = state;
+	return OK;
+}
