@@ -204,12 +204,18 @@ static result join(const struct receipt_epochs *epochs, const struct trust_root 
 	return take_all(chain, w);
 }
 
-static result judge_epoch(const struct epoch_chain *chain, const struct epoch_link *link)
+static result require_not_void(const struct epoch_chain *chain, const struct epoch_link *link)
 {
 	const struct epoch_link *head = epoch_chain_head(chain), *mine = epoch_chain_find(chain, link->oid);
-	if (!mine || mine->is_void)
-		return fail(EPOCH_VOID, "era %u epoch %llu, under which the receipt was made, is void since era %u", link->era,
-			(unsigned long long)link->epoch, head->era);
+	if (mine && !mine->is_void)
+		return OK;
+	return fail(EPOCH_VOID, "era %u epoch %llu, under which the receipt was made, is void since era %u", link->era,
+		(unsigned long long)link->epoch, head->era);
+}
+
+static result judge_epoch(const struct epoch_chain *chain, const struct epoch_link *link)
+{
+	const struct epoch_link *head = epoch_chain_head(chain);
 	if (epoch_chain_state(chain) == CHAIN_HALTED)
 		return fail(RECEIPT_UNJUDGED, "the recovery keys have halted this root; whether the receipt is older cannot be told");
 	if (link->era < head->era)
@@ -223,6 +229,8 @@ static result judge(const struct receipt_epochs *epochs, const struct epoch_chai
 {
 	if (epoch_chain_state(chain) == CHAIN_FROZEN)
 		return fail(EPOCH_FORKED, "with what you hold, two valid records exist for one epoch of this root");
+	for (const struct used_epoch *used = epochs->used; used; used = used->next)
+		TRY(require_not_void(chain, used->link));
 	for (const struct used_epoch *used = epochs->used; used; used = used->next)
 		TRY(judge_epoch(chain, used->link));
 	return OK;
@@ -261,8 +269,8 @@ result receipt_epochs_stand(const struct receipt_epochs *epochs, const struct tr
 	if (!w.objects)
 		return fail(NO_MEMORY, "epochs");
 	result stood = gather(root, trust, known, &w);
-	if (stood == OK && w.count)
-		stood = stand(epochs, root, trust, known, &w);
+	if (stood == OK)
+		stood = w.count ? stand(epochs, root, trust, known, &w) : judge(epochs, epochs->chain);
 	free(w.objects);
 	return stood;
 }

@@ -21,6 +21,12 @@ static void keep_state(struct host *host, struct span state)
 	expect_ok(bytes_copy(state, &host->state));
 }
 
+static result keep_rotated(void *context, struct span state)
+{
+	keep_state(context, state);
+	return OK;
+}
+
 static void ask(struct host *host, enum ipq_type type, const struct schema *schema, const void *request, const struct schema *reply_schema,
 	void *reply)
 {
@@ -28,13 +34,18 @@ static void ask(struct host *host, enum ipq_type type, const struct schema *sche
 	struct ap_action action;
 	struct span kept;
 	if (ipq_message_row(type)->expects_epoch)
-		ipq_put_expected(&w, (struct ipq_expected){0, host->epoch});
+		ipq_put_expected(&w, (struct ipq_expected){host->era, host->epoch});
 	if (schema)
 		schema_put(schema, request, &w);
 	ap_step(host->ap, type, span_of(w.data, w.len), host->now, &action);
 	if (action.kind == AP_PERSIST) {
 		keep_state(host, action.persist);
 		ap_persisted(host->ap, OK, &action);
+	}
+	if (action.kind == AP_ROTATE) {
+		struct ap_rotation *rotation = action.rotation;
+		ap_rotation_run(rotation, keep_rotated, host);
+		ap_rotated(host->ap, rotation, host->now, &action);
 	}
 	if (action.kind == AP_REPLY_ERROR)
 		fail_msg("request %d: %s (%s)", type, reason_name(action.reason), action.text);
@@ -70,6 +81,22 @@ static void boot(struct host *host, uint8_t seed)
 	extend(host, REGISTER_HOST, "trothd", (uint8_t)(seed + 1));
 }
 
+/* What the host keeps of its newest record. */
+static void use_record(struct host *host, struct span record)
+{
+	struct cose_sign object;
+	struct epoch epoch;
+	assert_true(host->epoch_count < COUNT_OF(host->epochs));
+	host->epochs[host->epoch_count++] = record;
+	expect_ok(cose_strict_sign_parse(record, &object));
+	expect_ok(schema_decode(&epoch_schema, object.payload, &host->arena, &epoch));
+	memcpy(host->kem_pk, epoch.kem_pk, POINT_SIZE);
+	key_free(&host->root_sign);
+	expect_ok(key_from_point(SPAN_ARRAY(epoch.sign_pk), &host->root_sign));
+	host->era = epoch.era;
+	host->epoch = epoch.epoch;
+}
+
 static void generate(struct host *host)
 {
 	struct ap_generate request = {.valid_ms = 397ULL * 86400000,
@@ -79,14 +106,73 @@ static void generate(struct host *host)
 		.recovery = {.k = 1, .n = 1, .keys = &host->recovery, .key_count = 1}};
 	struct ap_rot_available reply;
 	struct epoch epoch;
-	memset(host->recovery.bytes, 0x77, sizeof(host->recovery.bytes));
+	expect_ok(key_generate(&host->recovery_key));
+	memcpy(host->recovery.bytes, host->recovery_key.id, sizeof(host->recovery.bytes));
 	random_bytes(request.host_seed, sizeof(request.host_seed));
 	ask(host, IPQ_GENERATE_ROT, &ap_generate_schema, &request, &ap_rot_available_schema, &reply);
 	host->inception = reply.epoch_record;
 	expect_ok(epoch_open_inception(reply.epoch_record, &host->arena, &epoch, host->rot_id));
-	memcpy(host->kem_pk, epoch.kem_pk, POINT_SIZE);
-	expect_ok(key_from_point(SPAN_ARRAY(epoch.sign_pk), &host->root_sign));
-	host->epoch = 1;
+	use_record(host, reply.epoch_record);
+}
+
+static void drain(struct host *host)
+{
+	ask(host, IPQ_DRAIN, NULL, NULL, NULL, NULL);
+}
+
+void host_rotate(struct host *host)
+{
+	struct ap_rotate request = {.reason = EPOCH_OPERATOR, .grace_s = 60};
+	struct ap_rot_available reply;
+	random_bytes(request.request_id, sizeof(request.request_id));
+	random_bytes(request.host_seed, sizeof(request.host_seed));
+	ask(host, IPQ_ROTATE_ROT, &ap_rotate_schema, &request, &ap_rot_available_schema, &reply);
+	use_record(host, reply.epoch_record);
+	drain(host);
+}
+
+void host_recover(struct host *host, struct span base)
+{
+	uint8_t spki[SPKI_SIZE];
+	struct ap_recover request = {
+		.inception = host->inception, .base = base, .trust_domain = "troth.internal", .valid_ms = 86400000, .grace_s = 60, .era = host->era + 1};
+	struct recovery_signature signature = {.spki = SPAN_ARRAY(spki)};
+	struct ap_adopt_candidate adopt = {.signatures = &signature, .signature_count = 1};
+	struct ap_candidate candidate;
+	struct ap_rot_available reply;
+	CLEANUP(bytes_free) struct bytes tbs = BYTES_EMPTY;
+	random_bytes(request.host_seed, sizeof(request.host_seed));
+	ask(host, IPQ_RECOVER, &ap_recover_schema, &request, &ap_candidate_schema, &candidate);
+	expect_ok(cose_strict_sign_tbs(candidate.payload, "troth epoch", host->recovery_key.id, &tbs));
+	expect_ok(key_sign(&host->recovery_key, bytes_span(&tbs), signature.signature));
+	key_spki(&host->recovery_key, spki);
+	sha256(candidate.payload, adopt.payload_digest);
+	ask(host, IPQ_ADOPT_CANDIDATE, &ap_adopt_candidate_schema, &adopt, &ap_rot_available_schema, &reply);
+	use_record(host, reply.epoch_record);
+}
+
+void host_halt(const struct host *host, struct bytes *out)
+{
+	struct halt halt = {.v = 1, .era = host->era, .epoch = host->epoch};
+	const struct key *keys[] = {&host->recovery_key};
+	CLEANUP(bytes_free) struct bytes payload = BYTES_EMPTY;
+	memcpy(halt.rot_id, host->rot_id, OID_SIZE);
+	expect_ok(schema_encode(&halt_schema, &halt, &payload));
+	expect_ok(cose_strict_sign_make(bytes_span(&payload), "troth halt", keys, 1, out));
+}
+
+void host_history(const struct host *host, size_t first, struct span halt, struct bytes *out)
+{
+	struct bytes_item objects[COUNT_OF(host->epochs) + 1], key;
+	struct epoch_history history = {.v = 1, .objects = objects, .keys = &key, .key_count = 1};
+	uint8_t spki[SPKI_SIZE];
+	for (size_t i = first; i < host->epoch_count; i++)
+		objects[history.object_count++].bytes = host->epochs[i];
+	if (halt.len)
+		objects[history.object_count++].bytes = halt;
+	key_spki(&host->recovery_key, spki);
+	key.bytes = SPAN_ARRAY(spki);
+	expect_ok(schema_encode(&epoch_history_schema, &history, out));
 }
 
 void host_new(struct host *host, uint8_t seed)
@@ -98,12 +184,25 @@ void host_new(struct host *host, uint8_t seed)
 	generate(host);
 }
 
+void host_clone(const struct host *from, uint8_t seed, struct host *out)
+{
+	*out = *from;
+	out->arena = arena_of(64 << 20);
+	out->state = BYTES_EMPTY;
+	out->root_sign = key_ref(&from->root_sign);
+	out->recovery_key = key_ref(&from->recovery_key);
+	expect_ok(secret_copy(secret_span(&from->wrap), &out->wrap));
+	expect_ok(bytes_copy(bytes_span(&from->state), &out->state));
+	boot(out, seed);
+}
+
 void host_free(struct host *host)
 {
 	ap_free(host->ap);
 	secret_free(&host->wrap);
 	bytes_free(&host->state);
 	key_free(&host->root_sign);
+	key_free(&host->recovery_key);
 	arena_free(&host->arena);
 }
 
@@ -274,6 +373,19 @@ static void launch(struct run *run, int stage)
 	memcpy(s->nonce, reply.nonce, 32);
 }
 
+static void use_certificate(struct run *run, int stage, const struct ap_endorsed *endorsed)
+{
+	struct stage_run *s = &run->stages[stage];
+	struct report report;
+	assert_true(run->certificate_count < COUNT_OF(run->certificates));
+	s->certificate = run->certificates[run->certificate_count] = endorsed->certificate;
+	s->report = run->reports[run->certificate_count++] = endorsed->report;
+	sha256(s->certificate, s->certificate_digest);
+	expect_ok(object_peek(KIND_REPORT, s->report, &run->arena, &report, s->report_oid));
+	s->era = report.era;
+	s->epoch = report.epoch;
+}
+
 static void endorse(struct run *run, int stage)
 {
 	struct stage_run *s = &run->stages[stage];
@@ -301,12 +413,28 @@ static void endorse(struct run *run, int stage)
 	sha256(SPAN_ARRAY(s->kem.point), proof + 74);
 	sha256(SPAN_ARRAY(proof), finish.proof);
 	ask(run->host, IPQ_ENDORSE_FINISH, &ap_endorse_finish_schema, &finish, &ap_endorsed_schema, &endorsed);
-	s->certificate = endorsed.certificate;
-	s->report = endorsed.report;
-	struct report report;
-	sha256(s->certificate, s->certificate_digest);
-	expect_ok(object_peek(KIND_REPORT, s->report, &run->arena, &report, s->report_oid));
+	use_certificate(run, stage, &endorsed);
 	expect_ok(ire_uri(run->host->rot_id, "troth.internal", names[stage], s->uri));
+}
+
+static void reissue(struct run *run, int stage)
+{
+	struct ap_reissue request;
+	struct ap_endorsed endorsed;
+	memcpy(request.launch_id, run->stages[stage].launch.launch_id, LAUNCH_ID_SIZE);
+	ask(run->host, IPQ_REISSUE, &ap_reissue_schema, &request, &ap_endorsed_schema, &endorsed);
+	use_certificate(run, stage, &endorsed);
+}
+
+/* A second launch with the keys and the code of the first. */
+static void launch_again(struct run *run, int stage)
+{
+	struct stage_run *s = &run->stages[stage];
+	struct ap_launch_extended reply;
+	random_bytes(s->launch.launch_id, LAUNCH_ID_SIZE);
+	ask(run->host, IPQ_EXTEND_LAUNCH, &launch_schema, &s->launch, &ap_launch_extended_schema, &reply);
+	memcpy(s->nonce, reply.nonce, 32);
+	endorse(run, stage);
 }
 
 static void unseal(struct run *run, uint8_t *out_grant_oid)
@@ -363,7 +491,8 @@ static struct record record_of(struct run *run, int stage, enum record_kind kind
 	struct record record = {.v = 1,
 		.kind = (uint8_t)kind,
 		.enclave = s->uri,
-		.epoch = 1,
+		.era = s->era,
+		.epoch = s->epoch,
 		.seq = ++s->seq,
 		.time = run->host->now,
 		.operation = operation};
@@ -481,6 +610,12 @@ static void run_a(struct run *run)
 		take_inputs(run, &intake);
 	else
 		take_origin(run, A, "none", commit_to(run, "stdin", "", false), NULL, &intake);
+	if (run->tweak == SPEAKS_UNDER_BOTH || run->tweak == LAUNCHED_TWICE)
+		host_rotate(run->host);
+	if (run->tweak == SPEAKS_UNDER_BOTH)
+		reissue(run, A);
+	if (run->tweak == LAUNCHED_TWICE)
+		launch_again(run, A);
 	bool alone = run->job->stages == 1;
 	struct record_data out[] = {
 		commit_to(run, "rejects", rejects_text, run->tweak != EDGE_SALT && run->tweak != MISSING_SALT),
@@ -565,27 +700,32 @@ static void find_roots(struct run *run)
 	expect_ok(schema_sort(&digest32_schema, run->roots, run->root_count));
 }
 
-static void make_sections(struct run *run)
+static void make_sections(struct run *run, const struct host *told)
 {
 	const struct job_fixture *job = run->job;
 	struct dac *dac;
 	struct dac_config config = {.threads = 1};
-	struct span manifests[STAGES], epochs[] = {run->host->inception};
+	struct span manifests[STAGES];
+	uint8_t spki[SPKI_SIZE];
+	struct span keys[] = {SPAN_ARRAY(spki), SPAN_ARRAY(spki)};
+	key_spki(&run->host->recovery_key, spki);
 	expect_ok(dac_new(&config, &dac));
 	for (int s = 0; s < job->stages; s++) {
 		manifests[s] = job->manifests[run->tweak == MANIFESTS_SWAPPED ? STAGES - 1 - s : s];
-		if (!run->stages[s].certificate.len)
-			continue;
-		expect_ok(dac_add_certificate(dac, run->stages[s].certificate, NULL));
-		expect_ok(dac_add_report(dac, run->stages[s].report, NULL));
+	}
+	for (size_t i = 0; i < run->certificate_count; i++) {
+		expect_ok(dac_add_certificate(dac, run->certificates[i], NULL));
+		expect_ok(dac_add_report(dac, run->reports[i], NULL));
 	}
 	for (size_t i = 0; i < run->record_count; i++)
 		expect_ok(dac_add_record(dac, run->records[i], NULL));
 	struct receipt_parts parts = {.dac = dac,
 		.roots = run->roots,
 		.root_count = run->root_count,
-		.epochs = epochs,
-		.epoch_count = 1,
+		.epochs = told->epochs,
+		.epoch_count = told->epoch_count - (run->tweak == HEAD_WITHOUT_ITS_EPOCH),
+		.recovery_keys = keys,
+		.recovery_key_count = run->host->era ? 2 : 0,
 		.manifests = manifests,
 		.manifest_count = (size_t)job->stages,
 		.policies = job->policies,
@@ -743,16 +883,22 @@ static void make(struct run *run, const struct run *other)
 		}
 		launch(run, s);
 		endorse(run, s);
+		if (s == A && (tweak == ROTATED_AFTER_LAUNCH || tweak == ROTATED_OFTEN))
+			host_rotate(host);
 	}
 	host->now += tweak == SLOW_RUN ? 3600 * 1000 : 0;
 	run_a(run);
+	if (tweak == ROTATED_AFTER_A || tweak == ROTATED_OFTEN)
+		host_rotate(host);
 	if (job->stages > 1)
 		run_b(run);
 	if (job->stages > 1 && tweak != FAILED_STAGE && tweak != PREFIX_OF_RUN)
 		run_c(run);
 	host->now += tweak == SLOW_RUN ? 23 * 3600 * 1000 + 1800 * 1000 : 0;
 	find_roots(run);
-	make_sections(run);
+	if (tweak == ROTATED_BEFORE_HEAD || tweak == ROTATED_OFTEN || tweak == HEAD_WITHOUT_ITS_EPOCH)
+		host_rotate(host);
+	make_sections(run, tweak == EPOCHS_OF_OTHER ? other->host : host);
 	change_sections(run, other);
 	sign_and_encode(run, other);
 	for (int s = 0; s < STAGES; s++) {

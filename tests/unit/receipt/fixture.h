@@ -21,10 +21,14 @@ struct host {
 	struct bytes state;
 	struct arena arena;
 	uint64_t now;
+	uint32_t era;
 	uint64_t epoch;
-	struct key root_sign;
+	struct key root_sign; /* public, of the current epoch */
 	struct span inception;
+	struct span epochs[16]; /* every record, in order */
+	size_t epoch_count;
 	uint8_t rot_id[OID_SIZE], kem_pk[POINT_SIZE];
+	struct key recovery_key; /* 1 of 1 */
 	struct digest32 recovery;
 	struct register_value registers[REGISTER_COUNT];
 };
@@ -32,6 +36,17 @@ struct host {
 /* `seed` makes hosts differ: the measured programs carry it. */
 void host_new(struct host *host, uint8_t seed);
 void host_free(struct host *host);
+/* The same state folder a second time; `from` must outlive it. */
+void host_clone(const struct host *from, uint8_t seed, struct host *out);
+
+/* The next epoch; drained at once. */
+void host_rotate(struct host *host);
+/* The next era, from the record `base`. */
+void host_recover(struct host *host, struct span base);
+/* A HALT of the current era and epoch, signed by the recovery key. */
+void host_halt(const struct host *host, struct bytes *out);
+/* Records, then HALT (may be empty), then the recovery key: what an auditor was given. The caller frees *out. */
+void host_history(const struct host *host, size_t first, struct span halt, struct bytes *out);
 
 /* The job's programs and policies: the same for every run. */
 enum { A, B, C, STAGES };
@@ -97,6 +112,14 @@ enum tweak {
 	MANY_RECORDS, /* the records section holds a hundred thousand copies */
 	LIST_CHANGED, /* see run_make_changed */
 	ROOT_TOO_MANY, /* B's result among the head's roots */
+	ROTATED_BEFORE_HEAD, /* nothing but the head is of the new epoch */
+	ROTATED_AFTER_A, /* records go on naming the certificates of the launches */
+	ROTATED_AFTER_LAUNCH, /* of A: B, C and the grant are of the next epoch */
+	ROTATED_OFTEN, /* in all three places */
+	SPEAKS_UNDER_BOTH, /* A's later records name a certificate made anew */
+	EPOCHS_OF_OTHER, /* the epochs section is built from those of `other`'s host */
+	HEAD_WITHOUT_ITS_EPOCH, /* ... or ends before it */
+	LAUNCHED_TWICE, /* after a rotation A has another launch of the same code and keys */
 };
 
 /* What happens to one section that is a list, before the head is signed over it. */
@@ -109,6 +132,8 @@ struct stage_run {
 	char uri[URI_MAX_LEN + 1];
 	struct span certificate, report;
 	uint8_t certificate_digest[SHA256_SIZE], report_oid[OID_SIZE];
+	uint32_t era; /* of certificate and report */
+	uint64_t epoch;
 	uint64_t seq;
 	uint8_t derive[OID_SIZE], request[OID_SIZE];
 	struct record_data edge; /* what it sends on */
@@ -126,6 +151,8 @@ struct run {
 	struct stage_run stages[STAGES];
 	struct span records[32];
 	size_t record_count;
+	struct span certificates[4 * STAGES], reports[4 * STAGES]; /* all there were */
+	size_t certificate_count;
 	struct span grants[4], statements[4];
 	size_t grant_count, statement_count;
 	struct salt_row salts[16];
