@@ -166,6 +166,8 @@ struct ap_generate a_generate(void)
 void generate(struct bench *b)
 {
 	struct ap_generate request = a_generate();
+	request.recovery = b->recovery;
+	request.has_recovery = b->has_recovery;
 	struct ap_rot_available reply;
 	struct epoch epoch;
 	struct rot_challenge challenge;
@@ -254,14 +256,27 @@ void bench_empty(struct bench *b)
 	boot(b);
 }
 
-void bench_new(struct bench *b)
+static void start_root(struct bench *b)
 {
-	bench_empty(b);
 	assert_int_equal(extend(b, REGISTER_AP, "troth-ap", 1), OK);
 	assert_int_equal(extend(b, REGISTER_HOST, "trothd", 2), OK);
 	assert_int_equal(state_of(b), AP_MEASURED);
 	generate(b);
 	assert_int_equal(state_of(b), AP_READY);
+}
+
+void bench_new(struct bench *b)
+{
+	bench_empty(b);
+	start_root(b);
+}
+
+void bench_new_recoverable(struct bench *b, const struct epoch_recovery *recovery)
+{
+	bench_empty(b);
+	b->recovery = *recovery;
+	b->has_recovery = true;
+	start_root(b);
 }
 
 void bench_free(struct bench *b)

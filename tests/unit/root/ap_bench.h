@@ -38,6 +38,8 @@ struct bench {
 	struct arena arena;
 	uint64_t now, epoch;
 	uint32_t era;
+	struct epoch_recovery recovery; /* of the root that generate makes */
+	bool has_recovery;
 	struct epoch_chain *chain;
 	struct key root_sign;
 	uint8_t rot_id[OID_SIZE], epoch_oid[OID_SIZE], kem_pk[POINT_SIZE];
@@ -53,6 +55,7 @@ struct enclave {
 
 void bench_empty(struct bench *b); /* booted, nothing measured */
 void bench_new(struct bench *b);   /* with a root, ready */
+void bench_new_recoverable(struct bench *b, const struct epoch_recovery *recovery);
 void bench_free(struct bench *b);
 /* From now on in slots on a file, through `io` (NULL: the system's). */
 void bench_use_disk(struct bench *b, const struct store_io *io);

@@ -10,6 +10,7 @@
 	GROUP(test_host)                                                                                               \
 	GROUP(test_ap)                                                                                                 \
 	GROUP(test_ap_rotate)                                                                                          \
+	GROUP(test_ap_recover)                                                                                         \
 	GROUP(test_pins)                                                                                               \
 	GROUP(test_tcb)                                                                                                \
 	GROUP(test_wrap)
