@@ -11,12 +11,13 @@
 #include "crypto/crypto.h"
 #include "job/server.h"
 #include "job/state.h"
+#include "root/host_tpm.h"
 #include "wire/text.h"
 
 enum { PERIOD_S = 24 * 3600, MOST_PERIOD_S = 10 * 366 * 24 * 3600, BURST = 8 };
 
 struct arguments {
-	const char *state, *wrap, *queue, *accept, *authorise, *log_level;
+	const char *state, *wrap, *tpm, *tpm_pcrs, *queue, *accept, *authorise, *log_level;
 	uint64_t passphrase_fd, ready_fd, first_uid, rotate_every_s, rotate_burst;
 	bool create, private_host, recovery, log_json;
 };
@@ -63,6 +64,9 @@ static result serve(const struct arguments *arguments)
 	config.schedule.burst = (uint32_t)arguments->rotate_burst;
 	if (arguments->wrap)
 		TRY(wrap_kind_parse(arguments->wrap, &config.wrap.kind));
+	if (arguments->tpm_pcrs)
+		TRY(host_tpm_pcrs_parse(arguments->tpm_pcrs, &config.wrap.tpm_pcrs));
+	config.wrap.tpm = arguments->tpm;
 	if (arguments->queue)
 		TRY(parse_queue(arguments->queue, &config.queue));
 	if (arguments->passphrase_fd)
@@ -88,7 +92,9 @@ int trothd_host(int argc, char **argv)
 		{"create", OPTION_FLAG, &arguments.create, NULL, "make the folder when it is missing; for `troth host init`"},
 		{"private", OPTION_FLAG, &arguments.private_host, NULL, "leave with the last client"},
 		{"wrap", OPTION_TEXT, &arguments.wrap, "KIND",
-			"where the key of the state comes from: file, keyring, credential, passphrase"},
+			"where the key of the state comes from: file, keyring, credential, passphrase, tpm"},
+		{"tpm", OPTION_TEXT, &arguments.tpm, "DEVICE", "where the TPM is: /dev/tpmrm0, or unix:SOCKET (as when the root was made)"},
+		{"tpm-pcrs", OPTION_TEXT, &arguments.tpm_pcrs, "LIST", "PCRs that a new key is sealed to (7)"},
 		{"passphrase-fd", OPTION_NUMBER, &arguments.passphrase_fd, "N", "read the passphrase from descriptor N"},
 		{"queue", OPTION_TEXT, &arguments.queue, "PROFILE",
 			"local or sealed: payloads to the secure processor are encrypted on their way; a folder once sealed stays so"},

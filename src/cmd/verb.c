@@ -97,14 +97,13 @@ result verb_connect(const struct host_options *options, bool create, const char 
 	TRY(state_path(options->state, state));
 	if (options->passphrase_fd > INT_MAX || (options->passphrase_fd > 0 && options->passphrase_fd < 3))
 		return fail(USAGE, "--passphrase-fd takes a descriptor from 3 on");
-	struct client_options client = {
-		.state_dir = state,
-		.create = create,
-		.wrap = options->wrap,
-		.passphrase_fd = options->passphrase_fd ? (int)options->passphrase_fd : -1,
-		.accept = accept,
-		.first_uid = options->first_uid,
-	};
+	struct client_options client = *special;
+	client.state_dir = state;
+	client.wrap = options->wrap;
+	client.tpm = options->tpm;
+	client.tpm_pcrs = options->tpm_pcrs;
+	client.passphrase_fd = options->passphrase_fd ? (int)options->passphrase_fd : -1;
+	client.first_uid = options->first_uid;
 	return client_connect(&client, out);
 }
 

@@ -31,6 +31,7 @@ int verb_end_with(result done, const struct service_error *error, int argc, char
 struct host_options {
 	const char *state;
 	const char *wrap;
+	const char *tpm, *tpm_pcrs; /* of a wrap key in a TPM */
 	uint64_t passphrase_fd; /* 0: none; stdin cannot be it */
 	const char *first_uid;
 };
@@ -38,6 +39,8 @@ struct host_options {
 	{"state", OPTION_TEXT, &(target)->state, "DIR", "state folder of the host (default: /var/lib/troth, or ~/.local/state/troth)"},    \
 		{"passphrase-fd", OPTION_NUMBER, &(target)->passphrase_fd, "N",                                                            \
 			"read the passphrase of the state folder from descriptor N"},                                                      \
+		{"tpm", OPTION_TEXT, &(target)->tpm, "DEVICE",                                                                             \
+			"where the TPM of the state folder is: /dev/tpmrm0, or unix:SOCKET"},                                              \
 	{                                                                                                                                  \
 		"first-uid", OPTION_TEXT, &(target)->first_uid, "UID", "as root: first of 1024 uids that nothing else uses (612000)"       \
 	}

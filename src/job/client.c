@@ -62,7 +62,7 @@ static result spawn_host(const struct client_options *options, int ready, struct
 		argv[count++] = "--recovery";
 	const struct {
 		const char *option, *value;
-	} pairs[] = {{"--wrap", options->wrap}, {"--accept-ap", options->accept}, {"--authorise", options->authorise}, {"--first-uid", options->first_uid},
+	} pairs[] = {{"--wrap", options->wrap}, {"--tpm", options->tpm}, {"--tpm-pcrs", options->tpm_pcrs}, {"--accept-ap", options->accept}, {"--authorise", options->authorise}, {"--first-uid", options->first_uid},
 		{"--passphrase-fd", options->passphrase_fd >= 0 ? "4" : NULL}};
 	for (size_t i = 0; i < COUNT_OF(pairs); i++)
 		if (pairs[i].value) {

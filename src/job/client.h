@@ -12,6 +12,7 @@ struct client_options {
 	const char *state_dir; /* absolute */
 	bool create; /* the folder may be missing or without a root (`troth host init`) */
 	const char *wrap; /* kind of wrap key, or NULL */
+	const char *tpm, *tpm_pcrs; /* where the TPM is and what a new key is sealed to, or NULL */
 	int passphrase_fd; /* borrowed; -1: none */
 	const char *accept; /* digest of a troth-ap to accept, hex, or NULL: only a host started here can */
 	const char *authorise; /* file of a signed reference set, for programs that have changed, or NULL: as accept */

@@ -123,6 +123,12 @@ void swtpm_kill(struct swtpm *tpm)
 	process_free(&tpm->process);
 }
 
+void swtpm_reboot_dead(struct swtpm *tpm)
+{
+	unlink(tpm->socket);
+	power_on(tpm);
+}
+
 void swtpm_reboot(struct swtpm *tpm)
 {
 	/* As a shutdown does it, so that the simulator keeps what it holds: TPM2_Shutdown(CLEAR). */
@@ -133,8 +139,7 @@ void swtpm_reboot(struct swtpm *tpm)
 	assert_int_equal(poll(&wait, 1, START_MS), 1);
 	assert_int_equal(read(tpm->fd.n, response, sizeof(response)), 10);
 	swtpm_kill(tpm);
-	unlink(tpm->socket);
-	power_on(tpm);
+	swtpm_reboot_dead(tpm);
 }
 
 void swtpm_clear(struct swtpm *tpm)

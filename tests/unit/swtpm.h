@@ -23,6 +23,8 @@ void swtpm_start(struct swtpm *tpm, enum swtpm_ek ek);
 void swtpm_reboot(struct swtpm *tpm);
 /* The process is gone, and with it what was not written. */
 void swtpm_kill(struct swtpm *tpm);
+/* Starts it again after swtpm_kill. */
+void swtpm_reboot_dead(struct swtpm *tpm);
 void swtpm_reconnect(struct swtpm *tpm);
 /* TPM2_Clear by the platform. */
 void swtpm_clear(struct swtpm *tpm);
