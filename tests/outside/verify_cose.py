@@ -14,6 +14,7 @@ import json
 import sys
 
 import cbor2
+import follow_epochs
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -26,6 +27,7 @@ LABELS = {1: 'troth report', 3: 'troth epoch', 6: 'troth reference set', 7: 'tro
           13: 'troth unseal grant', 14: 'troth rot challenge', 15: 'troth derive answer', 17: 'troth statement',
           16: 'troth queue hello', 18: 'troth receipt head', 37: 'troth backup'}
 REPORT, EPOCH, RECORD, GRANT, STATEMENT, HEAD = 1, 3, 7, 13, 17, 18
+GRANT_EPOCH = 6
 
 
 class Wrong(Exception):
@@ -94,31 +96,51 @@ def verify_inception(data):
     return key, hashlib.sha256(cbor2.dumps(['Signature', b'', LABELS[EPOCH].encode(), payload])).hexdigest()
 
 
+def epoch_keys(items):
+    """The keys of a receipt's epochs by oid, from its chain, and the rows about it."""
+    records = [item for item in items if item[0] != 0x30]
+    follower = follow_epochs.Follower(records[0], [item for item in items if item[0] == 0x30])
+    for record in records[1:]:
+        follower.take(record)
+    keys = {oid: point_key(record.e[follow_epochs.SIGN_PK]) for oid, record in follower.chain.items()}
+    rows = [{'section': 'epochs', 'kind': EPOCH, 'signer': 'itself' if i == 0 else 'its chain', 'oid': follow_epochs.Record(r).id.hex(), 'ok': True}
+            for i, r in enumerate(records)]
+    return keys, rows
+
+
+def is_signed_by(leaf, key):
+    try:
+        key.verify(leaf.signature, leaf.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256()))
+        return True
+    except InvalidSignature:
+        return False
+
+
 def rows_of_receipt(data):
     receipt = one_item(data)
     if set(receipt) != {1, 2, 3} or receipt[3] != hashlib.sha256(data[:-34]).digest():
         raise Wrong('not the outer form of docs/PROTOCOL.receipt')
     sections = {number: content for number, content in receipt[2]}
-    root, rot_id = verify_inception(one_item(sections[1])[0])
-    yield {'section': 'epochs', 'kind': EPOCH, 'signer': 'itself', 'oid': rot_id, 'ok': True}
+    try:
+        epochs, rows = epoch_keys(one_item(sections[1]))
+    except follow_epochs.Refused as refused:
+        raise Wrong(f'epochs: {refused}') from None
+    yield from rows
     leaves = {hashlib.sha256(der).digest(): x509.load_der_x509_certificate(der) for der in one_item(sections[2])}
     for name, leaf in leaves.items():
-        try:
-            root.verify(leaf.signature, leaf.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256()))
-        except InvalidSignature:
-            raise Wrong(f'certificate {name.hex()} is not signed by the epoch') from None
-    plan = [('head', HEAD, [receipt[1]], None), ('reports', REPORT, one_item(sections[3]), None),
-            ('records', RECORD, one_item(sections[4]), 4), ('grants', GRANT, one_item(sections[7]), None),
-            ('statements', STATEMENT, one_item(sections[8]), 3)]
-    for section, kind, objects, certificate_at in plan:
+        if not any(is_signed_by(leaf, key) for key in epochs.values()):
+            raise Wrong(f'certificate {name.hex()} is not signed by an epoch')
+    # Which field of the payload names the epoch or the certificate that signed.
+    plan = [('head', HEAD, [receipt[1]], epochs, 7), ('reports', REPORT, one_item(sections[3]), epochs, 6),
+            ('records', RECORD, one_item(sections[4]), leaves, 4), ('grants', GRANT, one_item(sections[7]), epochs, GRANT_EPOCH),
+            ('statements', STATEMENT, one_item(sections[8]), leaves, 3)]
+    for section, kind, objects, signers, signer_at in plan:
         for data in objects:
-            row = {'section': section, 'kind': kind, 'signer': 'root', 'oid': None, 'ok': False}
+            row = {'section': section, 'kind': kind, 'signer': None, 'oid': None, 'ok': False}
             try:
-                key = root
-                if certificate_at:
-                    named = one_item(open_sign1(data)[0])[certificate_at]
-                    row['signer'] = named.hex()
-                    key = leaves[named].public_key()
+                named = one_item(open_sign1(data)[0])[signer_at]
+                row['signer'] = 'root' if signers is epochs else named.hex()
+                key = signers[named] if signers is epochs else signers[named].public_key()
                 row['oid'] = verify_sign1(kind, data, key)[1]
                 row['ok'] = True
             except (Wrong, KeyError, ValueError) as cause:
