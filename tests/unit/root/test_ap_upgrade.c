@@ -6,6 +6,7 @@
 
 #include "crypto/random.h"
 #include "groups.h"
+#include "object/epoch_chain.h"
 #include "root/ap.h"
 
 enum { HOLDERS = 3, QUORUM = 2, OLD = 1, NEW = 9 };
@@ -664,6 +665,43 @@ static void wrong_quorums_shares_and_backups_are_refused(void **unused)
 	holders_free(&h);
 }
 
+/* Two hosts from one backup: whoever sees both records freezes the root and keeps them as proof; nothing is silently double. */
+static void two_restores_of_one_backup_fork_visibly(void **unused)
+{
+	struct machine lost, one, two;
+	struct holders h;
+	struct span backup, payload;
+	struct ap_restored_share shares[QUORUM];
+	struct machine *restored[] = {&one, &two};
+	struct epoch_chain *chain;
+	struct span proof[2];
+	holders_make(&h);
+	machine_new(&lost, h.keys);
+	expect_ok(back_up(&lost, &h, HOLDERS, &backup));
+	for (size_t i = 0; i < 2; i++) {
+		machine_empty(restored[i]);
+		recover(restored[i], &lost, &h, &payload);
+		for (size_t k = 0; k < QUORUM; k++)
+			answer_share(restored[i], backup, payload, &h.keys[k], &shares[k]);
+		expect_ok(restore(restored[i], backup, shares, QUORUM));
+	}
+	expect_ok(epoch_chain_new(lost.inception, &chain));
+	for (size_t i = 0; i < HOLDERS; i++)
+		expect_ok(epoch_chain_add_key(chain, h.items[i].bytes));
+	expect_ok(epoch_chain_follow(chain, one.head));
+	assert_int_equal(epoch_chain_state(chain), CHAIN_LIVE);
+	expect(epoch_chain_follow(chain, two.head), EPOCH_FORKED);
+	assert_int_equal(epoch_chain_state(chain), CHAIN_FROZEN);
+	epoch_chain_proof(chain, proof);
+	expect_span(proof[0], one.head);
+	expect_span(proof[1], two.head);
+	epoch_chain_free(chain);
+	machine_free(&lost);
+	machine_free(&one);
+	machine_free(&two);
+	holders_free(&h);
+}
+
 static void backups_go_to_the_recovery_set_and_nobody_else(void **unused)
 {
 	struct machine m, alone;
@@ -707,6 +745,7 @@ int test_ap_upgrade(void)
 		cmocka_unit_test(an_altered_seal_is_not_moved),
 		cmocka_unit_test(a_restored_machine_opens_what_was_sealed_before),
 		cmocka_unit_test(wrong_quorums_shares_and_backups_are_refused),
+		cmocka_unit_test(two_restores_of_one_backup_fork_visibly),
 		cmocka_unit_test(backups_go_to_the_recovery_set_and_nobody_else),
 	};
 	return cmocka_run_group_tests_name("secure processor across upgrades and backups", tests, NULL, NULL);
