@@ -4,10 +4,12 @@
 It knows its peer by a pinned SPKI: the key that signed the peer's certificate. As a command it connects to, or accepts
 on, a Unix socket, sends its standard input as DATA, CLOSEs, and prints what comes back until the peer's CLOSE:
 
-    iecp_client.py {initiator|responder} SOCKET --identity FOLDER --pin PEER-ISSUER.pem [--suites 2,1]
+    iecp_client.py {initiator|responder} SOCKET --identity FOLDER --pin PEER-ISSUER.pem [--pin NEXT-ISSUER.pem] [--suites 2,1]
+        [--rekeys COUNT] [--start] [--update]
     iecp_client.py identity FOLDER --uri spiffe://host/ire/name
 
-The second form makes a folder with sign.pem, kem.pem, a self-signed leaf.der and issuer.pem, the key that others pin.
+In the middle of its input it says KEYUPDATE (--update), starts a re-handshake (--start), and does not CLOSE before COUNT
+re-handshakes, whoever started them, are finished. The second form makes a folder with sign.pem, kem.pem, a self-signed leaf.der and issuer.pem, the key that others pin.
 """
 import argparse
 import datetime
@@ -235,10 +237,18 @@ def utc_time(text):
         raise Refused('a time of a certificate') from None
 
 
-class Peer:
-    """What the pinned key vouches for: the peer's signing key and static KEM point."""
+def signed_by(key, signature, data):
+    try:
+        key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
+        return True
+    except InvalidSignature:
+        return False
 
-    def __init__(self, leaf, own, pinned, now):
+
+class Peer:
+    """What a pinned key vouches for: the peer's signing key and static KEM point. `same`: who it must still be."""
+
+    def __init__(self, leaf, own, pinned, now, epoch, same=None):
         need(leaf != own.leaf, 'the peer shows our own certificate')
         outer = Der(leaf)
         certificate = Der(outer.element(SEQUENCE))
@@ -247,12 +257,14 @@ class Peer:
         need(certificate.whole(SEQUENCE) == ECDSA_SHA256, 'the algorithm of a certificate')
         signature = certificate.element(BITS)
         certificate.finish()
-        try:
-            pinned.verify(signature[1:], signed, ec.ECDSA(hashes.SHA256()))
-        except InvalidSignature:
-            raise Refused('the certificate was not signed by the pinned key') from None
+        need(any(signed_by(key, signature[1:], signed) for key in pinned), 'the certificate was not signed by a pinned key')
         self.read_signed(Der(Der(signed).element(SEQUENCE)), now)
         need(self.spki != spki_of(own.sign_key), 'the peer has our own key')
+        self.epoch = epoch
+        if same:
+            need(self.spki == same.spki and self.kem == same.kem, 'the peer has other keys than before')
+            need(epoch[:32] == same.epoch[:32], 'the peer has another root than before')
+            need(epoch[32:44] >= same.epoch[32:44], 'the peer went back to an older epoch')
 
     def read_signed(self, r, now):
         r.element(0xa0)
@@ -324,9 +336,15 @@ def build_m1(identity, nonce, ephemeral, suites, hybrid_key):
         lv(identity.leaf) + point_of(ephemeral) + lv(hybrid_key))
 
 
-class Initiator:
-    def __init__(self, identity, pinned, now, suites=(SUITE,)):
-        self.own, self.pinned, self.now, self.suites = identity, pinned, now, suites
+class Side:
+    """`old`: the channel that is re-handshaked; its psk_next, channel_id and peer."""
+
+    def __init__(self, identity, pinned, now, suites=(SUITE,), old=None, psk=bytes(32), psk_id=b''):
+        self.own, self.pinned, self.now, self.suites, self.same = identity, as_list(pinned), now, suites, old and old.peer
+        self.psk, self.psk_id = (old.psk_next, old.id) if old else (psk or bytes(32), psk_id)
+
+
+class Initiator(Side):
 
     def m1(self):
         self.e = self.own.ephemeral()
@@ -345,7 +363,8 @@ class Initiator:
         head = m2[:r.at]
         wrap, box = r.take(48), r.lv(MAX_BOX)
         r.finish()
-        self.keys = k = Schedule(self.message1, head, ECDH(self.e, ER) + ECDH(self.own.kem_key, ER))
+        self.keys = k = Schedule(self.message1, head, ECDH(self.e, ER) + ECDH(self.own.kem_key, ER), self.psk,
+            self.psk_id)
         k.session(wrap, AD(k.kek, k.th[1], wrap, 'wrap'))
         self.accept(AD(k.kR, k.th[2], box, 'boxR'))
         return self.build_m3()
@@ -356,7 +375,7 @@ class Initiator:
         signature, finished = r.take(64), r.take(32)
         r.finish()
         need(len(epoch) == 76, 'the epoch pointer of M2')
-        self.peer = Peer(leaf, self.own, self.pinned, self.now)
+        self.peer = Peer(leaf, self.own, self.pinned, self.now, epoch, self.same)
         k.certificate_r(epoch, leaf, self.peer.spki)
         signed = k.evidence(R, evidence)
         need(hmac.compare_digest(finished, k.signature(R, signature)), 'finR is wrong')
@@ -373,10 +392,7 @@ class Initiator:
         return lv(AE(k.kI, k.th[6], lv(evidence) + signature + finished))
 
 
-class Responder:
-    def __init__(self, identity, pinned, now):
-        self.own, self.pinned, self.now = identity, pinned, now
-
+class Responder(Side):
     def m2(self, m1):
         r = Reader(m1)
         need(r.uint(1) == VERSION, 'the version of M1')
@@ -386,11 +402,11 @@ class Responder:
         self.peer_epoch, leaf, EI = r.take(76), r.lv(MAX_M1), r.take(65)
         need(len(r.lv(MAX_M1)) == (1184 if HYBRID in suites else 0), 'the hybrid key of M1')
         r.finish()
-        self.peer = Peer(leaf, self.own, self.pinned, self.now)
+        self.peer = Peer(leaf, self.own, self.pinned, self.now, self.peer_epoch, self.same)
         nonce = self.own.draw(32)
         e = self.own.ephemeral()
         head = struct.pack('>BH', VERSION, SUITE) + nonce + point_of(e) + lv(b'')
-        self.keys = k = Schedule(m1, head, ECDH(e, EI) + ECDH(e, self.peer.kem))
+        self.keys = k = Schedule(m1, head, ECDH(e, EI) + ECDH(e, self.peer.kem), self.psk, self.psk_id)
         self.drawn = self.own.draw(32)
         wrap = AE(k.kek, k.th[1], self.drawn)
         k.session(wrap, self.drawn)
@@ -420,64 +436,226 @@ class Responder:
 
 # ---- section 8: records ----
 
+LAST_GENERATION, MAX_RECORDS, MAX_BYTES = 65535, 1 << 23, 1 << 36
+
+
 class Direction:
-    def __init__(self, ts):
+    def __init__(self, ts, gen=0):
+        need(gen <= LAST_GENERATION, 'no key generation is left')
         material = EX(ts, b'key', b'', 44)
-        self.gcm, self.iv, self.seq = AESGCM(material[:32]), material[32:], 0
+        self.ts, self.gen, self.gcm, self.iv = ts, gen, AESGCM(material[:32]), material[32:]
+        self.seq = self.bytes = 0
+        self.closed = False
+
+    def next(self, ts):
+        """The keys after KEYUPDATE or SWITCH."""
+        closed = self.closed
+        self.__init__(ts, self.gen + 1)
+        self.closed = closed
+
+    def update(self):
+        self.next(EX(self.ts, b'update', b'', 32))
 
     def nonce(self):
         mask = bytes(4) + struct.pack('>Q', self.seq)
         return bytes(a ^ b for a, b in zip(self.iv, mask))
 
+    def spent(self, length):
+        return self.seq >= MAX_RECORDS - 16 or self.bytes + length > MAX_BYTES
+
     def seal(self, kind, plain):
-        header = struct.pack('>HBBIQ', 0, kind, 0, len(plain) + 16, self.seq)
+        header = struct.pack('>HBBIQ', self.gen, kind, 0, len(plain) + 16, self.seq)
         record = header + self.gcm.encrypt(self.nonce(), plain, header)
-        self.seq += 1
+        self.count(plain)
         return record
 
     def open(self, header, sealed):
-        need(header == struct.pack('>HBBIQ', 0, header[2], 0, len(sealed), self.seq), 'a record out of order')
+        kind = header[2]
+        need(header == struct.pack('>HBBIQ', self.gen, kind, 0, len(sealed), self.seq), 'a record out of order')
+        need(self.seq < MAX_RECORDS - (kind not in (KEYUPDATE, SWITCH)), 'a generation without end')
+        need(not self.closed or kind in (KEYUPDATE, HS, SWITCH), 'a record after CLOSE')
         try:
             plain = self.gcm.decrypt(self.nonce(), sealed, header)
         except InvalidTag:
             raise Refused('a record does not open') from None
+        self.count(plain)
+        need(kind != DATA or self.bytes <= MAX_BYTES, 'a generation without end')
+        return kind, plain
+
+    def count(self, plain):
         self.seq += 1
-        return header[2], plain
+        self.bytes += len(plain)
 
 
-class Channel:
+# ---- section 9: re-handshake ----
+
+IDLE, WAIT_M2, WAIT_M3, WAIT_SWITCH = range(4)
+LARGEST = {IDLE: MAX_M1, WAIT_M2: MAX_M2, WAIT_M3: MAX_M3}
+
+
+class Records:
+    """An open channel without a socket: what is to be sent is appended to `outbox`."""
+
+    def __init__(self, role, side):
+        self.role, self.identity, self.pinned, self.now = role, side.own, side.pinned, lambda: side.now
+        self.outbox, self.state, self.rekeys = [], IDLE, 0
+        self.partial = self.passed_over = None
+        self.adopt(side)
+        own, peer = self.traffic(role, side.keys)
+        self.out, self.into = Direction(own), Direction(peer)
+
+    def adopt(self, side):
+        self.peer, self.id, self.psk_next, self.exporter = side.peer, side.keys.channel_id, side.keys.psk_next, side.keys.exporter
+
+    @staticmethod
+    def traffic(role, keys):
+        return (keys.tsI, keys.tsR) if role == I else (keys.tsR, keys.tsI)
+
+    def seal(self, kind, plain=b''):
+        self.outbox.append(self.out.seal(kind, plain))
+
+    def seal_data(self, plain):
+        need(not self.out.closed, 'data after CLOSE')
+        if self.out.spent(len(plain)):
+            self.keyupdate()
+        self.seal(DATA, plain)
+
+    def seal_close(self):
+        self.seal(CLOSE)
+        self.out.closed = True
+
+    def keyupdate(self):
+        self.seal(KEYUPDATE)
+        self.out.update()
+
+    def is_over(self):
+        return self.out.closed and self.into.closed
+
+    def take(self, header, sealed):
+        """One record. DATA and CLOSE are the caller's; everything else is dealt with."""
+        kind, plain = self.into.open(header, sealed)
+        if kind == ALERT:
+            raise Refused('the peer ended the channel with reason %d' % struct.unpack('>H', plain))
+        need(kind in (DATA, HS) and plain or kind in (CLOSE, KEYUPDATE, SWITCH) and not plain, 'a record of type %d' % kind)
+        if kind == CLOSE:
+            self.into.closed = True
+        if kind == KEYUPDATE:
+            self.into.update()
+        if kind == HS:
+            self.take_piece(plain)
+        if kind == SWITCH:
+            self.take_switch()
+        return kind, plain
+
+    def put_message(self, message):
+        framed = lv(message)
+        for at in range(0, len(framed), MAX_PLAIN):
+            self.seal(HS, framed[at:at + MAX_PLAIN])
+
+    def rekey(self):
+        need(self.state == IDLE and self.partial is None, 'a re-handshake is under way')
+        need(max(self.out.gen, self.into.gen) < LAST_GENERATION, 'no key generation is left')
+        self.shake = Initiator(self.identity, self.pinned, self.now(), old=self)
+        self.put_message(self.shake.m1())
+        self.state = WAIT_M2
+
+    def take_piece(self, piece):
+        if self.partial is None:
+            need(self.state != WAIT_SWITCH, 'a handshake message where SWITCH is due')
+            need(len(piece) >= 4, 'a message that begins without its length')
+            need(struct.unpack('>I', piece[:4])[0] <= LARGEST[self.state], 'a message is too large')
+            self.partial = b''
+        self.partial += piece
+        length = struct.unpack('>I', self.partial[:4])[0] + 4
+        need(len(self.partial) <= length, 'bytes after a handshake message')
+        if len(self.partial) == length:
+            message, self.partial = self.partial[4:], None
+            self.take_message(message)
+
+    def take_message(self, message):
+        if self.state == WAIT_M2 and message[1:2] != b'\0':
+            need(not self.passed_over, 'a second M1')
+            if self.role == I:
+                self.passed_over = True
+                return
+            self.state = IDLE  # our own M1 has lost
+        if self.state == IDLE:
+            self.shake = Responder(self.identity, self.pinned, self.now(), old=self)
+            self.put_message(self.shake.m2(message))
+            self.state = WAIT_M3
+        elif self.state == WAIT_M2:
+            self.put_message(self.shake.m3(message))
+            self.switch(I)
+        else:
+            self.shake.accept(message)
+            self.switch(R)
+
+    def switch(self, role):
+        own, self.next_into = self.traffic(role, self.shake.keys)
+        self.seal(SWITCH)
+        self.out.next(own)
+        self.state = WAIT_SWITCH
+
+    def take_switch(self):
+        need(self.state == WAIT_SWITCH, 'SWITCH before a handshake has verified')
+        self.into.next(self.next_into)
+        self.adopt(self.shake)
+        self.state, self.shake, self.passed_over = IDLE, None, None
+        self.rekeys += 1
+
+
+class Channel(Records):
     """An open channel over a connected stream socket."""
 
-    def __init__(self, sock, role, keys):
-        self.sock, self.id, self.ended = sock, keys.channel_id, False
-        own, peer = (keys.tsI, keys.tsR) if role == I else (keys.tsR, keys.tsI)
-        self.out, self.into = Direction(own), Direction(peer)
+    def __init__(self, sock, role, side):
+        super().__init__(role, side)
+        self.sock, self.now = sock, utc_now
+
+    def flush(self):
+        while self.outbox:
+            self.sock.sendall(self.outbox.pop(0))
 
     def send(self, data):
         for at in range(0, len(data), MAX_PLAIN):
-            self.sock.sendall(self.out.seal(DATA, data[at:at + MAX_PLAIN]))
+            self.seal_data(data[at:at + MAX_PLAIN])
+            self.flush()
 
     def send_frame(self, value):
         self.send(lv(cbor2.dumps(value, canonical=True)))
 
     def close(self):
-        self.sock.sendall(self.out.seal(CLOSE, b''))
+        self.seal_close()
+        self.flush()
 
-    def receive(self):
-        """The next piece of data; b'' after CLOSE."""
+    def step(self):
+        """Takes one record; gives (kind, plaintext)."""
         header = read_exactly(self.sock, 16)
         length = struct.unpack('>I', header[4:8])[0]
         need(16 <= length <= MAX_PLAIN + 16, 'the length of a record')
-        kind, plain = self.into.open(header, read_exactly(self.sock, length))
-        if kind == ALERT:
-            raise Refused('the peer ended the channel with reason %d' % struct.unpack('>H', plain))
-        need(kind == DATA and plain or kind == CLOSE and not plain, 'a record of type %d' % kind)
-        return plain
+        taken = self.take(header, read_exactly(self.sock, length))
+        self.flush()
+        return taken
+
+    def receive(self):
+        """The next piece of data; b'' after CLOSE."""
+        while not self.into.closed:
+            kind, plain = self.step()
+            if kind == DATA:
+                return plain
+        return b''
 
     def receive_all(self):
         parts = []
         while part := self.receive():
             parts.append(part)
+        return b''.join(parts)
+
+    def receive_until(self, rekeys):
+        """Data, until so many re-handshakes are finished; they go on after the peer's CLOSE."""
+        parts = []
+        while self.rekeys < rekeys:
+            kind, plain = self.step()
+            parts.append(plain if kind == DATA else b'')
         return b''.join(parts)
 
 
@@ -500,18 +678,22 @@ def utc_now():
     return datetime.datetime.utcnow()
 
 
+def as_list(pinned):
+    return pinned if isinstance(pinned, (list, tuple)) else [pinned]
+
+
 def initiate(sock, identity, pinned, suites=(SUITE,)):
     side = Initiator(identity, pinned, utc_now(), suites)
     sock.sendall(lv(side.m1()))
     sock.sendall(lv(side.m3(read_frame(sock, MAX_M2))))
-    return Channel(sock, I, side.keys)
+    return Channel(sock, I, side)
 
 
 def respond(sock, identity, pinned):
     side = Responder(identity, pinned, utc_now())
     sock.sendall(lv(side.m2(read_frame(sock, MAX_M1))))
     side.accept(read_frame(sock, MAX_M3))
-    return Channel(sock, R, side.keys)
+    return Channel(sock, R, side)
 
 
 # ---- command ----
@@ -548,7 +730,10 @@ def main():
     parser.add_argument('role', choices=('initiator', 'responder', 'identity'))
     parser.add_argument('path')
     parser.add_argument('--identity')
-    parser.add_argument('--pin')
+    parser.add_argument('--pin', action='append')
+    parser.add_argument('--rekeys', type=int, default=0)
+    parser.add_argument('--start', action='store_true')
+    parser.add_argument('--update', action='store_true')
     parser.add_argument('--uri', default='spiffe://outside.example/ire/client')
     parser.add_argument('--suites', default='1')
     args = parser.parse_args()
@@ -556,15 +741,25 @@ def main():
         return write_identity(args.path, args.uri)
 
     identity = Identity.load(args.identity)
-    with open(args.pin, 'rb') as file:
-        pinned = serialization.load_pem_public_key(file.read())
+    pinned = []
+    for path in args.pin:
+        with open(path, 'rb') as file:
+            pinned.append(serialization.load_pem_public_key(file.read()))
     with connect(args.role, args.path) as sock:
         sock.settimeout(20)
         if args.role == 'initiator':
             channel = initiate(sock, identity, pinned, tuple(int(s) for s in args.suites.split(',')))
         else:
             channel = respond(sock, identity, pinned)
-        channel.send(sys.stdin.buffer.read())
+        given = sys.stdin.buffer.read()
+        channel.send(given[:len(given) // 2])
+        if args.update:
+            channel.keyupdate()
+        if args.start:
+            channel.rekey()
+            channel.flush()
+        channel.send(given[len(given) // 2:])
+        sys.stdout.buffer.write(channel.receive_until(args.rekeys))
         channel.close()
         sys.stdout.buffer.write(channel.receive_all())
     return None

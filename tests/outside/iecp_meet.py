@@ -34,13 +34,13 @@ class Side:
             return self.process.returncode, out.read(), error.decode()
 
 
-def meet(partner, work, role, suites='1', client='client'):
+def meet(partner, work, role, suites='1', client='client', wishes='', ours_too=()):
     """Runs both; the client has `role`. Gives (code, stdout, stderr) of client and partner."""
-    sock = os.path.join(work, f'{role}-{suites}-{client}.sock')
-    ours = CLIENT + [role, sock, '--identity', f'{work}/{client}', '--pin', f'{work}/troth/issuer.pem', '--suites', suites]
+    name = '-'.join([role, suites, client, wishes, *ours_too])
+    sock = os.path.join(work, f'{name}.sock')
+    ours = CLIENT + [role, sock, '--identity', f'{work}/{client}', '--pin', f'{work}/troth/issuer.pem', '--suites', suites, *ours_too]
     other = 'responder' if role == 'initiator' else 'initiator'
-    theirs = [partner, other, sock, f'{work}/troth', f'{work}/client/issuer.pem']
-    name = f'{role}-{suites}-{client}'
+    theirs = [partner, other, sock, f'{work}/troth', f'{work}/client/issuer.pem', *([wishes] if wishes else [])]
     if role == 'initiator':
         second = Side(work, name + '-troth', theirs, listens=True)
         first = Side(work, name, ours, TEXT)
@@ -59,6 +59,14 @@ def check(partner):
             client, troth = meet(partner, work, role, suites)
             assert client[0] == 0 and client[1] == b'from troth', (role, client[0], client[2])
             assert troth[0] == 0 and troth[1] == TEXT, (role, troth[0], troth[2])
+        # Who starts: the client, Troth, both; with KEYUPDATE before it; under load, and after Troth's CLOSE.
+        for role in ('initiator', 'responder'):
+            for wishes, ours, rekeys in (('', ('--start',), 1), ('s', (), 1), ('us', ('--update',), 1), ('uu', ('--start', '--update'), 1),
+                                         ('s', ('--start',), 1)):
+                client, troth = meet(partner, work, role, wishes=wishes, ours_too=(*ours, '--rekeys', str(rekeys)))
+                assert client[0] == 0 and client[1] == b'from troth', (role, wishes, ours, client[0], client[2], troth[2])
+                assert troth[0] == 0 and troth[1] == TEXT, (role, wishes, ours, troth[0], troth[2])
+                assert f'{rekeys} re-handshakes' in troth[2], troth
         client, troth = meet(partner, work, 'initiator', client='stranger')
         assert client[0] != 0 and client[1] == b'', client
         assert troth[0] != 0 and 'CERTIFICATE_FOREIGN' in troth[2], troth
@@ -71,4 +79,4 @@ def check(partner):
 
 if __name__ == '__main__':
     check(sys.argv[1])
-    print('3 handshakes completed, 3 refused as they must be')
+    print('3 handshakes and 10 re-handshakes completed, 3 handshakes refused as they must be')

@@ -60,15 +60,12 @@ def handshake(rooted, psk, psk_id):
     evidence = (lambda bind: b'evidence over ' + bind) if rooted else (lambda bind: b'')
     a, keys_a, seeds_a, random_a, signed_a = side(b'alice', epochs[0], evidence)
     b, keys_b, seeds_b, random_b, signed_b = side(b'bob', epochs[1], evidence)
-    initiator = iecp.Initiator(a, keys_b['issuer'].public_key(), NOW)
-    responder = iecp.Responder(b, keys_a['issuer'].public_key(), NOW)
-    plain_schedule = iecp.Schedule
-    iecp.Schedule = lambda m1, head, ss: plain_schedule(m1, head, ss, psk or bytes(32), psk_id)
+    initiator = iecp.Initiator(a, [keys_b['issuer'].public_key()], NOW, psk=psk, psk_id=psk_id)
+    responder = iecp.Responder(b, [keys_a['issuer'].public_key()], NOW, psk=psk, psk_id=psk_id)
     m1 = initiator.m1()
     m2 = responder.m2(m1)
     m3 = initiator.m3(m2)
     responder.accept(m3)
-    iecp.Schedule = plain_schedule
     k = responder.keys
     assert k.master == initiator.keys.master
     out_i, out_r = iecp.Direction(k.tsI), iecp.Direction(k.tsR)

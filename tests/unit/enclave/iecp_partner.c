@@ -1,10 +1,11 @@
 /*
- * One IECP side over a Unix socket, for the outside client: iecp-partner ROLE SOCKET FOLDER PIN
+ * One IECP side over a Unix socket, for the outside client: iecp-partner ROLE SOCKET FOLDER PIN [WISHES]
  * FOLDER holds sign.pem, kem.pem and leaf.der of this side; PIN is the public key that signed the peer's leaf.
- * It sends "from troth" and CLOSE, and prints what it gets until CLOSE.
+ * It sends "from troth" and CLOSE, and prints what it gets until CLOSE. WISHES: u says KEYUPDATE and s starts a
+ * re-handshake between its words. Tells at the end how many re-handshakes were finished.
  */
 #include "enclave/iecp_anchor.h"
-#include "enclave/iecp_channel.h"
+#include "enclave/iecp_rekey.h"
 
 #include "base/clock.h"
 #include "crypto/x509.h"
@@ -152,14 +153,58 @@ static struct iecp_channel *shake(struct iecp *h, bool initiator, int fd)
 	return channel;
 }
 
-static void talk(struct iecp_channel *channel, int fd)
+static void say(struct iecp_channel *channel, int fd, const char *text)
 {
-	static uint8_t record[IECP_MAX_RECORD];
-	static const char text[] = "from troth";
-	struct iecp_record got = {0};
+	uint8_t record[64];
 
 	must(iecp_seal(channel, span_str(text), now().steady_ms, record), "seal");
-	put(fd, span_of(record, sizeof text - 1 + IECP_RECORD_OVERHEAD));
+	put(fd, span_of(record, strlen(text) + IECP_RECORD_OVERHEAD));
+}
+
+static void put_written(struct writer *w, int fd)
+{
+	struct span bytes;
+
+	must(writer_finish(w, &bytes), "records");
+	put(fd, bytes);
+	writer_free(w);
+}
+
+static void wish(struct iecp_channel *channel, int fd, char what)
+{
+	uint8_t record[IECP_RECORD_OVERHEAD];
+	struct writer w = writer_growing(256 * 1024);
+
+	if (what == 'u') {
+		must(iecp_seal_keyupdate(channel, record), "keyupdate");
+		put(fd, SPAN_ARRAY(record));
+	} else {
+		must(iecp_rekey_start(channel, now(), &w), "re-handshake");
+		put_written(&w, fd);
+	}
+}
+
+static void take(struct iecp_channel *channel, int fd, const struct iecp_record *got)
+{
+	struct writer w = writer_growing(256 * 1024);
+
+	if (got->type == IECP_DATA)
+		fwrite(got->plain.data, 1, got->plain.len, stdout);
+	if (got->type != IECP_HS)
+		return;
+	must(iecp_rekey_receive(channel, got->plain, now(), &w), "re-handshake");
+	put_written(&w, fd);
+}
+
+static void talk(struct iecp_channel *channel, int fd, const char *wishes)
+{
+	static uint8_t record[IECP_MAX_RECORD];
+	struct iecp_record got = {0};
+
+	say(channel, fd, "from ");
+	for (; *wishes; wishes++)
+		wish(channel, fd, *wishes);
+	say(channel, fd, "troth");
 	must(iecp_seal_close(channel, record), "close");
 	put(fd, span_of(record, IECP_RECORD_OVERHEAD));
 	while (got.type != IECP_CLOSE) {
@@ -170,14 +215,14 @@ static void talk(struct iecp_channel *channel, int fd)
 		if (!get(fd, record + IECP_HEADER_SIZE, total - IECP_HEADER_SIZE))
 			must(iecp_channel_end(channel), "end");
 		must(iecp_open(channel, span_of(record, total), now().steady_ms, record + IECP_HEADER_SIZE, &got), "open");
-		if (got.plain.len)
-			fwrite(got.plain.data, 1, got.plain.len, stdout);
+		take(channel, fd, &got);
 	}
+	fprintf(stderr, "%llu re-handshakes\n", (unsigned long long)iecp_rekey_count(channel));
 }
 
 int main(int argc, char **argv)
 {
-	if (argc != 5)
+	if (argc != 5 && argc != 6)
 		return 2;
 	bool initiator = argv[1][0] == 'i';
 	struct bytes sign_pem = read_file(argv[3], "sign.pem"), kem_pem = read_file(argv[3], "kem.pem"),
@@ -201,7 +246,8 @@ int main(int argc, char **argv)
 	struct iecp *h;
 	must(iecp_new(&config, now(), &h), "configuration");
 	struct iecp_channel *channel = shake(h, initiator, fd);
-	talk(channel, fd);
+	must(iecp_rekey_configure(channel, &config), "configuration");
+	talk(channel, fd, argc == 6 ? argv[5] : "");
 
 	iecp_channel_free(channel);
 	iecp_free(h);
