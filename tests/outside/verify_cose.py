@@ -156,12 +156,17 @@ def rows_of_vectors(vectors):
         row = {'section': entry['name'], 'kind': entry['kind'], 'signer': entry['signer'], 'oid': None, 'ok': False}
         try:
             data = bytes.fromhex(entry['object'])
-            if entry['envelope'] == 'COSE_Sign':
+            LABELS.setdefault(entry['kind'], entry['label'])
+            if entry['kind'] == EPOCH:
                 row['oid'] = verify_inception(data)[1]
+            elif entry['envelope'] == 'COSE_Sign':
+                signed = follow_epochs.Signed(data)
+                signed.verify(LABELS[entry['kind']].encode(), keys[entry['signer']])
+                row['oid'] = signed.oid(LABELS[entry['kind']].encode()).hex()
             else:
                 row['oid'] = verify_sign1(entry['kind'], data, keys[entry['signer']])[1]
             row['ok'] = row['oid'] == entry['id']
-        except (Wrong, KeyError, ValueError) as cause:
+        except (Wrong, follow_epochs.Refused, KeyError, ValueError) as cause:
             row['why'] = str(cause)
         yield row
 
