@@ -91,7 +91,7 @@ int verb_end(result done, int argc, char **argv)
 
 /* ---- Hosts ----------------------------------------------------------------------------------------- */
 
-result verb_connect(const struct host_options *options, bool create, const char *accept, struct client *out)
+result verb_connect_with(const struct host_options *options, const struct client_options *special, struct client *out)
 {
 	char state[PATH_SIZE];
 	TRY(state_path(options->state, state));
@@ -105,6 +105,11 @@ result verb_connect(const struct host_options *options, bool create, const char 
 	client.passphrase_fd = options->passphrase_fd ? (int)options->passphrase_fd : -1;
 	client.first_uid = options->first_uid;
 	return client_connect(&client, out);
+}
+
+result verb_connect(const struct host_options *options, bool create, const char *accept, struct client *out)
+{
+	return verb_connect_with(options, &(struct client_options){.create = create, .accept = accept}, out);
 }
 
 result verb_attach(const struct host_options *options, struct client *out)

@@ -48,6 +48,9 @@ struct host_options {
 /* Connects to the host of the state folder, or to a private one. `accept` as in client_options. */
 NODISCARD result verb_connect(const struct host_options *options, bool create, const char *accept, struct client *out);
 
+/* As verb_connect, with whatever of `special` is not in the options of the verb. */
+NODISCARD result verb_connect_with(const struct host_options *options, const struct client_options *special, struct client *out);
+
 /* Only to a host that runs. HOST_NOT_RUNNING. */
 NODISCARD result verb_attach(const struct host_options *options, struct client *out);
 
@@ -61,6 +64,15 @@ int verb_host_init(int argc, char **argv);
 int verb_host_status(int argc, char **argv);
 int verb_host_accept_ap(int argc, char **argv);
 int verb_host_stop(int argc, char **argv);
+int verb_root_attest(int argc, char **argv);
+int verb_root_ceremony(int argc, char **argv);
+int verb_root_export(int argc, char **argv);
+int verb_root_halt(int argc, char **argv);
+int verb_root_history(int argc, char **argv);
+int verb_root_recover(int argc, char **argv);
+int verb_root_rotate(int argc, char **argv);
+int verb_root_set_recovery(int argc, char **argv);
+int verb_root_status(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_exec(int argc, char **argv);
 int verb_verify(int argc, char **argv);

@@ -2,15 +2,15 @@
 #include "cmd/verb.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/clock.h"
+#include "cmd/recovery_files.h"
 #include "job/state.h"
 #include "root/token_settings.h"
 #include "root/wrap.h"
 #include "wire/json.h"
 
-enum { DAYS = 397, MOST_DAYS = 36500, MOST_KEYS = 32, GRACE_S = 3600, MOST_GRACE_S = 7 * 24 * 3600, KEY_FILE_MAX = 64 * 1024 };
+enum { DAYS = 397, MOST_DAYS = 36500, GRACE_S = 3600, MOST_GRACE_S = 7 * 24 * 3600 };
 #define DAY_MS (24ULL * 3600 * 1000)
 
 struct arguments {
@@ -23,40 +23,6 @@ struct arguments {
 	uint64_t days, grace_s;
 	const char *trust_domain, *output;
 };
-
-static result read_recovery_key(const char *path, struct digest32 *out)
-{
-	CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
-	CLEANUP(key_free) struct key key = KEY_EMPTY;
-	result read = file_read(path, KEY_FILE_MAX, &pem);
-	if (read == OK)
-		read = key_from_pem(bytes_span(&pem), &key);
-	if (read != OK)
-		return fail_within(read, "recovery key '%s'", path);
-	memcpy(out->bytes, key.id, KEY_ID_SIZE);
-	return OK;
-}
-
-/* --recovery K FILE...: any K of these keys together can start this root over. */
-static result read_recovery(const struct words *words, struct arena *arena, struct service_init *out)
-{
-	char *end;
-	void *keys;
-	if (words->count < 2)
-		return fail(USAGE, "--recovery takes a number and at least one file: --recovery 1 recovery.pub");
-	unsigned long k = strtoul(words->items[0], &end, 10);
-	size_t n = words->count - 1;
-	if (*end || k < 1 || k > n || n > MOST_KEYS)
-		return fail(USAGE, "--recovery %s: the number must be from 1 to the number of keys, %zu here", words->items[0], n);
-	TRY(arena_alloc(arena, n, sizeof(struct digest32), &keys));
-	out->recovery = (struct epoch_recovery){.k = (uint8_t)k, .n = (uint8_t)n, .keys = keys, .key_count = n};
-	out->has_recovery = true;
-	for (size_t i = 0; i < n; i++)
-		TRY(read_recovery_key(words->items[i + 1], &out->recovery.keys[i]));
-	if (schema_sort(&digest32_schema, keys, n) != OK)
-		return fail(USAGE, "--recovery names one key twice");
-	return OK;
-}
 
 static bool same_recovery(const struct epoch *epoch, const struct service_init *init)
 {
@@ -222,7 +188,8 @@ static result init(const struct arguments *arguments, bool json)
 	if (arguments->recovery.count && arguments->no_recovery)
 		return fail(USAGE, "--recovery and --no-recovery exclude each other");
 	if (arguments->recovery.count)
-		TRY(read_recovery(&arguments->recovery, &arena, &init));
+		TRY(recovery_read_set(&arguments->recovery, &arena, &init.recovery));
+	init.has_recovery = arguments->recovery.count > 0;
 	TRY(choose_signing(arguments, &arena));
 	TRY(verb_connect(&arguments->host, true, NULL, &client));
 	TRY(read_status(&client, &arena, &status));

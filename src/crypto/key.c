@@ -341,6 +341,53 @@ result key_from_pem(struct span pem, struct key *out)
 	return OK;
 }
 
+static result new_bio(const BIO_METHOD *method, BIO **out)
+{
+	BIO *bio = BIO_new(method);
+	if (!bio)
+		return library_fail("BIO_new");
+	*out = bio;
+	return OK;
+}
+
+result key_to_private_pem(const struct key *key, struct secret *out)
+{
+	CLEANUP(free_bio) BIO *bio = NULL;
+	CLEANUP(secret_free) struct secret pem = SECRET_EMPTY;
+	char *data;
+
+	if (!key->is_private || key->backend)
+		return fail(BAD_KEY, "there is no private key to write");
+	library();
+	TRY(new_bio(BIO_s_secmem(), &bio));
+	if (PEM_write_bio_PKCS8PrivateKey(bio, key->pkey, NULL, NULL, 0, NULL, NULL) != 1)
+		return library_fail("PEM_write_bio_PKCS8PrivateKey");
+	long len = BIO_get_mem_data(bio, &data);
+	if (len <= 0)
+		return library_fail("BIO_get_mem_data");
+	TRY(secret_new((size_t)len, &pem));
+	memcpy(pem.data, data, (size_t)len);
+	*out = secret_move(&pem);
+	return OK;
+}
+
+result key_to_pem(const struct key *key, struct bytes *out)
+{
+	CLEANUP(free_bio) BIO *bio = NULL;
+	uint8_t spki[SPKI_SIZE];
+	char *data;
+
+	library();
+	key_spki(key, spki);
+	TRY(new_bio(BIO_s_mem(), &bio));
+	if (PEM_write_bio(bio, PEM_STRING_PUBLIC, "", spki, sizeof(spki)) <= 0)
+		return library_fail("PEM_write_bio");
+	long len = BIO_get_mem_data(bio, &data);
+	if (len <= 0)
+		return library_fail("BIO_get_mem_data");
+	return bytes_copy(span_of(data, (size_t)len), out);
+}
+
 static bool is_p256(const EVP_PKEY *pkey)
 {
 	char group[32] = "";

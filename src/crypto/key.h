@@ -58,6 +58,10 @@ NODISCARD result key_from_point(struct span point, struct key *out);
 NODISCARD result key_from_pem(struct span pem, struct key *out);
 /* Private key from PEM (PKCS#8 or SEC 1), without a passphrase; BAD_KEY. The public half is computed anew. */
 NODISCARD result key_from_private_pem(struct span pem, struct key *out);
+/* The private key as PEM (PKCS#8, no passphrase), in secret memory. BAD_KEY where there is none to be had. */
+NODISCARD result key_to_private_pem(const struct key *key, struct secret *out);
+/* The public key as PEM ("BEGIN PUBLIC KEY"). */
+NODISCARD result key_to_pem(const struct key *key, struct bytes *out);
 /* DER SubjectPublicKeyInfo, exactly SPKI_SIZE bytes for P-256. BAD_KEY for another form, BAD_POINT. */
 NODISCARD result key_from_spki(struct span der, struct key *out);
 void key_spki(const struct key *key, uint8_t out[static SPKI_SIZE]);

@@ -60,6 +60,8 @@ static result spawn_host(const struct client_options *options, int ready, struct
 		argv[count++] = "--create";
 	if (options->recovery)
 		argv[count++] = "--recovery";
+	if (options->recovery)
+		argv[count++] = "--recovery";
 	const struct {
 		const char *option, *value;
 	} pairs[] = {{"--wrap", options->wrap}, {"--tpm", options->tpm}, {"--tpm-pcrs", options->tpm_pcrs}, {"--accept-ap", options->accept}, {"--authorise", options->authorise}, {"--first-uid", options->first_uid},
@@ -177,7 +179,7 @@ result client_connect(const struct client_options *options, struct client *out)
 			return attached;
 		if (options->running_only)
 			return fail(HOST_NOT_RUNNING, "no host serves '%s'", options->state_dir);
-		if (!options->create && !state_has_root(options->state_dir))
+		if (!options->create && !options->recovery && !state_has_root(options->state_dir))
 			return fail(NO_ROOT, "'%s'", options->state_dir);
 		result started = start_private(options, &client.host);
 		if (started != OK && started != STATE_BUSY)

@@ -15,7 +15,7 @@
 #include "job/secret_source.h"
 #include "receipt/build.h"
 
-enum { RUN_MEMORY = 64 << 20, SKEW_MS = 60 * 1000, PROGRESS_EVERY_MS = 200, LAST_WORDS_MS = 5000 };
+enum { RUN_MEMORY = 64 << 20, SKEW_MS = 60 * 1000, PROGRESS_EVERY_MS = 200, LAST_WORDS_MS = 5000, MOST_RETRIES = 64 };
 
 /* One stage of this run. */
 struct stage_run {
@@ -47,6 +47,9 @@ struct run {
 	struct stage_run *stages; /* by index of the plan's stages */
 	struct ire **launches;
 
+	const struct root_identity *began_under;
+	struct key *epoch_keys; /* of the epochs since then */
+	size_t epoch_key_count;
 	struct policy_table *policies;
 	struct dac *dac;
 	struct digest32 *roots;
@@ -434,27 +437,48 @@ static result collect_stage(struct run *run, const struct launch_result *left)
 	return OK;
 }
 
+/* Every epoch of which something of this run may be: from the one it began under to the head. */
+static result find_roots(struct run *run, struct dac_root **out, size_t *out_count)
+{
+	ROOT_IDENTITY_HELD now = root_host_hold(run->host->root);
+	size_t first = run->began_under->records - 1, count = now->records - first;
+	struct span *records;
+	struct dac_root *roots;
+	TRY(root_host_records(run->host->root, first, now->records, &run->arena, &records));
+	TRY(alloc(run, count, sizeof(*run->epoch_keys), &run->epoch_keys));
+	TRY(alloc(run, count, sizeof(*roots), &roots));
+	for (size_t i = 0; i < count; i++) {
+		struct cose_sign object;
+		struct epoch epoch;
+		struct key *key = &run->epoch_keys[run->epoch_key_count];
+		TRY(cose_strict_sign_parse(records[i], &object));
+		TRY(schema_decode(&epoch_schema, object.payload, &run->arena, &epoch));
+		TRY(key_from_point(SPAN_ARRAY(epoch.sign_pk), key));
+		run->epoch_key_count++;
+		roots[i] = (struct dac_root){.era = epoch.era, .epoch = epoch.epoch, .not_before = epoch.not_before,
+			.not_after = epoch.not_after, .key = key};
+		memcpy(roots[i].rot_id, now->rot_id, OID_SIZE);
+		object_oid(KIND_EPOCH, object.payload, roots[i].epoch_oid);
+	}
+	*out = roots;
+	*out_count = count;
+	return OK;
+}
+
 static result verify_chain(struct run *run)
 {
-	ROOT_IDENTITY_HELD identity = root_host_hold(run->host->root);
-	struct dac_root root = {
-		.era = identity->epoch.era,
-		.epoch = identity->epoch.epoch,
-		.not_before = identity->epoch.not_before,
-		.not_after = identity->epoch.not_after,
-		.key = &identity->sign,
-	};
+	struct dac_root *roots;
+	size_t root_count;
+	TRY(find_roots(run, &roots, &root_count));
 	struct dac_config config = {
-		.roots = &root,
-		.root_count = 1,
+		.roots = roots,
+		.root_count = root_count,
 		.skew_ms = SKEW_MS,
 		.run_id = run->run_id,
 		.policy = policy_of,
 		.policy_ctx = run,
 	};
 	struct dac_summary summary;
-	memcpy(root.rot_id, identity->rot_id, OID_SIZE);
-	memcpy(root.epoch_oid, identity->epoch_oid, OID_SIZE);
 	TRY(join_policies(run));
 	TRY(dac_new(&config, &run->dac));
 	for (size_t i = 0; i < run->plan.stage_count; i++)
@@ -496,11 +520,14 @@ static result gather(struct run *run, struct receipt_parts *parts)
 	return OK;
 }
 
-static result make_sections(struct run *run, struct receipt_sections *out)
+/* `head` is the epoch that will sign: the chain in the receipt ends with it. */
+static result make_sections(struct run *run, const struct root_identity *head, struct receipt_sections *out)
 {
 	const struct job *job = &run->plan.job;
-	ROOT_IDENTITY_HELD identity = root_host_hold(run->host->root);
-	struct span *manifests, *policies;
+	struct span *manifests, *policies, *epochs, *keys;
+	size_t key_count;
+	TRY(root_host_records(run->host->root, 0, head->records, &run->arena, &epochs));
+	TRY(root_host_recovery_keys(run->host->root, &run->arena, &keys, &key_count));
 	TRY(alloc(run, job->enclave_count, sizeof(*manifests), &manifests));
 	TRY(alloc(run, job->enclave_count, sizeof(*policies), &policies));
 	for (size_t i = 0; i < job->enclave_count; i++) {
@@ -512,8 +539,10 @@ static result make_sections(struct run *run, struct receipt_sections *out)
 		.dac = run->dac,
 		.roots = run->roots,
 		.root_count = run->root_count,
-		.epochs = &identity->epoch_record,
-		.epoch_count = 1,
+		.epochs = epochs,
+		.epoch_count = head->records,
+		.recovery_keys = keys,
+		.recovery_key_count = key_count,
 		.manifests = manifests,
 		.manifest_count = job->enclave_count,
 		.policies = policies,
@@ -525,7 +554,7 @@ static result make_sections(struct run *run, struct receipt_sections *out)
 }
 
 /* The secure processor says when, which epoch, and after which head; the host only what the run is. */
-static result sign_head(struct run *run, const struct receipt_sections *sections)
+static result sign_head(struct run *run, const struct root_identity *identity, const struct receipt_sections *sections)
 {
 	struct ap_sign_head request = {
 		.recorder = run->host->recorder->backend->name,
@@ -541,17 +570,29 @@ static result sign_head(struct run *run, const struct receipt_sections *sections
 	memcpy(request.job_digest, run->plan.digest, SHA256_SIZE);
 	if (run->request->has_nonce)
 		memcpy(request.nonce, run->request->nonce, sizeof(request.nonce));
-	TRY(root_host_sign(run->host->root, KIND_RECEIPT_HEAD, &ap_sign_head_schema, &request, &run->arena, &run->head));
-	ROOT_IDENTITY_HELD identity = root_host_hold(run->host->root);
+	TRY(root_host_sign_as(
+		run->host->root, identity, KIND_RECEIPT_HEAD, &ap_sign_head_schema, &request, &run->arena, &run->head));
 	return object_open(KIND_RECEIPT_HEAD, run->head, &identity->sign, &run->arena, &head, run->head_oid);
 }
 
-static result make_receipt(struct run *run)
+static result make_receipt_under(struct run *run, const struct root_identity *head)
 {
 	CLEANUP(receipt_sections_free) struct receipt_sections sections = {0};
-	TRY(make_sections(run, &sections));
-	TRY(sign_head(run, &sections));
+	TRY(make_sections(run, head, &sections));
+	TRY(sign_head(run, head, &sections));
 	return receipt_encode(run->head, sections.sections, RECEIPT_SECTIONS, &run->receipt);
+}
+
+/* A rotation between the sections and the signature begins it anew. */
+static result make_receipt(struct run *run)
+{
+	for (int tries = 0;; tries++) {
+		ROOT_IDENTITY_HELD head = root_host_hold(run->host->root);
+		result made = make_receipt_under(run, head);
+		if (made != EPOCH_OLD || tries == MOST_RETRIES)
+			return made;
+		root_host_catch_up(run->host->root);
+	}
 }
 
 static result record(struct run *run)
@@ -712,6 +753,8 @@ static void run_end(struct run *run)
 		fd_close(&run->inputs[i]);
 	output_folder_discard(&run->folder);
 	dac_free(run->dac);
+	for (size_t i = 0; i < run->epoch_key_count; i++)
+		key_free(&run->epoch_keys[i]);
 	policy_table_free(run->policies);
 	bytes_free(&run->receipt);
 	job_plan_free(&run->plan);
@@ -732,11 +775,12 @@ result flow_run(const struct flow_host *host, const struct flow_request *request
 		.began = clock_monotonic_ns(),
 		.folder = OUTPUT_FOLDER_NONE,
 	};
+	ROOT_IDENTITY_HELD root = root_host_hold(host->root);
 	char text[FLOW_TEXT_MAX];
 	*out_failure = (struct flow_failure){.cause = OK};
-	ROOT_IDENTITY_HELD root = root_host_hold(host->root);
 	if (!root)
 		return fail(NO_ROOT, "the state folder of this host");
+	run.began_under = root;
 	result ran = run_job(&run);
 	if (ran == OK)
 		ran = tell_outcome(&run, arena, &outcome);

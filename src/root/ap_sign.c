@@ -56,7 +56,12 @@ result ap_handle_sign(struct ap *ap, struct span body, uint64_t now_ms)
 	TRY(ap_check_validity(ap, now_ms));
 	TRY(schema_decode(&ap_sign_schema, body, &ap->scratch, &request));
 	switch ((int)request.kind) {
-	case KIND_RECEIPT_HEAD: TRY(sign_head(ap, request.body, now_ms, &object)); break;
+	case KIND_RECEIPT_HEAD:
+		/* The sections that it covers end with the record of the epoch that was named. */
+		if (ap->asked != &ap->current)
+			return fail(EPOCH_OLD, "a receipt head is signed under the current epoch");
+		TRY(sign_head(ap, request.body, now_ms, &object));
+		break;
 	case KIND_REPORT: TRY(sign_requested_report(ap, request.body, now_ms, &object)); break;
 	default: return fail(WRONG_KIND, "objects of kind %u are not signed on request", request.kind);
 	}

@@ -85,6 +85,9 @@ void root_identity_release(const struct root_identity *const *identity); /* for 
  */
 NODISCARD result root_host_records(struct root_host *host, size_t from, size_t to, struct arena *arena, struct span **out);
 
+/* DER SubjectPublicKeyInfo of the recovery keys that have signed something of this root; lives in `arena`. */
+NODISCARD result root_host_recovery_keys(struct root_host *host, struct arena *arena, struct span **out, size_t *out_count);
+
 /*
  * Hears of every change of the root, after it is durable and pinned and root_host_hold gives the new head. Called in the
  * thread that made the change, with no lock of the host held but the list's own: it must be quick and must not subscribe,
@@ -153,6 +156,8 @@ NODISCARD result root_host_take(struct root_host *host, struct span history, boo
 
 /* All that is known of the root as an encoded epoch_history, for any verifier. */
 NODISCARD result root_host_history(struct root_host *host, struct bytes *out);
+/* Waits for a change that is under way, and follows the secure processor where it is ahead: after an EPOCH_OLD. */
+void root_host_catch_up(struct root_host *host);
 /* A record by its oid; what it points to lives as long as the host. EPOCH_FOREIGN. */
 NODISCARD result root_host_find(struct root_host *host, const uint8_t oid[static OID_SIZE], struct epoch_link *out);
 /* Why the last changes were made, newest first. */

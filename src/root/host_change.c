@@ -265,6 +265,7 @@ static result import_history(struct root_host *host, struct span bytes, const ch
 	CLEANUP(chain_cleanup) struct epoch_chain *chain = NULL;
 	struct epoch_history history;
 	bool changed = false;
+	result kept = OK;
 	TRY(epoch_chain_of_history(bytes, &chain));
 	TRY(schema_decode(&epoch_history_schema, bytes, &arena, &history));
 	if (knows_root(host, epoch_chain_rot_id(chain)))
@@ -277,8 +278,11 @@ static result import_history(struct root_host *host, struct span bytes, const ch
 	pthread_mutex_lock(&host->head_lock);
 	host->chain = chain;
 	chain = NULL;
+	for (size_t i = 0; i < history.key_count && kept == OK; i++)
+		kept = host_add_key(host, history.keys[i].bytes);
 	struct ipq_expected expected = host->expected;
 	pthread_mutex_unlock(&host->head_lock);
+	TRY(kept);
 	TRY(host_pin(host));
 	TRY(host_put_chain_head(host));
 	host_set_expected(host, expected); /* the secure processor does not know of it */
@@ -366,6 +370,7 @@ static result adopt(struct root_host *host, struct span payload, struct recovery
 		return fail(TOO_LARGE, "%zu signatures", count);
 	TRY(schema_decode(&epoch_schema, payload, &arena, &candidate));
 	TRY(check_room(host));
+	TRY(host_measure_phases(host, host->trust_domain)); /* the host may have been started anew since the candidate was made */
 	for (size_t i = 0; i < count; i++)
 		keys[i] = signatures[i].spki;
 	sha256(payload, request.payload_digest);

@@ -23,7 +23,7 @@ struct unsaved {
 	bool in_history; /* only the pins are missing */
 };
 
-enum { HEAD_MEMORY = 256 * 1024, PINS_MEMORY = 128 * 1024 };
+enum { HEAD_MEMORY = 256 * 1024, PINS_MEMORY = 128 * 1024, KEYS_MEMORY = 1 << 20 };
 
 /* ---- Who we are now: immutable, counted ------------------------------------------------------------- */
 
@@ -99,6 +99,8 @@ void host_head_free(struct root_host *host)
 	epoch_chain_free(host->chain);
 	history_close(host->history);
 	unsaved_free(host->unsaved);
+	free(host->keys);
+	arena_free(&host->key_arena);
 }
 
 struct ipq_expected host_expected(struct root_host *host)
@@ -169,6 +171,39 @@ result root_host_history(struct root_host *host, struct bytes *out)
 	return encoded;
 }
 
+/* The chain keeps its keys to itself. */
+result host_add_key(struct root_host *host, struct span spki)
+{
+	for (size_t i = 0; i < host->key_count; i++)
+		if (span_equal(host->keys[i], spki))
+			return OK;
+	struct span *keys = realloc(host->keys, (host->key_count + 1) * sizeof(*keys));
+	if (!keys)
+		return fail(NO_MEMORY, "recovery keys");
+	host->keys = keys;
+	if (host->key_arena.max == 0)
+		host->key_arena = arena_of(KEYS_MEMORY);
+	TRY(epoch_chain_add_key(host->chain, spki));
+	TRY(arena_copy(&host->key_arena, spki, &host->keys[host->key_count]));
+	host->key_count++;
+	return OK;
+}
+
+result root_host_recovery_keys(struct root_host *host, struct arena *arena, struct span **out, size_t *out_count)
+{
+	void *list;
+	pthread_mutex_lock(&host->head_lock);
+	size_t count = host->key_count;
+	result made = arena_alloc(arena, count + 1, sizeof(struct span), &list);
+	for (size_t i = 0; i < count && made == OK; i++)
+		made = arena_copy(arena, host->keys[i], &((struct span *)list)[i]);
+	pthread_mutex_unlock(&host->head_lock);
+	TRY(made);
+	*out = list;
+	*out_count = count;
+	return OK;
+}
+
 static void keep_note(struct root_host *host, const struct history_note *note)
 {
 	pthread_mutex_lock(&host->head_lock);
@@ -223,7 +258,7 @@ static result read_entry(void *ctx, enum history_type type, struct span payload,
 	case HISTORY_OBJECT:
 		return read_object(host, payload, is_pinned);
 	case HISTORY_KEY:
-		return host->chain ? epoch_chain_add_key(host->chain, payload) : fail(HISTORY_DAMAGED, "a key before the first record");
+		return host->chain ? host_add_key(host, payload) : fail(HISTORY_DAMAGED, "a key before the first record");
 	default:
 		return read_note(host, payload);
 	}
@@ -354,7 +389,7 @@ result host_take_in(struct root_host *host, struct span object, const struct his
 	enum epoch_chain_state state = epoch_chain_state(host->chain);
 	result followed = OK;
 	for (size_t i = 0; i < key_count && followed == OK; i++)
-		followed = epoch_chain_add_key(host->chain, keys[i]);
+		followed = host_add_key(host, keys[i]);
 	if (followed == OK)
 		followed = epoch_chain_follow(host->chain, object);
 	bool changed = was_taken_in(followed) && (epoch_chain_count(host->chain) != count || epoch_chain_state(host->chain) != state);
@@ -409,6 +444,11 @@ bool host_moved_on(struct root_host *host, struct ipq_expected old)
 	if (moved && caught_up)
 		host_publish(host, now.era != old.era ? ROOT_RECOVERED : ROOT_ROTATED);
 	return moved;
+}
+
+void root_host_catch_up(struct root_host *host)
+{
+	(void)host_moved_on(host, host_expected(host));
 }
 
 /* ---- Who hears of changes ---------------------------------------------------------------------------- */

@@ -63,6 +63,9 @@ struct root_host {
 	char refusal_text[256];
 	struct root_note notes[ROOT_NOTES]; /* a ring */
 	size_t note_count;
+	struct span *keys; /* recovery keys that signed; bytes live in key_arena */
+	size_t key_count;
+	struct arena key_arena;
 	char trust_domain[121];
 
 	pthread_mutex_t list_lock;
@@ -105,6 +108,8 @@ NODISCARD result host_history_load(struct root_host *host, const struct history_
  */
 NODISCARD result host_take_in(struct root_host *host, struct span object, const struct history_note *note, const struct span *keys,
 	size_t key_count, bool *out_changed);
+/* A recovery key that signed something; head_lock is held. */
+NODISCARD result host_add_key(struct root_host *host, struct span spki);
 /* Changing: finishes what a full disk kept from being finished, and follows the secure processor where it is ahead. */
 NODISCARD result host_catch_up(struct root_host *host);
 /* Changing: the chain's head becomes the head that is given out. */
