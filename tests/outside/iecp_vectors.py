@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Makes tests/unit/enclave/vectors/iecp-suite1.json with the outside client: fixed seeds, every value by its name.
+"""Makes tests/unit/enclave/vectors/iecp-suite1.json with the outside client: fixed seeds, every value by its name. With the
+argument `rekey`: iecp-rekey.json, a channel from its first record on.
 
 Run by hand when the protocol changes; signatures are random, so each run gives other bytes. Troth's own code has no part
 in it, which is what makes the vectors worth something.
@@ -91,7 +92,73 @@ def handshake(rooted, psk, psk_id):
     }
 
 
+class Tape:
+    """Two sides of a channel; every record on its way is written down, with who sent it and why."""
+
+    def __init__(self):
+        self.parties = [side(name, iecp.NO_EPOCH, lambda bind: b'') for name in (b'alice', b'bob')]
+        (a, keys_a, *_), (b, keys_b, *_) = self.parties
+        pins = [keys_b['issuer'].public_key()], [keys_a['issuer'].public_key()]
+        initiator, responder = iecp.Initiator(a, pins[0], NOW), iecp.Responder(b, pins[1], NOW)
+        m1 = initiator.m1()
+        m2 = responder.m2(m1)
+        m3 = initiator.m3(m2)
+        responder.accept(m3)
+        self.messages = {'m1': m1.hex(), 'm2': m2.hex(), 'm3': m3.hex()}
+        self.ends = [iecp.Records(iecp.I, initiator), iecp.Records(iecp.R, responder)]
+        self.steps = []
+
+    def collect(self, who, act, plain=b''):
+        out, self.ends[who].outbox = self.ends[who].outbox, []
+        end = self.ends[who]
+        self.steps.append({'side': 'ir'[who], 'act': act, 'plain': plain.hex(), 'out': [record.hex() for record in out],
+            'channel_id': end.id.hex(), 'psk_next': end.psk_next.hex(), 'sending': [end.out.gen, end.out.ts.hex()],
+            'receiving': [end.into.gen, end.into.ts.hex()]})
+        return out
+
+    def act(self, who, act, plain=b''):
+        """And delivers everything that follows from it."""
+        do = {'data': lambda e: e.seal_data(plain), 'close': lambda e: e.seal_close(), 'keyupdate': lambda e: e.keyupdate(),
+            'rekey': lambda e: e.rekey()}
+        do[act](self.ends[who])
+        self.deliver(who, self.collect(who, act, plain))
+
+    def both_start(self):
+        for who in (0, 1):
+            self.ends[who].rekey()
+        first = [self.collect(who, 'rekey') for who in (0, 1)]
+        for who in (1, 0):
+            self.deliver(who, first[who])
+
+    def deliver(self, who, records):
+        for record in records:
+            self.ends[1 - who].take(record[:16], record[16:])
+            self.deliver(1 - who, self.collect(1 - who, 'take'))
+
+
+def rekey():
+    tape = Tape()
+    for who, act, plain in ((0, 'data', b'before'), (0, 'keyupdate', b''), (0, 'data', b'updated'), (1, 'data', b'first answer'),
+            (0, 'rekey', b''), (0, 'data', b'new keys'), (1, 'data', b'new keys too'), (1, 'keyupdate', b''), (1, 'rekey', b''),
+            (1, 'data', b'twice'), (0, 'data', b'thrice'), (0, 'close', b'')):
+        tape.act(who, act, plain)
+    tape.both_start()
+    tape.act(1, 'data', b'the other direction')
+    tape.act(1, 'close')
+    assert [end.rekeys for end in tape.ends] == [3, 3]
+
+    def party(own, keys, seeds, random, signatures):
+        return {'sign_seed': seeds['sign'].hex(), 'kem_seed': seeds['kem'].hex(), 'issuer_seed': seeds['issuer'].hex(),
+            'certificate': own.leaf.hex(), 'epoch': own.epoch.hex(), 'random': random['drawn'].hex(), 'evidence': '',
+            'signature': signatures[0].hex(), 'signatures': [signature.hex() for signature in signatures]}
+    return {'protocol': 'troth-iecp1', 'suite': 1, 'now_ms': int(NOW.replace(tzinfo=datetime.timezone.utc).timestamp() * 1000),
+        'initiator': party(*tape.parties[0]), 'responder': party(*tape.parties[1]), **tape.messages, 'steps': tape.steps}
+
+
 def main():
+    if sys.argv[1:] == ['rekey']:
+        json.dump(rekey(), sys.stdout, indent=1)
+        return print()
     psk = hashlib.sha256(b'psk').digest()
     vectors = [
         {'name': 'pinned keys, no evidence', **handshake(False, b'', b'')},

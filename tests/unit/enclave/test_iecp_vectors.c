@@ -40,7 +40,8 @@ static void assert_bytes(const json_t *object, const char *name, const void *fou
 struct player {
 	const json_t *from;
 	struct bytes random, certificate, evidence, signature, epoch;
-	size_t drawn;
+	size_t drawn, signed_count;
+	bool is_tape; /* several handshakes, whose values have no names */
 	struct key sign_key, kem_key, issuer_key;
 	const struct player *peer;
 	const json_t *values;
@@ -62,7 +63,15 @@ static void play_random(void *ctx, void *out, size_t len)
 /* The recorded signature must be one over the very message that the engine signs. */
 static result play_sign(void *ctx, const struct key *key, struct span message, uint8_t out[static SIGNATURE_SIZE])
 {
-	const struct player *p = ctx;
+	struct player *p = ctx;
+	const json_t *several = json_object_get(p->from, "signatures");
+	if (several) {
+		const json_t *row = json_array_get(several, p->signed_count++);
+		json_t *named = json_pack("{s:O}", "signature", row);
+		bytes_free(&p->signature);
+		p->signature = hex(named, "signature");
+		json_decref(named);
+	}
 	TRY(key_verify(key, message, bytes_span(&p->signature)));
 	memcpy(out, p->signature.data, SIGNATURE_SIZE);
 	return OK;
@@ -84,7 +93,8 @@ static result judge(void *ctx, struct span chain, const struct iecp_epoch *epoch
 static result produce(void *ctx, const uint8_t bind[static IECP_BIND_SIZE], struct writer *out)
 {
 	const struct player *p = ctx;
-	assert_bytes(p->values, p->own_bind, bind, IECP_BIND_SIZE);
+	if (!p->is_tape)
+		assert_bytes(p->values, p->own_bind, bind, IECP_BIND_SIZE);
 	writer_span(out, bytes_span(&p->evidence));
 	return OK;
 }
@@ -94,7 +104,8 @@ static result appraise(void *ctx, struct span evidence, const uint8_t bind[stati
 {
 	const struct player *p = ctx;
 	(void)peer;
-	assert_bytes(p->values, p->peer_bind, bind, IECP_BIND_SIZE);
+	if (!p->is_tape)
+		assert_bytes(p->values, p->peer_bind, bind, IECP_BIND_SIZE);
 	assert_true(span_equal(evidence, bytes_span(&p->peer->evidence)));
 	return OK;
 }
@@ -133,6 +144,7 @@ static void player_init(struct player *p, const json_t *vector, enum iecp_role r
 		.values = json_object_get(vector, "values"),
 		.own_bind = initiator ? "bindI" : "bindR",
 		.peer_bind = initiator ? "bindR" : "bindI",
+		.is_tape = json_object_get(vector, "steps") != NULL,
 		.hooks = {p, play_random, play_sign},
 	};
 	p->config = (struct iecp_config){
@@ -219,15 +231,40 @@ static void check_channel(const json_t *vector, struct iecp_channel *channel)
 	assert_memory_equal(expected, found, sizeof found);
 }
 
-static void replay(const json_t *vector)
+/* The three messages; leaves both channels. */
+static void shake(const json_t *vector, struct player *i, struct player *r, struct iecp_channel **ci, struct iecp_channel **cr)
 {
-	struct player i, r;
 	struct iecp *hi = NULL, *hr = NULL;
-	struct iecp_channel *ci = NULL, *cr = NULL;
-	CLEANUP(bytes_free) struct bytes psk = hex(vector, "psk_given"), psk_id = hex(vector, "psk_id");
 	struct iecp_time now = {(uint64_t)json_integer_value(json_object_get(vector, "now_ms")), 0};
 	struct writer m1 = writer_growing(VALUE_MAX), m2 = writer_growing(VALUE_MAX), m3 = writer_growing(VALUE_MAX);
 	struct span frame;
+
+	assert_int_equal(iecp_new(&i->config, now, &hi), OK);
+	assert_int_equal(iecp_new(&r->config, now, &hr), OK);
+	assert_int_equal(iecp_start(hi, now, &m1), OK);
+	assert_frame(vector, "m1", &m1);
+	assert_int_equal(writer_finish(&m1, &frame), OK);
+	assert_int_equal(iecp_receive(hr, frame, now, &m2), OK);
+	assert_frame(vector, "m2", &m2);
+	assert_int_equal(writer_finish(&m2, &frame), OK);
+	assert_int_equal(iecp_receive(hi, frame, now, &m3), OK);
+	assert_frame(vector, "m3", &m3);
+	assert_int_equal(writer_finish(&m3, &frame), OK);
+	assert_int_equal(iecp_receive(hr, frame, now, &m1), OK);
+	assert_int_equal(iecp_take_channel(hi, ci), OK);
+	assert_int_equal(iecp_take_channel(hr, cr), OK);
+	iecp_free(hi);
+	iecp_free(hr);
+	writer_free(&m1);
+	writer_free(&m2);
+	writer_free(&m3);
+}
+
+static void replay(const json_t *vector)
+{
+	struct player i, r;
+	struct iecp_channel *ci = NULL, *cr = NULL;
+	CLEANUP(bytes_free) struct bytes psk = hex(vector, "psk_given"), psk_id = hex(vector, "psk_id");
 
 	player_init(&i, vector, IECP_INITIATOR);
 	player_init(&r, vector, IECP_RESPONDER);
@@ -235,38 +272,15 @@ static void replay(const json_t *vector)
 	player_meet(&r, &i);
 	i.config.psk = r.config.psk = bytes_span(&psk);
 	i.config.psk_id = r.config.psk_id = bytes_span(&psk_id);
-	assert_int_equal(iecp_new(&i.config, now, &hi), OK);
-	assert_int_equal(iecp_new(&r.config, now, &hr), OK);
-
-	assert_int_equal(iecp_start(hi, now, &m1), OK);
-	assert_frame(vector, "m1", &m1);
-	assert_int_equal(writer_finish(&m1, &frame), OK);
-	result answered = iecp_receive(hr, frame, now, &m2);
-	if (answered != OK)
-		print_error("%s\n", failure_text());
-	assert_int_equal(answered, OK);
-	assert_frame(vector, "m2", &m2);
-	assert_int_equal(writer_finish(&m2, &frame), OK);
-	assert_int_equal(iecp_receive(hi, frame, now, &m3), OK);
-	assert_frame(vector, "m3", &m3);
-	assert_int_equal(writer_finish(&m3, &frame), OK);
-	assert_int_equal(iecp_receive(hr, frame, now, &m1), OK);
+	shake(vector, &i, &r, &ci, &cr);
 	assert_int_equal(i.drawn, i.random.len);
 	assert_int_equal(r.drawn, r.random.len);
-
-	assert_int_equal(iecp_take_channel(hi, &ci), OK);
-	assert_int_equal(iecp_take_channel(hr, &cr), OK);
 	check_channel(vector, ci);
 	check_channel(vector, cr);
 	check_records(vector, ci, cr);
 
 	iecp_channel_free(ci);
 	iecp_channel_free(cr);
-	iecp_free(hi);
-	iecp_free(hr);
-	writer_free(&m1);
-	writer_free(&m2);
-	writer_free(&m3);
 	player_free(&i);
 	player_free(&r);
 }
@@ -286,8 +300,124 @@ static void suite_1(void **state)
 	json_decref(file);
 }
 
+/* ---- a channel over its life ---- */
+
+struct tape {
+	const json_t *vector;
+	struct iecp_channel *channels[2];
+	struct iecp_time now;
+	/* Records on their way to each side, in order. */
+	struct bytes on_way[2][64];
+	size_t first[2], count[2];
+};
+
+static void assert_direction(const json_t *step, const char *name, uint16_t generation, const uint8_t *traffic)
+{
+	const json_t *pair = json_object_get(step, name);
+	json_t *named = json_pack("{s:O}", name, json_array_get(pair, 1));
+
+	assert_int_equal(json_integer_value(json_array_get(pair, 0)), generation);
+	assert_bytes(named, name, traffic, 32);
+	json_decref(named);
+}
+
+static void assert_state(const json_t *step, const struct iecp_channel *c)
+{
+	assert_bytes(step, "channel_id", iecp_channel_id(c), IECP_CHANNEL_ID_SIZE);
+	assert_bytes(step, "psk_next", c->secrets->psk, 32);
+	assert_direction(step, "sending", iecp_channel_generation(c, true), c->secrets->traffic_out);
+	assert_direction(step, "receiving", iecp_channel_generation(c, false), c->secrets->traffic_in);
+}
+
+static void act(struct tape *t, int who, const json_t *step, struct writer *out)
+{
+	struct iecp_channel *c = t->channels[who];
+	const char *what = json_string_value(json_object_get(step, "act"));
+	CLEANUP(bytes_free) struct bytes plain = hex(step, "plain");
+
+	if (strcmp(what, "data") == 0) {
+		assert_int_equal(iecp_seal(c, bytes_span(&plain), 0, writer_reserve(out, plain.len + IECP_RECORD_OVERHEAD)), OK);
+	} else if (strcmp(what, "close") == 0) {
+		assert_int_equal(iecp_seal_close(c, writer_reserve(out, IECP_RECORD_OVERHEAD)), OK);
+	} else if (strcmp(what, "keyupdate") == 0) {
+		assert_int_equal(iecp_seal_keyupdate(c, writer_reserve(out, IECP_RECORD_OVERHEAD)), OK);
+	} else if (strcmp(what, "rekey") == 0) {
+		assert_int_equal(iecp_rekey_start(c, t->now, out), OK);
+	} else {
+		static uint8_t opened[IECP_MAX_PLAIN];
+		struct iecp_record got;
+		assert_string_equal(what, "take");
+		assert_true(t->first[who] < t->count[who]);
+		struct bytes *record = &t->on_way[who][t->first[who]++];
+		assert_int_equal(iecp_open(c, bytes_span(record), 0, opened, &got), OK);
+		if (got.type == IECP_HS)
+			assert_int_equal(iecp_rekey_receive(c, got.plain, t->now, out), OK);
+		bytes_free(record);
+	}
+}
+
+/* What came out is what the vector has, record by record; it goes to the other side. */
+static void assert_out(struct tape *t, int who, const json_t *step, struct writer *out)
+{
+	struct span written;
+	const json_t *row;
+	size_t index;
+
+	assert_int_equal(writer_finish(out, &written), OK);
+	json_array_foreach(json_object_get(step, "out"), index, row) {
+		json_t *named = json_pack("{s:O}", "record", row);
+		struct bytes *record = &t->on_way[1 - who][t->count[1 - who]++];
+		*record = hex(named, "record");
+		assert_true(written.len >= record->len);
+		assert_bytes(named, "record", written.data, record->len);
+		written = span_of(written.data + record->len, written.len - record->len);
+		json_decref(named);
+	}
+	assert_int_equal(written.len, 0);
+}
+
+static void rekeys(void **state)
+{
+	json_error_t error;
+	struct tape t = {0};
+	struct player i, r;
+	const json_t *step;
+	size_t index;
+	(void)state;
+
+	json_t *vector = json_load_file(IECP_VECTORS "/iecp-rekey.json", 0, &error);
+	assert_non_null(vector);
+	player_init(&i, vector, IECP_INITIATOR);
+	player_init(&r, vector, IECP_RESPONDER);
+	player_meet(&i, &r);
+	player_meet(&r, &i);
+	shake(vector, &i, &r, &t.channels[0], &t.channels[1]);
+	t.now.wall_ms = (uint64_t)json_integer_value(json_object_get(vector, "now_ms"));
+	assert_int_equal(iecp_rekey_configure(t.channels[0], &i.config), OK);
+	assert_int_equal(iecp_rekey_configure(t.channels[1], &r.config), OK);
+	json_array_foreach(json_object_get(vector, "steps"), index, step) {
+		CLEANUP(writer_free) struct writer out = writer_growing(1 << 20);
+		int who = strcmp(json_string_value(json_object_get(step, "side")), "r") == 0;
+		act(&t, who, step, &out);
+		assert_out(&t, who, step, &out);
+		assert_state(step, t.channels[who]);
+	}
+	assert_true(index > 30);
+	assert_int_equal(i.drawn, i.random.len);
+	assert_int_equal(r.drawn, r.random.len);
+	for (int who = 0; who < 2; who++) {
+		assert_int_equal(t.first[who], t.count[who]);
+		assert_int_equal(iecp_rekey_count(t.channels[who]), 3);
+		assert_int_equal(iecp_channel_end(t.channels[who]), OK);
+		iecp_channel_free(t.channels[who]);
+	}
+	player_free(&i);
+	player_free(&r);
+	json_decref(vector);
+}
+
 int group_iecp_vectors(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(suite_1)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(suite_1), cmocka_unit_test(rekeys)};
 	return cmocka_run_group_tests_name("iecp vectors", tests, NULL, NULL);
 }
