@@ -7,12 +7,16 @@
 	GROUP(test_ipq_hostile)                                                                                        \
 	GROUP(test_ipq_flip)                                                                                           \
 	GROUP(test_ipq_sealed)                                                                                         \
+	GROUP(test_ipq_rotate)                                                                                         \
 	GROUP(test_host)                                                                                               \
 	GROUP(test_ap)                                                                                                 \
 	GROUP(test_ap_rotate)                                                                                          \
+	GROUP(test_ap_token)                                                                                           \
 	GROUP(test_ap_recover)                                                                                         \
 	GROUP(test_pins)                                                                                               \
 	GROUP(test_tcb)                                                                                                \
+	GROUP(test_upgrades)                                                                                           \
+	GROUP(test_ap_upgrade)                                                                                         \
 	GROUP(test_wrap)
 
 #define DECLARE_GROUP(name) int name(void);

@@ -251,3 +251,110 @@ void sealed_greet(struct sealed_greeting *g)
 	g->host_greeted = ipq_greet_sealed(g->host, soon(), sealed_judge, g->host_side, &g->told);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 }
+
+/* ---- somebody on the way ---- */
+
+const uint8_t *way_slot(const uint8_t *ring, uint64_t position)
+{
+	return ring + IPQ_HEAD_SIZE + position % IPQ_SLOTS * IPQ_SLOT_SIZE;
+}
+
+/* Copies a slot word by word, its sequence number last. */
+void way_put_slot(struct raw *raw, uint64_t position, const uint8_t *from)
+{
+	uint8_t *to = raw_slot(raw, position);
+	for (int i = 7; i >= 0; i--)
+		raw_set64(to + 8 * i, raw_get64(from + 8 * i));
+}
+
+void way_pass(struct raw *to, const uint8_t *ring, uint64_t *passed)
+{
+	uint64_t end = *passed;
+	raw_set64(to->ring + 128, raw_get64(ring + 128));
+	raw_set32(to->ring + 72, (uint32_t)raw_get64(ring + 72));
+	while (raw_get64(way_slot(ring, end)) == end + 1)
+		end++;
+	/* A message's first slot is published last, so back to front. */
+	for (uint64_t at = end; at > *passed; at--)
+		way_put_slot(to, at - 1, way_slot(ring, at - 1));
+	if (end != *passed)
+		raw_ring_bell(to);
+	*passed = end;
+	to->produced = end;
+}
+
+static void way_open(struct way *way, struct sealed_greeting greeting)
+{
+	*way = (struct way){.g = greeting};
+	raw_open(&way->to_ap, IPQ_HOST);
+	raw_open(&way->to_host, IPQ_AP);
+	if (greeting.host_side) {
+		sealed_create(&way->g);
+		way->to_ap.ring[9] = way->to_host.ring[9] = 1;
+	} else {
+		assert_int_equal(ipq_create(IPQ_HOST, &way->g.host), OK);
+		assert_int_equal(ipq_create(IPQ_AP, &way->g.ap), OK);
+	}
+	assert_int_equal(ipq_attach(way->g.host, way->to_host.fd), OK);
+	assert_int_equal(ipq_attach(way->g.ap, way->to_ap.fd), OK);
+	way->host_ring = mmap(NULL, IPQ_RING_SIZE, PROT_READ, MAP_SHARED, ipq_fd(way->g.host), 0);
+	way->ap_ring = mmap(NULL, IPQ_RING_SIZE, PROT_READ, MAP_SHARED, ipq_fd(way->g.ap), 0);
+	assert_ptr_not_equal(way->host_ring, MAP_FAILED);
+	assert_ptr_not_equal(way->ap_ring, MAP_FAILED);
+}
+
+struct carrier {
+	struct way *way;
+	bool stop;
+};
+
+static void *carry(void *context)
+{
+	struct carrier *carrier = context;
+	while (!__atomic_load_n(&carrier->stop, __ATOMIC_ACQUIRE)) {
+		way_pass(&carrier->way->to_ap, carrier->way->host_ring, &carrier->way->passed_to_ap);
+		way_pass(&carrier->way->to_host, carrier->way->ap_ring, &carrier->way->passed_to_host);
+	}
+	return NULL;
+}
+
+static void *local_greet_as_ap(void *context)
+{
+	struct sealed_greeting *g = context;
+	g->ap_greeted = ipq_greet_reply(g->ap, g->boot_gen, soon());
+	return NULL;
+}
+
+static void local_greet(struct sealed_greeting *g)
+{
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, local_greet_as_ap, g), 0);
+	g->host_greeted = ipq_greet(g->host, soon(), &g->told);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+void way_open_greeted(struct way *way, struct sealed_greeting greeting)
+{
+	pthread_t thread;
+	way_open(way, greeting);
+	struct carrier carrier = {.way = way};
+	assert_int_equal(pthread_create(&thread, NULL, carry, &carrier), 0);
+	if (greeting.host_side)
+		sealed_greet(&way->g);
+	else
+		local_greet(&way->g);
+	__atomic_store_n(&carrier.stop, true, __ATOMIC_RELEASE);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(way->g.host_greeted, OK);
+	assert_int_equal(way->g.ap_greeted, OK);
+}
+
+void way_close(struct way *way)
+{
+	munmap((void *)(uintptr_t)way->host_ring, IPQ_RING_SIZE);
+	munmap((void *)(uintptr_t)way->ap_ring, IPQ_RING_SIZE);
+	ipq_free(&way->g.host);
+	ipq_free(&way->g.ap);
+	raw_close(&way->to_ap);
+	raw_close(&way->to_host);
+}

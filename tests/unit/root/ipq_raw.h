@@ -60,6 +60,23 @@ struct sealed_greeting {
 void sealed_create(struct sealed_greeting *g);
 void sealed_greet(struct sealed_greeting *g);
 
+/* ---- somebody on the way: both ends are proper, every slot between them passes through here ---- */
+
+struct way {
+	struct sealed_greeting g; /* without sides: profile local */
+	struct raw to_ap, to_host; /* the rings that the ends believe to be the other's */
+	const uint8_t *host_ring, *ap_ring;
+	uint64_t passed_to_ap, passed_to_host;
+};
+
+/* Two ends that greeted through this way; nothing is carried after that unless a test does it. */
+void way_open_greeted(struct way *way, struct sealed_greeting greeting);
+void way_close(struct way *way);
+/* Passes on what lies in an end's ring from `*passed`, the credit it gives and its state. */
+void way_pass(struct raw *to, const uint8_t *ring, uint64_t *passed);
+void way_put_slot(struct raw *raw, uint64_t position, const uint8_t *from);
+const uint8_t *way_slot(const uint8_t *ring, uint64_t position);
+
 uint64_t soon(void);  /* a deadline that only a hang reaches */
 uint64_t in_ms(unsigned ms);
 

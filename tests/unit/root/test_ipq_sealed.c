@@ -410,96 +410,6 @@ static void two_threads(void **state)
 
 /* ---- somebody on the way ---- */
 
-/* Both ends are proper; every slot between them passes through here. */
-struct way {
-	struct sealed_greeting g;
-	struct raw to_ap, to_host; /* the rings that the ends believe to be the other's */
-	const uint8_t *host_ring, *ap_ring;
-	uint64_t passed_to_ap, passed_to_host;
-};
-
-static const uint8_t *slot_of(const uint8_t *ring, uint64_t position)
-{
-	return ring + IPQ_HEAD_SIZE + position % IPQ_SLOTS * IPQ_SLOT_SIZE;
-}
-
-/* Copies a slot word by word, its sequence number last. */
-static void put_slot(struct raw *raw, uint64_t position, const uint8_t *from)
-{
-	uint8_t *to = raw_slot(raw, position);
-	for (int i = 7; i >= 0; i--)
-		raw_set64(to + 8 * i, raw_get64(from + 8 * i));
-}
-
-/* Passes on what lies in an end's ring from `*passed`, and the credit it gives. */
-static void pass_on(struct raw *to, const uint8_t *ring, uint64_t *passed)
-{
-	uint64_t end = *passed;
-	raw_set64(to->ring + 128, raw_get64(ring + 128));
-	while (raw_get64(slot_of(ring, end)) == end + 1)
-		end++;
-	/* A message's first slot is published last, so back to front. */
-	for (uint64_t at = end; at > *passed; at--)
-		put_slot(to, at - 1, slot_of(ring, at - 1));
-	if (end != *passed)
-		raw_ring_bell(to);
-	*passed = end;
-	to->produced = end;
-}
-
-static void open_way(struct way *way, uint64_t boot_gen)
-{
-	*way = (struct way){.g = greeting(boot_gen)};
-	sealed_create(&way->g);
-	raw_open(&way->to_ap, IPQ_HOST);
-	raw_open(&way->to_host, IPQ_AP);
-	way->to_ap.ring[9] = way->to_host.ring[9] = 1;
-	expect_ok(ipq_attach(way->g.host, way->to_host.fd));
-	expect_ok(ipq_attach(way->g.ap, way->to_ap.fd));
-	way->host_ring = mmap(NULL, IPQ_RING_SIZE, PROT_READ, MAP_SHARED, ipq_fd(way->g.host), 0);
-	way->ap_ring = mmap(NULL, IPQ_RING_SIZE, PROT_READ, MAP_SHARED, ipq_fd(way->g.ap), 0);
-	assert_ptr_not_equal(way->host_ring, MAP_FAILED);
-	assert_ptr_not_equal(way->ap_ring, MAP_FAILED);
-}
-
-struct carrier {
-	struct way *way;
-	bool stop;
-};
-
-static void *carry(void *context)
-{
-	struct carrier *carrier = context;
-	while (!__atomic_load_n(&carrier->stop, __ATOMIC_ACQUIRE)) {
-		pass_on(&carrier->way->to_ap, carrier->way->host_ring, &carrier->way->passed_to_ap);
-		pass_on(&carrier->way->to_host, carrier->way->ap_ring, &carrier->way->passed_to_host);
-	}
-	return NULL;
-}
-
-/* Two ends that greeted through this way; nothing is carried after that unless a test does it. */
-static void open_greeted(struct way *way, uint64_t boot_gen)
-{
-	pthread_t thread;
-	open_way(way, boot_gen);
-	struct carrier carrier = {.way = way};
-	assert_int_equal(pthread_create(&thread, NULL, carry, &carrier), 0);
-	sealed_greet(&way->g);
-	__atomic_store_n(&carrier.stop, true, __ATOMIC_RELEASE);
-	assert_int_equal(pthread_join(thread, NULL), 0);
-	expect_ok(way->g.host_greeted);
-	expect_ok(way->g.ap_greeted);
-}
-
-static void close_way(struct way *way)
-{
-	munmap((void *)(uintptr_t)way->host_ring, IPQ_RING_SIZE);
-	munmap((void *)(uintptr_t)way->ap_ring, IPQ_RING_SIZE);
-	part(&way->g);
-	raw_close(&way->to_ap);
-	raw_close(&way->to_host);
-}
-
 /* Four requests: empty, short, one that fills a slot with its tag, several slots. */
 static uint64_t send_sample(struct way *way, uint64_t first[static 5])
 {
@@ -526,46 +436,100 @@ static unsigned receive_all(struct ipq *end, bool answer_each)
 	return taken;
 }
 
-/* Every bit of every slot of four messages, in both directions: the message is refused, and the queue with it. */
+static bool is_violation(enum reason reason)
+{
+	return reason == QUEUE_CORRUPT || reason == QUEUE_BAD_TYPE || reason == QUEUE_REPLAY;
+}
+
+/* A greeted AP whose host is this test itself: one thread, so that it can be had thousands of times. */
+static struct ipq *sealed_victim(struct raw *peer, struct ipq_sealed **out_keys, uint64_t boot_gen)
+{
+	struct ipq *victim = NULL;
+	uint8_t hello[IPQ_SEALED_HELLO_SIZE], reply[2048];
+	uint64_t told;
+	raw_open(peer, IPQ_HOST);
+	peer->ring[9] = 1;
+	expect_ok(ipq_create_sealed(IPQ_AP, SPAN_ARRAY(right.pairing), &victim));
+	expect_ok(ipq_attach(victim, peer->fd));
+	peer->victim = mmap(NULL, IPQ_RING_SIZE, PROT_READ, MAP_SHARED, ipq_fd(victim), 0);
+	assert_ptr_not_equal(peer->victim, MAP_FAILED);
+	expect_ok(ipq_sealed_new(IPQ_HOST, SPAN_ARRAY(left.pairing), out_keys));
+	expect_ok(ipq_sealed_hello(*out_keys, hello));
+	raw_write(peer, IPQ_HELLO, 0, SPAN_ARRAY(hello), raw_slots(sizeof hello));
+	raw_slot(peer, peer->produced)[10] = 1;
+	raw_publish(peer, raw_slots(sizeof hello));
+	expect_ok(ipq_greet_reply_sealed(victim, boot_gen, soon(), sealed_sign, &right));
+	size_t len = (size_t)(raw_get64(way_slot(peer->victim, 0) + 8) >> 32), done = 40;
+	assert_true(len > 40 && len < sizeof reply);
+	memcpy(reply, way_slot(peer->victim, 0) + 24, 40);
+	for (uint64_t at = 1; done < len; at++, done += 56)
+		memcpy(reply + done, way_slot(peer->victim, at) + 8, len - done < 56 ? len - done : 56);
+	expect_ok(ipq_sealed_finish(*out_keys, span_of(reply, len), sealed_judge, &left, &told));
+	return victim;
+}
+
+static void raw_send_sealed(struct raw *peer, struct ipq_sealed *keys, unsigned type, uint64_t id, struct span payload)
+{
+	uint8_t cipher[256];
+	size_t len = payload.len + AEAD_TAG_SIZE;
+	const uint64_t head[3] = {peer->produced + 1, type | 1 << 16 | (uint64_t)len << 32, id};
+	expect_ok(ipq_sealed_seal(keys, head, payload, cipher));
+	raw_write(peer, type, id, span_of(cipher, len), raw_slots(len));
+	raw_slot(peer, peer->produced)[10] = 1;
+	raw_publish(peer, raw_slots(len));
+}
+
+/* Every bit of every slot of four messages: the message is refused, and the queue with it. */
 static void every_bit_of_sealed_slots(void **state)
 {
 	enum { SLOTS_OF_SAMPLE = 1 + 1 + 1 + 5 };
-	struct way way;
-	uint64_t first[5];
-	for (unsigned flip = 0; flip < SLOTS_OF_SAMPLE * 512 * 2; flip++) {
-		unsigned bit = flip / 2;
-		bool to_host = flip % 2;
+	static const size_t sizes[] = {0, 8, 24, 200};
+	uint8_t data[200];
+	fill(data, sizeof data, 5);
+	for (unsigned bit = 0; bit < SLOTS_OF_SAMPLE * 512; bit++) {
+		struct raw peer;
+		struct ipq_sealed *keys = NULL;
 		if (bit / 512 >= 4 && bit / 512 <= 6 && bit % 7 != 0)
 			continue; /* the middle of the long message: each byte, but not each bit */
-		if (to_host && bit % 3 != 0)
-			continue; /* the same code reads both directions */
-		open_greeted(&way, 6);
-		assert_int_equal(send_sample(&way, first), SLOTS_OF_SAMPLE);
-		struct ipq *victim = way.g.ap;
-		struct raw *changed = &way.to_ap;
-		uint64_t from = first[0];
-		pass_on(&way.to_ap, way.host_ring, &way.passed_to_ap);
-		if (to_host) {
-			assert_int_equal(receive_all(way.g.ap, true), 4);
-			from = way.passed_to_host;
-			pass_on(&way.to_host, way.ap_ring, &way.passed_to_host);
-			assert_int_equal(way.passed_to_host - from, SLOTS_OF_SAMPLE);
-			victim = way.g.host;
-			changed = &way.to_host;
-		}
-		raw_slot(changed, from + bit / 512)[bit / 8 % 64] ^= (uint8_t)(1u << bit % 8);
-		unsigned taken = receive_all(victim, false);
+		struct ipq *victim = sealed_victim(&peer, &keys, 6);
+		uint64_t from = peer.produced;
+		for (size_t i = 0; i < COUNT_OF(sizes); i++)
+			raw_send_sealed(&peer, keys, i % 2 ? IPQ_ATTEST : IPQ_SEAL, UINT64_C(6) << 40 | (i + 1), span_of(data, sizes[i]));
+		assert_int_equal(peer.produced - from, SLOTS_OF_SAMPLE);
+		uint8_t *slot = raw_slot(&peer, from + bit / 512);
+		slot[bit / 8 % 64] ^= (uint8_t)(1u << bit % 8);
 		unsigned hit = bit / 512 < 3 ? bit / 512 : 3;
-		assert_int_equal(taken, hit); /* those before it, and never the one that was touched */
-		if (bit / 512 <= 3 && raw_get64(raw_slot(changed, from + bit / 512)) == 0) {
+		assert_int_equal(receive_all(victim, false), hit); /* those before it, and never the one that was touched */
+		if (bit / 512 <= 3 && raw_get64(slot) == 0) {
 			assert_int_equal(ipq_poisoned(victim), OK); /* a sequence number of 0 says that nothing came yet */
-			close_way(&way);
-			continue;
+		} else {
+			assert_true(is_violation(ipq_poisoned(victim)));
+			expect(ipq_try_receive(victim, &message), QUEUE_POISONED);
 		}
-		assert_true(ipq_poisoned(victim) == QUEUE_CORRUPT || ipq_poisoned(victim) == QUEUE_BAD_TYPE ||
-			    ipq_poisoned(victim) == QUEUE_REPLAY);
-		expect(ipq_try_receive(victim, &message), QUEUE_POISONED);
-		close_way(&way);
+		ipq_free(&victim);
+		ipq_sealed_free(&keys);
+		raw_close(&peer);
+	}
+}
+
+/* The other direction: one bit of each word. */
+static void bits_of_sealed_replies(void **state)
+{
+	struct way way;
+	uint64_t first[5];
+	for (unsigned word = 0; word < 8 * 8; word++) {
+		way_open_greeted(&way, greeting(6));
+		(void)send_sample(&way, first);
+		way_pass(&way.to_ap, way.host_ring, &way.passed_to_ap);
+		assert_int_equal(receive_all(way.g.ap, true), 4);
+		uint64_t from = way.passed_to_host;
+		way_pass(&way.to_host, way.ap_ring, &way.passed_to_host);
+		assert_int_equal(way.passed_to_host - from, 8);
+		raw_slot(&way.to_host, from + word / 8)[word % 8 * 8 + word % 7] ^= (uint8_t)(1u << word % 5);
+		assert_int_equal(receive_all(way.g.host, false), word / 8 < 3 ? word / 8 : 3);
+		if (raw_get64(raw_slot(&way.to_host, from + word / 8)) != 0)
+			assert_true(is_violation(ipq_poisoned(way.g.host)));
+		way_close(&way);
 	}
 }
 
@@ -575,10 +539,10 @@ static void replay_and_reorder(void **state)
 	struct way way;
 	uint64_t first[5];
 	for (int attack = 0; attack < 4; attack++) {
-		open_greeted(&way, 6);
+		way_open_greeted(&way, greeting(6));
 		(void)send_sample(&way, first);
-		pass_on(&way.to_ap, way.host_ring, &way.passed_to_ap);
-		const uint8_t *second = slot_of(way.host_ring, first[1]);
+		way_pass(&way.to_ap, way.host_ring, &way.passed_to_ap);
+		const uint8_t *second = way_slot(way.host_ring, first[1]);
 		uint8_t *place = raw_slot(&way.to_ap, attack == 3 ? first[0] : first[2]);
 		switch (attack) {
 		case 0: /* the second message again as the third, under the third's sequence number */
@@ -596,7 +560,7 @@ static void replay_and_reorder(void **state)
 		}
 		assert_int_equal(receive_all(way.g.ap, false), attack == 3 ? 0 : 2);
 		assert_int_equal(ipq_poisoned(way.g.ap), QUEUE_CORRUPT);
-		close_way(&way);
+		way_close(&way);
 	}
 }
 
@@ -606,16 +570,16 @@ static void slots_of_an_earlier_start(void **state)
 	struct way before, after;
 	uint64_t first[5];
 	for (uint64_t gen = 6; gen <= 7; gen++) {
-		open_greeted(&before, 6);
-		open_greeted(&after, gen);
+		way_open_greeted(&before, greeting(6));
+		way_open_greeted(&after, greeting(gen));
 		assert_int_equal(before.passed_to_ap, after.passed_to_ap);
 		(void)send_sample(&before, first);
 		for (uint64_t at = first[4]; at > first[0]; at--)
-			put_slot(&after.to_ap, at - 1, slot_of(before.host_ring, at - 1));
+			way_put_slot(&after.to_ap, at - 1, way_slot(before.host_ring, at - 1));
 		assert_int_equal(receive_all(after.g.ap, false), 0);
 		assert_int_equal(ipq_poisoned(after.g.ap), QUEUE_CORRUPT);
-		close_way(&before);
-		close_way(&after);
+		way_close(&before);
+		way_close(&after);
 	}
 }
 
@@ -624,14 +588,14 @@ static void reflection(void **state)
 {
 	struct way way;
 	uint64_t first[5];
-	open_greeted(&way, 6);
+	way_open_greeted(&way, greeting(6));
 	(void)send_sample(&way, first);
 	uint64_t at = way.passed_to_host;
-	memcpy(raw_slot(&way.to_host, at) + 8, slot_of(way.host_ring, first[0]) + 8, 56);
+	memcpy(raw_slot(&way.to_host, at) + 8, way_slot(way.host_ring, first[0]) + 8, 56);
 	raw_slot(&way.to_host, at)[8] = IPQ_SEAL_REPLY;
 	raw_set64(raw_slot(&way.to_host, at), at + 1);
 	expect(ipq_try_receive(way.g.host, &message), QUEUE_CORRUPT);
-	close_way(&way);
+	way_close(&way);
 }
 
 static void absurd_lengths(void **state)
@@ -639,13 +603,13 @@ static void absurd_lengths(void **state)
 	static const uint32_t lengths[] = {0, 1, 15, 65553, 65536 + 17, 0x80000000, 0xffffffff};
 	for (size_t i = 0; i < COUNT_OF(lengths); i++) {
 		struct way way;
-		open_greeted(&way, 6);
+		way_open_greeted(&way, greeting(6));
 		uint8_t *slot = raw_slot(&way.to_ap, way.passed_to_ap);
 		raw_set64(slot + 8, IPQ_HEALTH | 1 << 16 | (uint64_t)lengths[i] << 32);
 		raw_set64(slot + 16, UINT64_C(6) << 40 | 1);
 		raw_set64(slot, way.passed_to_ap + 1);
 		expect(ipq_try_receive(way.g.ap, &message), QUEUE_CORRUPT);
-		close_way(&way);
+		way_close(&way);
 	}
 }
 
@@ -653,13 +617,13 @@ static void absurd_lengths(void **state)
 static void a_greeting_after_the_greeting(void **state)
 {
 	struct way way;
-	open_greeted(&way, 6);
-	put_slot(&way.to_ap, way.passed_to_ap + 2, slot_of(way.host_ring, 2));
+	way_open_greeted(&way, greeting(6));
+	way_put_slot(&way.to_ap, way.passed_to_ap + 2, way_slot(way.host_ring, 2));
 	raw_set64(raw_slot(&way.to_ap, way.passed_to_ap + 2), way.passed_to_ap + 3);
-	memcpy(raw_slot(&way.to_ap, way.passed_to_ap) + 8, slot_of(way.host_ring, 0) + 8, 56);
+	memcpy(raw_slot(&way.to_ap, way.passed_to_ap) + 8, way_slot(way.host_ring, 0) + 8, 56);
 	raw_set64(raw_slot(&way.to_ap, way.passed_to_ap), way.passed_to_ap + 1);
 	expect(ipq_try_receive(way.g.ap, &message), QUEUE_BAD_TYPE);
-	close_way(&way);
+	way_close(&way);
 }
 
 struct vandal {
@@ -673,8 +637,8 @@ static void *flip_and_carry(void *context)
 	struct vandal *vandal = context;
 	while (!__atomic_load_n(&vandal->stop, __ATOMIC_RELAXED)) {
 		struct way *way = vandal->way;
-		pass_on(&way->to_ap, way->host_ring, &way->passed_to_ap);
-		pass_on(&way->to_host, way->ap_ring, &way->passed_to_host);
+		way_pass(&way->to_ap, way->host_ring, &way->passed_to_ap);
+		way_pass(&way->to_host, way->ap_ring, &way->passed_to_host);
 		vandal->random = vandal->random * 1664525 + 1013904223;
 		uint32_t r = vandal->random >> 8;
 		if (r % 16 != 0)
@@ -693,7 +657,7 @@ static void flips_on_the_way(void **state)
 	unsigned poisoned = 0;
 	for (unsigned round = 0; round < 20; round++) {
 		struct way way;
-		open_greeted(&way, 6);
+		way_open_greeted(&way, greeting(6));
 		struct vandal vandal = {.way = &way, .random = round * 7919 + 1};
 		pthread_t thread;
 		assert_int_equal(pthread_create(&thread, NULL, flip_and_carry, &vandal), 0);
@@ -713,7 +677,7 @@ static void flips_on_the_way(void **state)
 		__atomic_store_n(&vandal.stop, true, __ATOMIC_RELAXED);
 		assert_int_equal(pthread_join(thread, NULL), 0);
 		poisoned += ipq_poisoned(way.g.ap) != OK || ipq_poisoned(way.g.host) != OK;
-		close_way(&way);
+		way_close(&way);
 	}
 	assert_true(poisoned > 0);
 }
@@ -723,13 +687,13 @@ static void a_new_queue_after_poison(void **state)
 {
 	struct way way;
 	uint64_t first[5];
-	open_greeted(&way, 6);
+	way_open_greeted(&way, greeting(6));
 	(void)send_sample(&way, first);
-	pass_on(&way.to_ap, way.host_ring, &way.passed_to_ap);
+	way_pass(&way.to_ap, way.host_ring, &way.passed_to_ap);
 	raw_slot(&way.to_ap, first[0])[30] ^= 1;
 	expect(ipq_try_receive(way.g.ap, &message), QUEUE_CORRUPT);
 	expect(ipq_try_receive(way.g.ap, &message), QUEUE_POISONED);
-	close_way(&way);
+	way_close(&way);
 
 	struct sealed_greeting g = greeting(7);
 	greet_well(&g);
@@ -757,6 +721,7 @@ int test_ipq_sealed(void)
 		SIDED(nothing_lies_open_in_the_ring),
 		SIDED(two_threads),
 		SIDED(every_bit_of_sealed_slots),
+		SIDED(bits_of_sealed_replies),
 		SIDED(replay_and_reorder),
 		SIDED(slots_of_an_earlier_start),
 		SIDED(reflection),
