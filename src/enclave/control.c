@@ -2,7 +2,8 @@
 
 #include "object/seal.h"
 
-enum { OBJECT_MAX = 64 * 1024, POLICY_BYTES_MAX = 16 * 1024 * 1024, MANIFEST_MAX = 48 * 1024 * 1024, URI_TEXT_MAX = 120, EPOCHS_MAX = 1 << 17 };
+enum { OBJECT_MAX = 64 * 1024, POLICY_BYTES_MAX = 16 * 1024 * 1024, MANIFEST_MAX = 48 * 1024 * 1024, URI_TEXT_MAX = 120, EPOCHS_MAX = 1 << 17,
+	KEYS_MAX = 4096 };
 
 static const struct field sealed_fields[] = {
 	F_TEXT(struct control_sealed, 1, name, 1, NAME_MAX_LEN),
@@ -26,6 +27,7 @@ static const struct field prepare_fields[] = {
 	F_BOOL(struct control_prepare, 13, group_memory),
 	F_BOOL(struct control_prepare, 14, group_processes),
 	F_LIST(struct control_prepare, 15, history, history_count, &bytes_item_schema, 0, 0, EPOCHS_MAX),
+	F_LIST(struct control_prepare, 16, recovery_keys, recovery_key_count, &bytes_item_schema, 0, 0, KEYS_MAX),
 };
 const struct schema control_prepare_schema = SCHEMA(struct control_prepare, "PREPARE", SHAPE_MAP, prepare_fields);
 
@@ -107,6 +109,7 @@ static const struct field reissued_fields[] = {
 	F_BYTES(struct control_reissued, 2, certificate, 0, OBJECT_MAX),
 	F_BYTES(struct control_reissued, 3, report, 0, OBJECT_MAX),
 	F_BOOL(struct control_reissued, 4, emergency),
+	F_LIST(struct control_reissued, 5, recovery_keys, recovery_key_count, &bytes_item_schema, 0, 0, KEYS_MAX),
 };
 const struct schema control_reissued_schema = SCHEMA(struct control_reissued, "REISSUED", SHAPE_MAP, reissued_fields);
 

@@ -73,6 +73,8 @@ struct control_prepare {
 	bool group_memory, group_processes;
 	struct bytes_item *history; /* epoch records before epoch_record, inception first; empty when that is the inception */
 	size_t history_count;
+	struct bytes_item *recovery_keys; /* SPKIs of those that signed any of these records */
+	size_t recovery_key_count;
 };
 extern const struct schema control_prepare_schema;
 
@@ -157,6 +159,8 @@ struct control_reissued {
 	size_t record_count;
 	struct span certificate, report;
 	bool emergency;
+	struct bytes_item *recovery_keys; /* as in PREPARE */
+	size_t recovery_key_count;
 };
 extern const struct schema control_reissued_schema;
 

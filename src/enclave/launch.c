@@ -160,6 +160,18 @@ static result list_records(struct ire *ire, size_t from, size_t to, struct arena
 }
 
 /* The same keys under the current epoch: nothing is asked of the runtime. */
+static result list_keys(struct ire *ire, struct arena *arena, struct bytes_item **out, size_t *out_count)
+{
+	struct span *keys;
+	void *items;
+	TRY(root_host_recovery_keys(ire->host, arena, &keys, out_count));
+	TRY(arena_alloc(arena, *out_count + 1, sizeof(struct bytes_item), &items));
+	*out = items;
+	for (size_t i = 0; i < *out_count; i++)
+		(*out)[i].bytes = keys[i];
+	return OK;
+}
+
 static result reissue(struct ire *ire, struct arena *arena, struct control_reissued *out)
 {
 	struct ap_reissue request;
@@ -181,6 +193,7 @@ static result tell_epochs(struct ire *ire, bool emergency)
 		return OK;
 	if (root->records > ire->told) {
 		TRY(list_records(ire, ire->told, root->records, &arena, &body.records));
+		TRY(list_keys(ire, &arena, &body.recovery_keys, &body.recovery_key_count));
 		body.record_count = root->records - ire->told;
 		ire->told = root->records;
 	}
@@ -276,8 +289,10 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 	ROOT_IDENTITY_HELD root = root_host_hold(ire->host);
 	int procs[LIMITS_MAX_GROUPS];
 	void *sources, *sealed;
-	struct bytes_item *history;
+	struct bytes_item *history, *keys;
+	size_t key_count;
 	TRY(list_records(ire, 0, root->records - 1, &ire->arena, &history));
+	TRY(list_keys(ire, &ire->arena, &keys, &key_count));
 	ire->told = root->records;
 	TRY(arena_alloc(&ire->arena, spec->source_count + 1, sizeof(struct text_item), &sources));
 	TRY(arena_alloc(&ire->arena, spec->sealed_count + 1, sizeof(struct control_sealed), &sealed));
@@ -297,6 +312,8 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 		.group_processes = ire->group.processes,
 		.history = history,
 		.history_count = root->records - 1,
+		.recovery_keys = keys,
+		.recovery_key_count = key_count,
 	};
 	memcpy(prepare.launch_id, ire->launch_id, LAUNCH_ID_SIZE);
 	memcpy(prepare.run_id, ire->run_id, RUN_ID_SIZE);

@@ -10,6 +10,14 @@
 
 enum { AWAIT_MS = 2000 };
 
+/* A recovery or a change of the recovery set is signed by keys whose digests alone stand in the records. */
+static result add_keys(struct runtime *rt, const struct bytes_item *keys, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		TRY(epoch_chain_add_key(rt->chain, keys[i].bytes));
+	return OK;
+}
+
 result epoch_begin(struct runtime *rt)
 {
 	const struct control_prepare *prepare = &rt->prepare;
@@ -17,6 +25,7 @@ result epoch_begin(struct runtime *rt)
 	TRY(epoch_chain_new(is_inception ? prepare->epoch_record : prepare->history[0].bytes, &rt->chain));
 	if (memcmp(epoch_chain_rot_id(rt->chain), prepare->rot_id, OID_SIZE) != 0)
 		return fail(BAD_VALUE, "the epoch record is of another root than the host named");
+	TRY(add_keys(rt, prepare->recovery_keys, prepare->recovery_key_count));
 	for (size_t i = 1; i < prepare->history_count; i++)
 		TRY(epoch_chain_follow(rt->chain, prepare->history[i].bytes));
 	TRY(epoch_chain_follow(rt->chain, prepare->epoch_record));
@@ -95,6 +104,7 @@ static void schedule(struct runtime *rt, const struct epoch_link *head)
 static result follow(struct runtime *rt, const struct control_reissued *told)
 {
 	const struct epoch_link *before = epoch_chain_head(rt->chain);
+	TRY(add_keys(rt, told->recovery_keys, told->recovery_key_count));
 	for (size_t i = 0; i < told->record_count; i++)
 		TRY(epoch_chain_follow(rt->chain, told->records[i].bytes));
 	const struct epoch_link *head = epoch_chain_head(rt->chain);
