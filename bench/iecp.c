@@ -4,6 +4,8 @@
  * Record rows: one record sealed and opened. Floor: the same bytes through two kept EVP AES-256-GCM contexts, nothing else.
  * Handshake row: both sides, from M1 to two open channels, without evidence (so is the peer). Floor: the primitives
  * it executes, called one after the other: 2 key pairs, 4 agreements, 2 signatures, 4 verifications.
+ * Re-handshake rows: from the HS record of M1 to both SWITCHes, in place; and how long each direction is not carrying data for
+ * it, which is what one step takes at most. KEYUPDATE rows: one record, sealed and opened, with the new keys of both ends.
  * Peer: OpenSSL's TLS 1.3 over memory, mutual, P-256, AES-256-GCM, tickets off.
  */
 #include "bench.h"
@@ -12,7 +14,7 @@
 #include "crypto/crypto.h"
 #include "crypto/x509.h"
 #include "enclave/iecp_anchor.h"
-#include "enclave/iecp_channel.h"
+#include "enclave/iecp_rekey.h"
 
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
@@ -223,6 +225,78 @@ static void tls_record(void *ctx)
 		BENCH_REQUIRE(SSL_read_ex(w->ssl[1], w->out + done, w->len - done, &got) == 1);
 }
 
+/* ---- new keys for an open channel ---- */
+
+/* Every record in `sent` goes to the other end; what is answered comes back into `out`. */
+static void hand_over(struct iecp_channel *to, struct writer *sent, struct writer *out)
+{
+	static uint8_t plain[IECP_MAX_PLAIN];
+	struct span records;
+	size_t size;
+
+	BENCH_REQUIRE(writer_finish(sent, &records) == OK);
+	for (; records.len; records = span_of(records.data + size, records.len - size)) {
+		struct iecp_record got;
+		BENCH_REQUIRE(iecp_record_size(to, records, &size) == OK && size <= records.len);
+		BENCH_REQUIRE(iecp_open(to, span_of(records.data, size), now().steady_ms, plain, &got) == OK);
+		if (got.type == IECP_HS)
+			BENCH_REQUIRE(iecp_rekey_receive(to, got.plain, now(), out) == OK);
+	}
+}
+
+static double longest_ns; /* step of the last re-handshakes */
+
+static void note_step(uint64_t *since)
+{
+	uint64_t now_ns = clock_monotonic_ns();
+
+	if ((double)(now_ns - *since) > longest_ns)
+		longest_ns = (double)(now_ns - *since);
+	*since = now_ns;
+}
+
+static void rekey(void *ctx)
+{
+	CLEANUP(writer_free) struct writer m1 = writer_growing(1 << 20), m2 = writer_growing(1 << 20), m3 = writer_growing(1 << 20),
+					   last = writer_growing(1 << 20), none = writer_growing(1 << 20);
+
+	if (iecp_channel_generation(channels[0], true) > UINT16_MAX / 2) {
+		iecp_channel_free(channels[0]);
+		iecp_channel_free(channels[1]);
+		shake(&channels[0], &channels[1]);
+	}
+	(void)ctx;
+	BENCH_REQUIRE(iecp_rekey_configure(channels[0], &sides[0].config) == OK);
+	BENCH_REQUIRE(iecp_rekey_configure(channels[1], &sides[1].config) == OK);
+	uint64_t since = clock_monotonic_ns();
+	longest_ns = 0;
+	BENCH_REQUIRE(iecp_rekey_start(channels[0], now(), &m1) == OK);
+	note_step(&since);
+	hand_over(channels[1], &m1, &m2);
+	note_step(&since);
+	hand_over(channels[0], &m2, &m3);
+	note_step(&since);
+	hand_over(channels[1], &m3, &last);
+	note_step(&since);
+	hand_over(channels[0], &last, &none);
+	BENCH_REQUIRE(!iecp_rekey_is_running(channels[0]) && !iecp_rekey_is_running(channels[1]));
+}
+
+static void keyupdate(void *ctx)
+{
+	uint8_t record[IECP_RECORD_OVERHEAD], plain[1];
+	struct iecp_record got;
+
+	(void)ctx;
+	if (iecp_channel_generation(channels[0], true) > UINT16_MAX / 2) {
+		iecp_channel_free(channels[0]);
+		iecp_channel_free(channels[1]);
+		shake(&channels[0], &channels[1]);
+	}
+	BENCH_REQUIRE(iecp_seal_keyupdate(channels[0], record) == OK);
+	BENCH_REQUIRE(iecp_open(channels[1], span_of(record, sizeof record), now().steady_ms, plain, &got) == OK);
+}
+
 /* ---- TLS ---- */
 
 static SSL_CTX *tls_ctx[2];
@@ -334,6 +408,23 @@ static void measure_handshake(void)
 		median(&c[2]) / 1000, "OpenSSL TLS 1.3"});
 }
 
+/* Floor: the handshake outside a channel. */
+static void measure_new_keys(void)
+{
+	struct contender c[2] = {{rekey, NULL}, {iecp_handshake, NULL}}, k[1] = {{keyupdate, NULL}};
+	double pauses[ROUNDS];
+
+	race(c, COUNT_OF(c), bench_quick() ? 10 : 200);
+	bench_row(&(struct bench_row){"iecp re-handshake in place", median(&c[0]) / 1000, "us", median(&c[1]) / 1000, 0, NULL});
+	for (size_t i = 0; i < ROUNDS; i++) {
+		rekey(NULL);
+		pauses[i] = longest_ns;
+	}
+	bench_row(&(struct bench_row){"iecp re-handshake, longest pause of a side", bench_quantile(pauses, ROUNDS, 0.5) / 1000, "us", 0, 0, NULL});
+	race(k, COUNT_OF(k), bench_quick() ? 100 : 4000);
+	bench_row(&(struct bench_row){"iecp KEYUPDATE, both ends", median(&k[0]) / 1000, "us", 0, 0, NULL});
+}
+
 int main(int argc, char **argv)
 {
 	bench_open(argc, argv, "iecp");
@@ -344,6 +435,7 @@ int main(int argc, char **argv)
 	make_tls();
 	shake(&channels[0], &channels[1]);
 	measure_handshake();
+	measure_new_keys();
 	measure_records(64, "iecp record 64 B, write and read", 40000);
 	measure_records(1024, "iecp record 1 KiB, write and read", 20000);
 	measure_records(16384, "iecp record 16 KiB, write and read", 4000);
