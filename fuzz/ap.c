@@ -8,6 +8,7 @@
  */
 #include "crypto/box.h"
 #include "crypto/x509.h"
+#include "object/epoch_chain.h"
 #include "root/ap.h"
 
 #include <stdlib.h>
@@ -66,6 +67,14 @@ struct machine {
 	struct secret wrap;
 	struct arena arena;
 	uint64_t now, epoch;
+	uint32_t era;
+	struct epoch_chain *chain; /* every record handed out: a second one for an epoch would freeze it */
+	struct ap_rotation *rotation; /* under way */
+	enum ipq_type rotating;
+	bool draining;
+	struct span candidate; /* payload; empty: none */
+	bool candidate_recovers;
+	uint8_t requests;
 	bool rooted, broken; /* broken: a write failed in this boot */
 	uint8_t measured;    /* which phases are complete */
 	bool right;	     /* with the digests that the root was made with */
@@ -90,6 +99,8 @@ static bool boot(struct machine *m)
 	bytes_free(&m->state);
 	must(bytes_copy(action.persist, &m->state) == OK);
 	ap_persisted(m->ap, OK, &action);
+	m->rotation = NULL;
+	m->draining = false;
 	m->measured = 0;
 	m->right = true;
 	m->broken = false;
@@ -98,22 +109,41 @@ static bool boot(struct machine *m)
 	return true;
 }
 
+static void send(struct machine *m, enum ipq_type type, const struct schema *schema, const void *request, struct ap_action *out)
+{
+	CLEANUP(writer_free) struct writer w = writer_growing(256 * 1024);
+	if (ipq_message_row(type)->expects_epoch)
+		ipq_put_expected(&w, (struct ipq_expected){m->era, m->epoch});
+	if (schema)
+		schema_put(schema, request, &w);
+	if (w.failed != OK) { /* a body that cannot be sent */
+		*out = (struct ap_action){.kind = AP_REPLY_ERROR, .reason = w.failed, .text = "no request"};
+		return;
+	}
+	ap_step(m->ap, type, span_of(w.data, w.len), m->now, out);
+}
+
 /* The reply, decoded with `reply_schema`; false for an error reply. */
+static bool take(struct machine *m, const struct ap_action *action, const struct schema *reply_schema, void *reply)
+{
+	struct span kept;
+	must(action->kind == AP_REPLY || action->kind == AP_REPLY_ERROR);
+	if (action->kind == AP_REPLY_ERROR) {
+		must(action->reason != OK && action->text);
+		return false;
+	}
+	must(arena_copy(&m->arena, action->reply, &kept) == OK);
+	must(schema_decode(reply_schema, kept, &m->arena, reply) == OK);
+	return true;
+}
+
 static bool ask(struct machine *m, enum ipq_type type, const struct schema *schema, const void *request,
 	const struct schema *reply_schema, void *reply)
 {
-	CLEANUP(writer_free) struct writer w = writer_growing(256 * 1024);
 	struct ap_action action;
-	struct span kept;
-	if (ipq_message_row(type)->expects_epoch)
-		ipq_put_expected(&w, (struct ipq_expected){0, m->epoch});
-	if (schema)
-		schema_put(schema, request, &w);
-	if (w.failed != OK)
-		return false;
-	ap_step(m->ap, type, span_of(w.data, w.len), m->now, &action);
+	send(m, type, schema, request, &action);
 	if (action.kind == AP_PERSIST) {
-		must(action.persist.len <= AP_STATE_MAX);
+		must(action.persist.len <= AP_STATE_MAX && !m->rotation);
 		bool written = next(m->tape) != 0xff;
 		if (written) {
 			bytes_free(&m->state);
@@ -123,14 +153,7 @@ static bool ask(struct machine *m, enum ipq_type type, const struct schema *sche
 		ap_persisted(m->ap, written ? OK : IO_ERROR, &action);
 		must(written || action.kind == AP_REPLY_ERROR);
 	}
-	must(action.kind != AP_PERSIST);
-	if (action.kind == AP_REPLY_ERROR) {
-		must(action.reason != OK && action.text);
-		return false;
-	}
-	must(arena_copy(&m->arena, action.reply, &kept) == OK);
-	must(schema_decode(reply_schema, kept, &m->arena, reply) == OK);
-	return true;
+	return take(m, &action, reply_schema, reply);
 }
 
 /* May anything be endorsed, signed or unsealed now? */
@@ -159,13 +182,25 @@ static void extend(struct machine *m)
 		m->tape->left = 0; /* a root of other digests is another story: end here */
 }
 
+/* One of two holders may recover; their keys are those of the first two pairs. */
+static struct epoch_recovery holder_set(struct digest32 keys[static 2])
+{
+	for (size_t i = 0; i < 2; i++)
+		memcpy(keys[i].bytes, pair_of(i)->sign.id, KEY_ID_SIZE);
+	must(schema_sort(&digest32_schema, keys, 2) == OK);
+	return (struct epoch_recovery){1, 2, keys, 2};
+}
+
 static void generate(struct machine *m)
 {
 	struct ap_generate request = {.valid_ms = 86400000, .grace_s = 60, .trust_domain = "troth.internal"};
 	struct ap_rot_available reply;
 	struct epoch epoch;
 	struct rot_challenge challenge;
+	struct digest32 holders[2];
 	memset(request.challenge, next(m->tape), 32);
+	request.recovery = holder_set(holders);
+	request.has_recovery = true;
 	if (!ask(m, IPQ_GENERATE_ROT, &ap_generate_schema, &request, &ap_rot_available_schema, &reply))
 		return;
 	must(!m->rooted && m->measured == 3 && !m->broken);
@@ -175,6 +210,12 @@ static void generate(struct machine *m)
 	memcpy(m->kem_pk, epoch.kem_pk, POINT_SIZE);
 	m->rooted = true;
 	m->epoch = 1;
+	must(epoch_chain_new(reply.epoch_record, &m->chain) == OK);
+	for (size_t i = 0; i < 2; i++) {
+		uint8_t spki[SPKI_SIZE];
+		key_spki(&pair_of(i)->sign, spki);
+		must(epoch_chain_add_key(m->chain, SPAN_ARRAY(spki)) == OK);
+	}
 }
 
 static void launch_id(const struct model_launch *l, size_t at, uint8_t out[static LAUNCH_ID_SIZE])
@@ -354,8 +395,206 @@ static void unseal(struct machine *m, size_t at)
 	if (!ask(m, IPQ_UNSEAL, &ap_unseal_schema, &message, &ap_unsealed_schema, &reply))
 		return;
 	must(ready(m) && l->stage == ENDORSED && signer == l->keys && at == m->sealed_for);
-	must(object_open(KIND_UNSEAL_GRANT, reply.grant, &m->root, &m->arena, &grant, NULL) == OK);
+	/* A repeat has the first grant, which may be of an earlier epoch of this boot. */
+	CLEANUP(key_free) struct key signer_key = KEY_EMPTY;
+	must(object_peek(KIND_UNSEAL_GRANT, reply.grant, &m->arena, &grant, NULL) == OK);
+	const struct epoch_link *link = epoch_chain_find(m->chain, grant.epoch_oid);
+	must(link && key_from_point(SPAN_ARRAY(link->sign_pk), &signer_key) == OK);
+	must(object_verify(KIND_UNSEAL_GRANT, reply.grant, &signer_key) == OK);
 	must(memcmp(grant.seal_oid, m->seal_oid, OID_SIZE) == 0);
+}
+
+/* ---- Rotation -------------------------------------------------------------------------------- */
+
+static result write_state(void *machine, struct span state)
+{
+	struct machine *m = machine;
+	uint8_t how = next(m->tape);
+	must(state.len <= AP_STATE_MAX);
+	if (how == 0xff)
+		return fail(IO_ERROR, "the disk failed");
+	if (how == 0xfe)
+		return fail(DISK_FULL, "the disk is full");
+	bytes_free(&m->state);
+	must(bytes_copy(state, &m->state) == OK);
+	return OK;
+}
+
+static void follow(struct machine *m, const struct ap_rot_available *reply)
+{
+	struct rot_challenge challenge;
+	uint32_t era = m->era;
+	must(epoch_chain_follow(m->chain, reply->epoch_record) == OK);
+	const struct epoch_link *head = epoch_chain_head(m->chain);
+	must(span_equal(head->record, reply->epoch_record));
+	key_free(&m->root);
+	must(key_from_point(SPAN_ARRAY(head->sign_pk), &m->root) == OK);
+	must(object_open(KIND_ROT_CHALLENGE, reply->challenge, &m->root, &m->arena, &challenge, NULL) == OK);
+	must(memcmp(challenge.epoch_oid, head->oid, OID_SIZE) == 0);
+	memcpy(m->kem_pk, head->kem_pk, POINT_SIZE);
+	m->era = head->era;
+	m->epoch = head->epoch;
+	if (m->era == era && m->candidate_recovers)
+		return;
+	m->candidate = SPAN_EMPTY;
+	if (m->era == era)
+		return;
+	for (size_t i = 0; i < LAUNCHES; i++) /* all are over, their ids used up */
+		if (m->launches[i].stage != NEVER) {
+			m->launches[i].stage = NEVER;
+			m->launches[i].generation++;
+		}
+	m->extended_any = false;
+	if (!m->right)
+		m->tape->left = 0; /* a root of other digests is another story */
+	m->right = true;
+}
+
+static bool is_draining(struct machine *m)
+{
+	struct ap_action action;
+	struct ap_health reply;
+	send(m, IPQ_HEALTH, NULL, NULL, &action);
+	must(take(m, &action, &ap_health_schema, &reply));
+	return reply.draining;
+}
+
+static void finish_rotation(struct machine *m)
+{
+	struct ap_action action;
+	struct ap_rot_available reply;
+	struct ap_done done;
+	struct ap_rotation *rotation = m->rotation;
+	m->rotation = NULL;
+	ap_rotation_run(rotation, write_state, m);
+	ap_rotated(m->ap, rotation, m->now, &action);
+	if (action.kind == AP_REPLY_ERROR) {
+		must(action.reason != OK && action.text);
+		m->broken |= action.reason == IO_ERROR;
+	} else if (m->rotating == IPQ_DRAIN) {
+		must(take(m, &action, &ap_done_schema, &done));
+	} else {
+		must(take(m, &action, &ap_rot_available_schema, &reply));
+		follow(m, &reply);
+	}
+	m->draining = is_draining(m);
+	must(!m->draining || action.kind == AP_REPLY_ERROR || m->rotating != IPQ_DRAIN);
+}
+
+/* Begins it; whether it is done at once is the tape's choice. */
+static void begin_rotation(struct machine *m, enum ipq_type type, const struct schema *schema, const void *request)
+{
+	struct ap_action action;
+	bool at_once = next(m->tape) & 1;
+	send(m, type, schema, request, &action);
+	must(action.kind == AP_ROTATE || action.kind == AP_REPLY_ERROR || type == IPQ_DRAIN);
+	if (action.kind != AP_ROTATE)
+		return;
+	must(!m->rotation && !m->broken && m->measured == 3);
+	m->rotation = action.rotation;
+	m->rotating = type;
+	if (at_once)
+		finish_rotation(m);
+}
+
+static void rotate(struct machine *m)
+{
+	uint8_t how = next(m->tape);
+	struct ap_rotate request = {.reason = 1 + how % 3, .emergency = how & 8, .grace_s = how & 16 ? 0 : 60};
+	bool was_under_way = m->rotation != NULL, may = ready(m) && !was_under_way && (!m->draining || request.emergency);
+	uint64_t epoch = m->epoch;
+	if (how & 64 && m->rotation) {
+		finish_rotation(m);
+		return;
+	}
+	memset(request.host_share, how & 32 ? 1 : 0, sizeof(request.host_share));
+	request.request_id[0] = ++m->requests;
+	request.request_id[1] = 1;
+	begin_rotation(m, IPQ_ROTATE_ROT, &ap_rotate_schema, &request);
+	bool began = m->epoch != epoch || (m->rotation && !was_under_way);
+	must(!began || may);
+}
+
+static void drain(struct machine *m)
+{
+	begin_rotation(m, IPQ_DRAIN, NULL, NULL);
+}
+
+static void reissue(struct machine *m, size_t at)
+{
+	struct ap_reissue request;
+	struct ap_endorsed reply;
+	struct certificate certificate;
+	launch_id(&m->launches[at], at, request.launch_id);
+	if (!ask(m, IPQ_REISSUE, &ap_reissue_schema, &request, &ap_endorsed_schema, &reply))
+		return;
+	must(ready(m) && m->launches[at].stage == ENDORSED);
+	must(certificate_parse(reply.certificate, &m->arena, &certificate) == OK);
+	must(certificate_verify(&certificate, &m->root) == OK);
+	certificate_free(&certificate);
+}
+
+static void make_candidate(struct machine *m, bool recovers)
+{
+	struct digest32 holders[2];
+	struct ap_candidate reply;
+	struct ap_set_recovery set = {.recovery = holder_set(holders), .has_recovery = true, .grace_s = 60};
+	struct ap_recover recover = {.trust_domain = "troth.internal", .valid_ms = 86400000};
+	bool made;
+	if (!m->rooted)
+		return;
+	if (recovers) {
+		recover.inception = epoch_chain_at(m->chain, 0)->record;
+		recover.base = epoch_chain_at(m->chain, next(m->tape) % epoch_chain_count(m->chain))->record;
+		made = ask(m, IPQ_RECOVER, &ap_recover_schema, &recover, &ap_candidate_schema, &reply);
+	} else {
+		made = ask(m, IPQ_SET_RECOVERY, &ap_set_recovery_schema, &set, &ap_candidate_schema, &reply);
+	}
+	if (!made)
+		return;
+	must(!m->rotation && !m->broken && m->measured == 3 && (recovers || m->right));
+	m->candidate = reply.payload;
+	m->candidate_recovers = recovers;
+}
+
+static void adopt(struct machine *m)
+{
+	uint8_t how = next(m->tape), spki[SPKI_SIZE];
+	struct recovery_signature vote = {.spki = SPAN_ARRAY(spki)};
+	struct ap_adopt_candidate request = {.signatures = &vote, .signature_count = 1};
+	CLEANUP(bytes_free) struct bytes tbs = BYTES_EMPTY;
+	const struct key *signer = &pair_of(how % LAUNCHES)->sign; /* the third is no holder */
+	uint32_t era = m->era;
+	uint64_t epoch = m->epoch;
+	bool good = how % LAUNCHES < 2 && !(how & 0x18) && m->candidate.len && !m->broken && (m->right || m->candidate_recovers);
+	key_spki(signer, spki);
+	must(cose_strict_sign_tbs(m->candidate, kind_label(KIND_EPOCH), signer->id, &tbs) == OK);
+	must(key_sign(signer, bytes_span(&tbs), vote.signature) == OK);
+	vote.signature[5] ^= how & 8;
+	sha256(m->candidate, request.payload_digest);
+	request.host_share[0] = how & 16;
+	bool recovers = m->candidate_recovers;
+	begin_rotation(m, IPQ_ADOPT_CANDIDATE, &ap_adopt_candidate_schema, &request);
+	if (m->rotation)
+		finish_rotation(m);
+	if (m->era == era && m->epoch == epoch)
+		return;
+	/* What was prepared earlier may be what was finished now; a new era comes from its candidate alone. */
+	must(m->era == era || (good && recovers));
+}
+
+static void rotation(struct machine *m, size_t at)
+{
+	switch (next(m->tape) % 6) {
+	case 0: rotate(m); break;
+	case 1: drain(m); break;
+	case 2: reissue(m, at); break;
+	case 3: make_candidate(m, false); break;
+	case 4: make_candidate(m, true); break;
+	default:
+		if (!m->rotation)
+			adopt(m);
+	}
 }
 
 static void health(struct machine *m)
@@ -364,6 +603,9 @@ static void health(struct machine *m)
 	if (!ask(m, IPQ_HEALTH, NULL, NULL, &ap_health_schema, &reply))
 		return;
 	must((reply.state == AP_READY) == ready(m));
+	must(reply.rotating == (m->rotation != NULL));
+	must(m->broken || (reply.era == m->era && reply.epoch == m->epoch && reply.draining == m->draining));
+	must(m->broken || span_equal(reply.candidate, m->candidate));
 	must((reply.epoch_record.len > 0) == m->rooted || m->broken);
 }
 
@@ -392,6 +634,7 @@ static bool step(struct machine *m)
 	case 8: unseal(m, at); break;
 	case 9: health(m); break;
 	case 10: return restart(m);
+	case 12: rotation(m, at); break;
 	case 11: m->now += (uint64_t)(op >> 4) * 1000; break;
 	default: break;
 	}
@@ -408,6 +651,11 @@ static void raw(struct machine *m)
 		ap_step(m->ap, type, body, m->now, &action);
 		if (action.kind == AP_PERSIST)
 			ap_persisted(m->ap, OK, &action);
+		if (action.kind == AP_ROTATE) {
+			struct ap_rotation *begun = action.rotation;
+			ap_rotation_run(begun, write_state, m);
+			ap_rotated(m->ap, begun, m->now, &action);
+		}
 		must(action.kind == AP_REPLY || (action.reason != OK && action.text));
 		m->tape->data += body.len;
 		m->tape->left -= body.len;
@@ -430,6 +678,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	secret_free(&m.wrap);
 	bytes_free(&m.state);
 	key_free(&m.root);
+	epoch_chain_free(m.chain);
 	arena_free(&m.arena);
 	return 0;
 }
