@@ -2,7 +2,7 @@
  * troth seal: a data owner seals a secret to one enclave of a job, by its measurement. The secret is boxed here to the
  * secure processor's key, so that neither socket, host nor queue sees it (constructions/epochs.md SEAL in).
  */
-#include "cmd/verb.h"
+#include "cmd/root_client.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -13,36 +13,60 @@
 #include "object/seal.h"
 #include "wire/json.h"
 
+enum { MOST_TRIES = 8 };
+
 struct arguments {
 	struct host_options host;
 	const char *job, *enclave, *secret, *root, *reference, *output;
 	uint64_t min_svn;
 };
 
+/* What the owner knows of the root, and what the host adds to it. */
 struct root {
-	struct epoch epoch;
-	uint8_t rot_id[OID_SIZE];
-	struct key sign;
+	uint8_t rot_id[OID_SIZE], known[OID_SIZE]; /* known: the newest record that the owner has */
+	const struct host_options *host;
+	struct epoch_chain *chain; /* the host's, verified from the owner's inception record on */
 };
 
 static void root_free(struct root *root)
 {
-	key_free(&root->sign);
+	epoch_chain_free(root->chain);
 }
 
-static result read_root(const char *path, struct arena *arena, struct root *out)
+static result read_root(const char *path, struct root *out)
 {
 	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
-	struct span record;
-	TRY(file_read(path, 64 * 1024, &file));
-	TRY(arena_copy(arena, bytes_span(&file), &record));
-	result opened = epoch_open_inception(record, arena, &out->epoch, out->rot_id);
+	CLEANUP(epoch_chain_cleanup) struct epoch_chain *own = NULL;
+	TRY(file_read(path, EPOCH_HISTORY_MAX, &file));
+	result opened = epoch_chain_of_history(bytes_span(&file), &own);
 	if (opened != OK)
-		return fail_within(opened, "'%s' is no inception record", path);
+		return fail_within(opened, "'%s' is neither an inception record nor a history", path);
+	memcpy(out->rot_id, epoch_chain_rot_id(own), OID_SIZE);
+	memcpy(out->known, epoch_chain_head(own)->oid, OID_SIZE);
+	return OK;
+}
+
+/* The host's chain, which must go on from what the owner has. */
+static result follow(struct client *client, struct root *root)
+{
+	CLEANUP(epoch_chain_cleanup) struct epoch_chain *chain = NULL;
 	uint64_t now = clock_wall_ms();
-	if (now < out->epoch.not_before || now > out->epoch.not_after)
-		return fail(EPOCH_EXPIRED, "the root of '%s'", path);
-	return key_from_point(SPAN_ARRAY(out->epoch.sign_pk), &out->sign);
+	TRY(root_fetch(client, &chain, NULL));
+	if (memcmp(epoch_chain_rot_id(chain), root->rot_id, OID_SIZE) != 0)
+		return fail(EPOCH_FOREIGN, "this host has another root than --root");
+	if (!epoch_chain_find(chain, root->known))
+		return fail(EPOCH_FOREIGN, "the host does not know of an epoch that --root has");
+	if (epoch_chain_state(chain) == CHAIN_FROZEN)
+		return fail(EPOCH_FORKED, "the root of --root");
+	if (epoch_chain_state(chain) == CHAIN_HALTED)
+		return fail(EPOCH_HALTED, "the root of --root");
+	const struct epoch_link *head = epoch_chain_head(chain);
+	if (now < head->not_before || now > head->not_after)
+		return fail(EPOCH_EXPIRED, "epoch %llu of the root", (unsigned long long)head->epoch);
+	epoch_chain_free(root->chain);
+	root->chain = chain;
+	chain = NULL;
+	return OK;
 }
 
 /*
@@ -117,8 +141,14 @@ static result check_answer(struct span object, const struct root *root, struct s
 {
 	struct sealed sealed;
 	CLEANUP(bytes_free) struct bytes named = BYTES_EMPTY;
+	CLEANUP(key_free) struct key sign = KEY_EMPTY;
 	uint8_t expected[SHA256_SIZE] = {0};
-	result opened = object_open(KIND_SEALED, object, &root->sign, arena, &sealed, NULL);
+	TRY(object_peek(KIND_SEALED, object, arena, &sealed, NULL));
+	const struct epoch_link *link = epoch_chain_find(root->chain, sealed.epoch_oid);
+	if (!link || link->is_void)
+		return fail(EPOCH_OLD, "the host's answer is of an epoch that was not known when it was asked");
+	TRY(key_from_point(SPAN_ARRAY(link->sign_pk), &sign));
+	result opened = object_open(KIND_SEALED, object, &sign, arena, &sealed, NULL);
 	if (opened != OK)
 		return fail_within(opened, "the host's answer is not signed by the root of --root");
 	hash_box(box, policy, expected);
@@ -144,29 +174,43 @@ static result print(struct span object, const struct arguments *arguments, bool 
 	return printed;
 }
 
+/* Boxed to the head; when the root rotates in between, once more. */
+static result ask_host(struct client *client, struct root *root, struct span policy, struct span secret, struct arena *arena,
+	struct service_sealed *out)
+{
+	uint8_t box[BOX_OVERHEAD + SECRET_MAX];
+	for (int tries = 0;; tries++) {
+		TRY(follow(client, root));
+		TRY(box_seal(SPAN_ARRAY(epoch_chain_head(root->chain)->kem_pk), "seal-in", policy, secret, box));
+		struct service_seal ask = {policy, span_of(box, BOX_OVERHEAD + secret.len)};
+		const struct client_call call = {.type = SERVICE_SEAL, .body = &ask, .expected = SERVICE_SEALED, .timeout_ms = 60 * 1000};
+		result sealed = client_call(client, &call, arena, out, NULL);
+		if (sealed == OK)
+			sealed = check_answer(out->object, root, ask.box, ask.policy, arena);
+		if (sealed != EPOCH_OLD || tries == MOST_TRIES)
+			return sealed;
+		client_close(client);
+		TRY(verb_connect(root->host, false, NULL, client));
+	}
+}
+
 static result seal(const struct arguments *arguments, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	CLEANUP(arena_free) struct arena arena = arena_of(8 << 20);
 	CLEANUP(client_close) struct client client = CLIENT_NONE;
 	CLEANUP(secret_free) struct secret secret = SECRET_EMPTY;
-	CLEANUP(root_free) struct root root = {.sign = KEY_EMPTY};
+	CLEANUP(root_free) struct root root = {.host = &arguments->host};
 	CLEANUP(bytes_free) struct bytes policy = BYTES_EMPTY;
-	uint8_t box[BOX_OVERHEAD + SECRET_MAX];
 	struct service_sealed answer;
 	if (!arguments->job || !arguments->enclave || !arguments->secret || !arguments->root)
 		return fail(USAGE, "--job, --enclave, --as and --root are needed");
 	if (!arguments->output && isatty(STDOUT_FILENO))
 		return fail(USAGE, "the sealed secret is binary and stdout is a terminal; redirect it or use --output FILE");
-	TRY(read_root(arguments->root, &arena, &root));
+	TRY(read_root(arguments->root, &root));
 	TRY(make_policy(arguments, &root, &arena, &policy));
 	TRY(read_secret(&secret));
-	TRY(box_seal(SPAN_ARRAY(root.epoch.kem_pk), "seal-in", bytes_span(&policy), secret_span(&secret), box));
-	struct service_seal ask = {bytes_span(&policy), span_of(box, BOX_OVERHEAD + secret.len)};
-	secret_free(&secret);
-	const struct client_call call = {.type = SERVICE_SEAL, .body = &ask, .expected = SERVICE_SEALED, .timeout_ms = 60 * 1000};
 	TRY(verb_connect(&arguments->host, false, NULL, &client));
-	TRY(client_call(&client, &call, &arena, &answer, NULL));
-	TRY(check_answer(answer.object, &root, ask.box, ask.policy, &arena));
+	TRY(ask_host(&client, &root, bytes_span(&policy), secret_span(&secret), &arena, &answer));
 	return print(answer.object, arguments, json);
 }
 
@@ -177,7 +221,7 @@ int verb_seal(int argc, char **argv)
 		{"job", OPTION_TEXT, &arguments.job, "JOB", "the job file"},
 		{"enclave", OPTION_TEXT, &arguments.enclave, "NAME", "the enclave of the job that may open the secret"},
 		{"as", OPTION_TEXT, &arguments.secret, "SECRET", "which of its secrets this is"},
-		{"root", OPTION_TEXT, &arguments.root, "FILE", "inception record of the host, compared by its fingerprint"},
+		{"root", OPTION_TEXT, &arguments.root, "FILE", "inception record of the host, compared by its fingerprint, or its history"},
 		{"reference", OPTION_TEXT, &arguments.reference, "SET",
 			"seal to what the author of this signed set lists for the enclave, now and in later sets of his"},
 		{"min-svn", OPTION_NUMBER, &arguments.min_svn, "N", "with --reference: never to a security version below this"},
