@@ -579,7 +579,7 @@ static void finish(struct bench *b, bool recovers, const struct epoch_recovery *
 }
 
 /* RO-05, RO-16: each step of making and adopting a candidate fails; asked again it is done, and only one record ever is. */
-static void test_survives_every_failing_step(void **unused)
+static void test_adoption_survives_every_failing_step(void **unused)
 {
 	static const int errors[] = {EIO, ENOSPC};
 	for (unsigned round = 0; round < 2 * COUNT_OF(errors); round++) {
@@ -622,7 +622,7 @@ int test_ap_recover(void)
 		cmocka_unit_test(test_recovers_from_a_wrong_measurement),
 		cmocka_unit_test(test_refuses_bases_that_are_none),
 		cmocka_unit_test(test_numbers_do_not_wrap),
-		cmocka_unit_test(test_survives_every_failing_step),
+		cmocka_unit_test(test_adoption_survives_every_failing_step),
 	};
 	return cmocka_run_group_tests(tests, make_holders, free_holders);
 }
