@@ -973,6 +973,23 @@ static void requests_have_their_bytes(void **state)
 	assert_bytes(encoded.data, "010401020304020a0b026b3101");
 	assert_ok(token_request_decode(encoded, &back));
 	assert_memory_equal(&back, &request, sizeof(back));
+	/* The other vectors of docs/PROTOCOL.token. */
+	request = (struct token_request){.type = TOKEN_SIGN, .number = 5, .name = name_of("0102", NULL)};
+	memset(request.digest, 0x64, sizeof(request.digest));
+	uint8_t other[64];
+	w = writer_fixed(other, sizeof(other));
+	token_request_put(&request, &w);
+	struct span sign;
+	assert_ok(writer_finish(&w, &sign));
+	assert_int_equal(sign.len, 42);
+	assert_bytes(sign.data, "010500000005020102006464646464646464646464646464646464646464646464646464646464646464");
+	static struct token_reply reply;
+	assert_ok(token_reply_decode(span_of("\x01\x08\0\0\0\x08\0\0\0\x04" "abcd", 14), &reply));
+	assert_int_equal(reply.size, 4);
+	assert_memory_equal(reply.random, "abcd", 4);
+	assert_ok(token_reply_decode(span_of("\x01\x05\0\0\0\x05\x01\xca\0\x04" "gone", 14), &reply));
+	assert_int_equal(reply.reason, TOKEN_UNAVAILABLE);
+	assert_string_equal(reply.text, "gone");
 	/* A new key needs both names and a use. */
 	bytes[12] = 0;
 	assert_result(token_request_decode(encoded, &back), BAD_VALUE);
