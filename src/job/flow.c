@@ -727,6 +727,8 @@ static result tell_outcome(struct run *run, struct arena *arena, struct flow_out
 		use->bytes_out = left->bytes_out;
 		use->cpu_ms = left->cpu_ms;
 		use->max_rss = left->max_rss;
+		use->rekeys = left->rekeys;
+		use->reissues = left->reissues;
 		out->records += left->record_count;
 	}
 	for (size_t i = 0; i < job->output_count; i++) {
