@@ -240,6 +240,8 @@ result ap_handle_restore(struct ap *ap, struct span body, uint64_t now_ms)
 	struct ap_restore request;
 	TRY(ap_check_validity(ap, now_ms));
 	TRY(schema_decode(&ap_restore_schema, body, &ap->scratch, &request));
+	if (ap->prepared) /* what it will write was made from the state as it is */
+		return fail(ROTATION_RUNNING, "the last rotation could not be written; rotate again first");
 	TRY(restore(ap, &request));
 	ap->waiting = true;
 	return OK;

@@ -154,6 +154,8 @@ result ap_handle_authorise(struct ap *ap, struct span body, uint64_t now_ms)
 {
 	struct ap_authorise request;
 	TRY(schema_decode(&ap_authorise_schema, body, &ap->scratch, &request));
+	if (ap->prepared) /* what it will write was made from the state as it is */
+		return fail(ROTATION_RUNNING, "the last rotation could not be written; rotate again first");
 	struct upgrades former = ap->upgrades;
 	result applied = apply(ap, &request, now_ms);
 	if (applied != OK) {

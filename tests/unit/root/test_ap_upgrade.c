@@ -22,6 +22,7 @@ struct machine {
 	struct epoch record;
 	struct span inception, head;
 	uint8_t rot_id[OID_SIZE];
+	bool disk_full;
 };
 
 /* ---- A machine with a secure processor --------------------------------------------------------------- */
@@ -43,7 +44,10 @@ static void boot(struct machine *m)
 
 static result write_state(void *ctx, struct span state)
 {
-	keep(ctx, state);
+	struct machine *m = ctx;
+	if (m->disk_full)
+		return fail(DISK_FULL, "no room");
+	keep(m, state);
 	return OK;
 }
 
@@ -409,6 +413,52 @@ static void a_set_given_after_the_mismatch_ends_it(void **unused)
 	machine_free(&m);
 }
 
+/* A rotation that was made but not written will write what it was made from: nothing else may change the state before it. */
+static void an_unwritten_rotation_comes_first(void **unused)
+{
+	struct machine m;
+	struct word w;
+	struct ap_rotate request = {.reason = EPOCH_OPERATOR, .emergency = true};
+	struct ap_rot_available reply;
+	machine_new(&m, NULL);
+	word_make(&w);
+	m.disk_full = true;
+	expect(ask(&m, IPQ_ROTATE_ROT, &ap_rotate_schema, &request, &ap_rot_available_schema, &reply), DISK_FULL);
+	m.disk_full = false;
+	expect(authorise(&m, &w, true, SPAN_EMPTY, NULL), ROTATION_RUNNING);
+	expect_ok(ask(&m, IPQ_ROTATE_ROT, &ap_rotate_schema, &request, &ap_rot_available_schema, &reply));
+	take_head(&m, reply.epoch_record);
+	assert_int_equal(m.epoch, 2);
+	expect_ok(authorise(&m, &w, true, SPAN_EMPTY, NULL));
+	assert_int_equal(restart(&m, &old_programs), AP_READY);
+	expect_ok(authorise(&m, &w, false, SPAN_EMPTY, NULL));
+	key_free(&w.author);
+	machine_free(&m);
+}
+
+/* What is authorised and what is restored stays through rotations. */
+static void authorisations_survive_rotations(void **unused)
+{
+	static const struct programs new_programs = {NEW, NEW, NEW, "release", "troth.internal"};
+	struct machine m;
+	struct word w;
+	struct ap_rotate request = {.reason = EPOCH_OPERATOR, .emergency = true};
+	struct ap_rot_available reply;
+	machine_new(&m, NULL);
+	word_make(&w);
+	expect_ok(authorise(&m, &w, true, SPAN_EMPTY, NULL));
+	for (uint8_t i = 1; i <= 3; i++) {
+		request.request_id[0] = i;
+		expect_ok(ask(&m, IPQ_ROTATE_ROT, &ap_rotate_schema, &request, &ap_rot_available_schema, &reply));
+		take_head(&m, reply.epoch_record);
+	}
+	assert_int_equal(restart(&m, &new_programs), AP_READY);
+	struct span sealed = seal_by_reference(&m, &w, 1);
+	expect_ok(unseal(&m, "wages", OLD, sealed, signed_set(&m, &w)));
+	key_free(&w.author);
+	machine_free(&m);
+}
+
 /* ---- Seals across upgrades -------------------------------------------------------------------------------- */
 
 static void a_seal_by_reference_follows_its_authors_set(void **unused)
@@ -740,6 +790,8 @@ int test_ap_upgrade(void)
 		cmocka_unit_test(changed_programs_run_only_when_authorised),
 		cmocka_unit_test(an_upgrade_is_not_undone_below_the_minimum),
 		cmocka_unit_test(a_set_given_after_the_mismatch_ends_it),
+		cmocka_unit_test(an_unwritten_rotation_comes_first),
+		cmocka_unit_test(authorisations_survive_rotations),
 		cmocka_unit_test(a_seal_by_reference_follows_its_authors_set),
 		cmocka_unit_test(a_seal_to_a_measurement_moves_only_as_the_set_says),
 		cmocka_unit_test(an_altered_seal_is_not_moved),
