@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 COMMANDS = ['run', 'exec', 'verify', 'show', 'inspect', 'seal', 'trust new', 'job new', 'job lint', 'ire measure', 'policy lint', 'host init',
-            'host status', 'host accept-ap', 'host stop', 'doctor', 'version']
+            'host status', 'host accept-ap', 'host backup', 'host restore', 'host stop', 'upgrade plan', 'upgrade authorise', 'reference new',
+            'reference sign', 'reference show', 'reference lint', 'doctor', 'version']
 
 
 def written(folder, name, text, mode=0o644):
