@@ -8,6 +8,7 @@
 	GROUP(test_ipq_flip)                                                                                           \
 	GROUP(test_ipq_sealed)                                                                                         \
 	GROUP(test_ipq_rotate)                                                                                         \
+	GROUP(test_host_queue)                                                                                         \
 	GROUP(test_host)                                                                                               \
 	GROUP(test_ap)                                                                                                 \
 	GROUP(test_ap_rotate)                                                                                          \
