@@ -1,0 +1,118 @@
+"""A job that runs across rotations of its host's root: it goes on, its channels get new keys in place, its receipt verifies."""
+import contextlib
+import json
+import os
+import select
+import subprocess
+import time
+
+import conftest
+import jobs
+from jobs import Machine, written
+
+GRACE_S = 2
+SLOWLY = 'while read row; do echo "$row"; sleep 0.25; done'
+ROWS = ''.join(f'{number},{number * 7919 % 1000}\n' for number in range(60))
+
+
+@contextlib.contextmanager
+def host_of(machine):
+    """`trothd host` with what it and its runtimes log in host.log."""
+    log = os.path.join(machine.home, 'host.log')
+    ours, theirs = os.pipe()
+    with open(log, 'wb') as file:
+        child = subprocess.Popen(machine.command('host', '--state', machine.state, program='trothd'), stdin=subprocess.DEVNULL,
+                                 stdout=theirs, stderr=file, env=machine.env(), cwd=machine.home)
+    os.close(theirs)
+    try:
+        until = time.monotonic() + 30 * conftest.SLOWNESS
+        while machine.troth('root', 'status', '--state', machine.state).code != 0:
+            assert child.poll() is None and time.monotonic() < until, open(log).read()
+        yield log
+    finally:
+        child.terminate()
+        child.wait(30 * conftest.SLOWNESS)
+        os.close(ours)
+
+
+def init(machine):
+    machine.give_away()
+    machine.troth('host', 'init', '--state', machine.state, '--no-recovery', '--grace', GRACE_S).ok()
+
+
+def rotate(machine):
+    """The next epoch, as soon as the one before is drained."""
+    until = time.monotonic() + 60 * conftest.SLOWNESS
+    while True:
+        ran = machine.troth('root', 'rotate', '--state', machine.state)
+        if ran.code == 0:
+            return
+        assert 'DRAIN_PENDING' in ran.stderr or 'ROTATION_RUNNING' in ran.stderr, str(ran)
+        assert time.monotonic() < until, str(ran)
+        time.sleep(0.1)  # a grace is a matter of time, and nothing tells of its end
+
+
+def pipeline(machine):
+    """rows -> A -> B -> C, in which B hands on four rows a second."""
+    for name, text in (('A', 'cat'), ('B', SLOWLY), ('C', 'cat')):
+        written(machine.work, f'{name}.sh', f'#!/bin/sh\n{text}\n', 0o755)
+    peers = {'A': ['B'], 'B': ['A', 'C'], 'C': ['B']}
+    files = {'B': ['/usr/bin/sleep']}
+    job = jobs.write_job(machine.work, [jobs.enclave(n, f'./{n}.sh', peers=peers[n], files=files.get(n, ['/usr/bin/cat'])) for n in 'ABC'],
+                         flow=jobs.PIPE, inputs=[{'role': 'rows', 'to': 'A'}], outputs=[{'name': 'out', 'from': 'C', 'file': 'out.txt'}])
+    return job, written(machine.work, 'rows.csv', ROWS)
+
+
+def await_first_row(machine, child):
+    """B waits between two rows: it has had the first."""
+    until = time.monotonic() + 30 * conftest.SLOWNESS
+    while not any(name == 'sleep' for name in names_below()):
+        assert child.poll() is None and time.monotonic() < until, child.communicate()
+        select.select([], [], [], 0.02)
+
+
+def names_below():
+    for pid in conftest.descendants():
+        with contextlib.suppress(OSError), open(f'/proc/{pid}/comm') as file:
+            yield file.read().strip()
+
+
+def finish(child):
+    out, err = child.communicate(timeout=60 * conftest.SLOWNESS)
+    assert child.returncode == 0, err.decode()
+    return json.loads(out)
+
+
+def test_a_job_across_three_rotations(home):
+    machine = Machine(home)
+    init(machine)
+    job, rows = pipeline(machine)
+    with host_of(machine) as log:
+        with machine.running(job, inputs={'rows': rows}, more=['--json']) as child:
+            await_first_row(machine, child)
+            for _ in range(3):
+                rotate(machine)
+            ran = finish(child)
+        with open(log) as file:
+            told = file.read()
+    machine.verify(machine.trust(job)).ok()
+    assert machine.text() == ROWS
+    stages = {stage['name']: stage for stage in ran['stages']}
+    # A was done at once; B and C lived on, and the last grace may have been longer than they.
+    assert [stages[name]['reissues'] for name in 'BC'] == [3, 3], stages
+    assert stages['C']['rekeys'] >= 2 and stages['B']['rekeys'] >= stages['C']['rekeys'], stages
+    assert 'a channel was re-keyed in place' in told, told
+
+
+def test_an_emergency_ends_the_run(home):
+    machine = Machine(home)
+    init(machine)
+    job, rows = pipeline(machine)
+    with host_of(machine):
+        with machine.running(job, inputs={'rows': rows}) as child:
+            await_first_row(machine, child)
+            machine.troth('root', 'rotate', '--state', machine.state, '--emergency').ok()
+            _, error = child.communicate(timeout=60 * conftest.SLOWNESS)
+        assert child.returncode != 0, error
+        assert b'ROTATED_EMERGENCY' in error, error
+    assert not os.path.exists(os.path.join(machine.out, 'receipt.troth'))
