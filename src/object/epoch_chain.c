@@ -24,6 +24,7 @@ struct row {
 	uint32_t parent;
 	uint32_t void_era; /* VOIDED: the era that did it */
 	enum standing standing;
+	bool is_listed; /* in `order`: it was on the chain at some time */
 };
 
 struct halt_row {
@@ -139,13 +140,13 @@ static result grow_rows(struct epoch_chain *chain)
 	return OK;
 }
 
-/* Adds a row; from here on nothing can fail. Room in `order` is for the row and for all that are aside. */
+/* Adds a row; room in `order` for it is there afterwards. */
 static result add_row(struct epoch_chain *chain, const struct epoch_record *record, uint32_t parent, enum standing standing, uint32_t *out)
 {
 	struct span bytes;
 	TRY(grow_rows(chain));
 	TRY(grow_table(chain));
-	TRY(reserve(&chain->order, 1 + chain->aside_count));
+	TRY(reserve(&chain->order, 1));
 	TRY(reserve(&chain->events, 1));
 	TRY(arena_copy(&chain->arena, record->bytes, &bytes));
 	const struct epoch *epoch = &record->epoch;
@@ -161,6 +162,12 @@ static result add_row(struct epoch_chain *chain, const struct epoch_record *reco
 	push(&chain->events, index);
 	*out = index;
 	return OK;
+}
+
+static void enlist(struct epoch_chain *chain, uint32_t index)
+{
+	row_at(chain, index)->is_listed = true;
+	push(&chain->order, index);
 }
 
 /* ---- Making and freeing ------------------------------------------------------------------------------ */
@@ -193,7 +200,7 @@ static result begin(struct epoch_chain *chain, struct span inception)
 	TRY(epoch_open_inception(inception, &scratch, &epoch, oid));
 	TRY(epoch_record_parse(inception, &scratch, &record));
 	TRY(add_row(chain, &record, NO_ROW, ON_CHAIN, &chain->head));
-	push(&chain->order, chain->head);
+	enlist(chain, chain->head);
 	return OK;
 }
 
@@ -312,12 +319,15 @@ static result freeze(struct epoch_chain *chain, const struct epoch_record *recor
  */
 static result begin_era(struct epoch_chain *chain, const struct epoch_record *record, uint32_t parent)
 {
-	uint32_t added, path[ASIDE_MAX];
-	size_t aside = 0;
+	uint32_t added, joining[2 * ASIDE_MAX];
+	size_t count = 0;
+	for (uint32_t i = parent; i != NO_ROW && !row_at(chain, i)->is_listed; i = row_at(chain, i)->parent) {
+		if (count == COUNT_OF(joining))
+			return fail(TOO_LARGE, "a recovery on more than %zu records that were not on the chain", count);
+		joining[count++] = i;
+	}
+	TRY(reserve(&chain->order, count + 1));
 	TRY(add_row(chain, record, parent, ON_CHAIN, &added));
-	for (uint32_t i = parent; i != NO_ROW && row_at(chain, i)->standing != ON_CHAIN; i = row_at(chain, i)->parent)
-		if (row_at(chain, i)->standing == ASIDE)
-			path[aside++] = i;
 	for (size_t i = 0; i < chain->row_count; i++) {
 		struct row *row = row_at(chain, i);
 		if (row->standing == VOIDED)
@@ -330,10 +340,10 @@ static result begin_era(struct epoch_chain *chain, const struct epoch_record *re
 		row_at(chain, i)->standing = ON_CHAIN;
 		row_at(chain, i)->link.is_void = false;
 	}
-	while (aside)
-		push(&chain->order, path[--aside]);
+	while (count)
+		enlist(chain, joining[--count]);
 	chain->era_start = chain->order.count;
-	push(&chain->order, added);
+	enlist(chain, added);
 	chain->head = added;
 	chain->aside_count = 0;
 	chain->is_frozen = chain->is_era_disputed = chain->is_halted = false;
@@ -355,7 +365,7 @@ static result place(struct epoch_chain *chain, const struct epoch_record *record
 		return keep_aside(chain, record, above, &unused);
 	}
 	TRY(add_row(chain, record, above, ON_CHAIN, &chain->head));
-	push(&chain->order, chain->head);
+	enlist(chain, chain->head);
 	return OK;
 }
 

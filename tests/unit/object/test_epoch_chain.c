@@ -626,6 +626,47 @@ static void two_recoveries_of_one_era_freeze(void **unused)
 	}
 }
 
+/* An anchor that was never on the chain here, only aside, joins it with what stands on it. */
+static void an_era_may_stand_on_what_was_only_aside(void **unused)
+{
+	struct fixture f;
+	struct epoch_maker early, first, second;
+	struct epoch draft;
+	CLEANUP(bytes_free) struct bytes halt = BYTES_EMPTY, record = BYTES_EMPTY;
+	fixture_make(&f, 1);
+	epoch_maker_clone(&f.m, 1, &early);
+	epoch_maker_clone(&f.m, 2, &first);
+	epoch_maker_clone(&f.m, 3, &second);
+	epoch_maker_halt(&f.m, 0, 1, SIGN_R0 | SIGN_R1, &halt);
+	expect_ok(epoch_chain_follow(f.chain, bytes_span(&halt)));
+	epoch_maker_rotate(&first);
+	epoch_maker_rotate(&second);
+	expect(follow(f.chain, &first), EPOCH_HALTED);
+	expect(follow(f.chain, &second), EPOCH_HALTED);
+	epoch_maker_recover(&early, SIGN_R0 | SIGN_R1);
+	expect_ok(follow(f.chain, &early));
+	epoch_maker_draft(&second, EPOCH_RECOVERY, &draft);
+	draft.era = 2;
+	epoch_maker_sign(&second, &draft, SIGN_NEW | SIGN_R0 | SIGN_R1, &record);
+	expect(epoch_chain_follow(f.chain, bytes_span(&record)), EPOCH_VOID);
+	draft.era = 1;
+	epoch_maker_sign(&second, &draft, SIGN_NEW | SIGN_R0 | SIGN_R1, &record);
+	expect(epoch_chain_follow(f.chain, bytes_span(&record)), EPOCH_FORKED);
+	draft.era = 2;
+	epoch_maker_sign(&second, &draft, SIGN_NEW | SIGN_R0 | SIGN_R1, &record);
+	expect_ok(epoch_chain_follow(f.chain, bytes_span(&record)));
+	assert_int_equal(epoch_chain_state(f.chain), CHAIN_LIVE);
+	assert_int_equal(epoch_chain_count(f.chain), 4);
+	assert_memory_equal(epoch_chain_at(f.chain, 2)->oid, second.oid, OID_SIZE);
+	assert_false(epoch_chain_at(f.chain, 2)->is_void);
+	assert_true(epoch_chain_at(f.chain, 1)->is_void);
+	assert_ptr_equal(epoch_chain_at(f.chain, 3), epoch_chain_head(f.chain));
+	epoch_maker_free(&early);
+	epoch_maker_free(&first);
+	epoch_maker_free(&second);
+	fixture_free(&f);
+}
+
 /* ---- HALT -------------------------------------------------------------------------------------------------- */
 
 static void a_halt_stops_until_the_next_era(void **unused)
@@ -976,6 +1017,7 @@ int group_epoch_chain(void)
 		cmocka_unit_test(the_order_of_a_fork_does_not_matter),
 		cmocka_unit_test(only_a_new_era_thaws),
 		cmocka_unit_test(two_recoveries_of_one_era_freeze),
+		cmocka_unit_test(an_era_may_stand_on_what_was_only_aside),
 		cmocka_unit_test(a_halt_stops_until_the_next_era),
 		cmocka_unit_test(refuses_halts),
 		cmocka_unit_test(a_fork_shows_in_a_halted_root_too),
