@@ -9,7 +9,7 @@ struct bytes unhex(const char *hex)
 	size_t len = strlen(hex) / 2;
 	struct bytes bytes = {malloc(len ? len : 1), len};
 	assert_non_null(bytes.data);
-	assert_ok(hex_decode(span_str(hex), bytes.data, len));
+	expect_ok(hex_decode(span_str(hex), bytes.data, len));
 	return bytes;
 }
 
@@ -25,7 +25,7 @@ static result compile_text(const char *text, struct bytes *out)
 struct bytes compile(const char *text)
 {
 	struct bytes set = BYTES_EMPTY;
-	assert_ok(compile_text(text, &set));
+	expect_ok(compile_text(text, &set));
 	return set;
 }
 
@@ -42,7 +42,7 @@ struct policy_table *load(const char *text)
 {
 	CLEANUP(bytes_free) struct bytes set = compile(text);
 	struct policy_table *table = NULL;
-	assert_ok(policy_table_load(bytes_span(&set), &table));
+	expect_ok(policy_table_load(bytes_span(&set), &table));
 	return table;
 }
 

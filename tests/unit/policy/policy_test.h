@@ -2,34 +2,12 @@
 #ifndef TROTH_TESTS_POLICY_H
 #define TROTH_TESTS_POLICY_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include "../expect.h"
+
 #include <stdlib.h>
-
-#include <cmocka.h>
-
-/* cmocka has a fail() too, and its fail_msg() uses it. */
-#undef fail
-#undef fail_msg
-#define fail_msg(...)                                                                                                                      \
-	do {                                                                                                                               \
-		print_error(__VA_ARGS__);                                                                                                  \
-		print_error("\n");                                                                                                         \
-		_fail(__FILE__, __LINE__);                                                                                                 \
-	} while (0)
 
 #include "policy/schema.h"
 #include "policy/table.h"
-
-#define assert_result(actual, expected)                                                                                                    \
-	do {                                                                                                                               \
-		result actual_ = (actual);                                                                                                 \
-		if (actual_ != (expected))                                                                                                 \
-			fail_msg("%s is %s (%s), not %s", #actual, reason_name(actual_), failure_text(), reason_name(expected));           \
-	} while (0)
-
-#define assert_ok(actual) assert_result(actual, OK)
 
 #define assert_contains(text, part)                                                                                                        \
 	do {                                                                                                                               \

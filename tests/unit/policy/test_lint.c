@@ -8,8 +8,8 @@ static struct lint_findings lint_at(const char *text, uint64_t now_ms)
 {
 	CLEANUP(document_free) struct document document = {0};
 	struct lint_findings findings = {0};
-	assert_ok(document_parse("p", span_str(text), 1 << 24, &document));
-	assert_ok(policy_lint(&document, now_ms, &findings));
+	expect_ok(document_parse("p", span_str(text), 1 << 24, &document));
+	expect_ok(policy_lint(&document, now_ms, &findings));
 	return findings;
 }
 
@@ -180,8 +180,8 @@ static void what_does_not_load_is_an_error(void **state)
 {
 	CLEANUP(document_free) struct document document = {0};
 	struct lint_findings findings = {0};
-	assert_ok(document_parse("p", span_str(POLICY_A("denny: [B]\n")), 1 << 20, &document));
-	assert_result(policy_lint(&document, 0, &findings), UNKNOWN_FIELD);
+	expect_ok(document_parse("p", span_str(POLICY_A("denny: [B]\n")), 1 << 20, &document));
+	expect(policy_lint(&document, 0, &findings), UNKNOWN_FIELD);
 	assert_contains(failure_text(), "p:4:1: ");
 	assert_null(findings.items);
 	lint_findings_free(NULL);
@@ -192,19 +192,19 @@ static void every_failed_allocation_is_reported(void **state)
 {
 	CLEANUP(document_free) struct document document = {0};
 	unsigned failures = 0;
-	assert_ok(document_parse("p", span_str(POLICY_A("deny: [X, Y]\nallowed_communicators: [IRE-B, IRE-b]\n")), 1 << 20, &document));
+	expect_ok(document_parse("p", span_str(POLICY_A("deny: [X, Y]\nallowed_communicators: [IRE-B, IRE-b]\n")), 1 << 20, &document));
 	for (unsigned countdown = 1;; countdown++) {
 		struct lint_findings findings = {0};
 		allocations_fail(countdown);
 		result linted = policy_lint(&document, 0, &findings);
 		if (!allocations_restore()) {
-			assert_ok(linted);
+			expect_ok(linted);
 			assert_int_equal(findings.count, 3);
 			lint_findings_free(&findings);
 			break;
 		}
 		if (linted != OK) {
-			assert_result(linted, NO_MEMORY);
+			expect(linted, NO_MEMORY);
 			assert_null(findings.items);
 		}
 		failures += linted != OK;

@@ -249,7 +249,7 @@ static void empty_document_holds_no_policy(void **state)
 
 static void longest_name_loads(void **state)
 {
-	assert_ok(try_compile(PEERS("[aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]")));
+	expect_ok(try_compile(PEERS("[aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]")));
 }
 
 static void deep_nesting_is_refused(void **state)
@@ -261,7 +261,7 @@ static void deep_nesting_is_refused(void **state)
 	memset(at, '[', DEEP);
 	memset(at + DEEP, ']', DEEP);
 	strcpy(at + 2 * DEEP, "\n");
-	assert_result(try_compile(text), TOO_DEEP);
+	expect(try_compile(text), TOO_DEEP);
 	free(text);
 }
 
@@ -279,7 +279,7 @@ static char *many_peers(size_t count)
 static void too_many_rules_are_refused(void **state)
 {
 	char *text = many_peers(POLICY_MAX_RULES + 1);
-	assert_result(try_compile(text), TOO_LARGE);
+	expect(try_compile(text), TOO_LARGE);
 	assert_contains(failure_text(), "p:5:1: allowed_communicators has 500001 entries");
 	free(text);
 }
@@ -293,10 +293,10 @@ static void many_rules_load_and_decide(void **state)
 	for (size_t i = 0; i < MANY; i++) {
 		snprintf(name, sizeof(name), "p%zu", i);
 		struct policy_request request = request_for("IRE-A", name);
-		assert_ok(policy_decide(table, &request, &decision));
+		expect_ok(policy_decide(table, &request, &decision));
 	}
 	struct policy_request request = request_for("IRE-A", "p20000");
-	assert_result(policy_decide(table, &request, &decision), PEER_NOT_ALLOWED);
+	expect(policy_decide(table, &request, &decision), PEER_NOT_ALLOWED);
 	policy_table_free(table);
 	free(text);
 }
@@ -328,7 +328,7 @@ static void a_file_loads(void **state)
 {
 	struct policy_table *table = NULL;
 	assert_int_equal(write(file.fd, SEED, strlen(SEED)), strlen(SEED));
-	assert_ok(policy_load_file(file.path, &table));
+	expect_ok(policy_load_file(file.path, &table));
 	assert_int_equal(policy_count(table), 1);
 	policy_table_free(table);
 }
@@ -340,7 +340,7 @@ static void a_gigabyte_is_refused_unread(void **state)
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		struct policy_table *table = NULL;
 		assert_int_equal(ftruncate(file.fd, sizes[i]), 0);
-		assert_result(policy_load_file(file.path, &table), TOO_LARGE);
+		expect(policy_load_file(file.path, &table), TOO_LARGE);
 		assert_null(table);
 	}
 }
@@ -348,7 +348,7 @@ static void a_gigabyte_is_refused_unread(void **state)
 static void a_missing_file_is_named(void **state)
 {
 	struct policy_table *table = NULL;
-	assert_result(policy_load_file("/nonexistent/policy.json", &table), NOT_FOUND);
+	expect(policy_load_file("/nonexistent/policy.json", &table), NOT_FOUND);
 	assert_contains(failure_text(), "/nonexistent/policy.json");
 	assert_null(table);
 }
@@ -358,12 +358,12 @@ static void one_node_compiles_alone(void **state)
 	static const char job[] = "policies:\n- " SEED "\n- {enclave_id: X}\n";
 	CLEANUP(document_free) struct document document = {0};
 	CLEANUP(bytes_free) struct bytes policy = BYTES_EMPTY, expected = unhex(seed_compiled + 2);
-	assert_ok(document_parse("job", span_str(job), 1 << 20, &document));
+	expect_ok(document_parse("job", span_str(job), 1 << 20, &document));
 	const struct node *list = node_field(document.root, "policies");
-	assert_ok(policy_compile_node(&document, &list->children[0], &policy));
+	expect_ok(policy_compile_node(&document, &list->children[0], &policy));
 	assert_true(span_equal(bytes_span(&policy), bytes_span(&expected)));
 	bytes_free(&policy);
-	assert_result(policy_compile_node(&document, &list->children[1], &policy), MISSING_FIELD);
+	expect(policy_compile_node(&document, &list->children[1], &policy), MISSING_FIELD);
 	assert_contains(failure_text(), "job:3:3: ");
 	assert_null(policy.data);
 }
@@ -375,7 +375,7 @@ static void the_manual_is_right(void **state)
 	CLEANUP(bytes_free) struct bytes manual = BYTES_EMPTY;
 	CLEANUP(writer_free) struct writer w = writer_growing(1 << 20);
 	size_t examples = 0;
-	assert_ok(file_read(POLICY_MANUAL, 1 << 20, &manual));
+	expect_ok(file_read(POLICY_MANUAL, 1 << 20, &manual));
 	writer_span(&w, bytes_span(&manual));
 	writer_u8(&w, '\0');
 	assert_int_equal(w.failed, OK);
@@ -385,7 +385,7 @@ static void the_manual_is_right(void **state)
 			assert_non_null(end);
 			char saved = *end;
 			*end = '\0';
-			assert_ok(try_compile(example));
+			expect_ok(try_compile(example));
 			*end = saved;
 			at = end;
 			examples++;

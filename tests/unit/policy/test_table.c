@@ -26,17 +26,17 @@ static void digest_has_known_answer(void **state)
 	struct policy_table *table = load(SEED);
 	struct policy_view view;
 	uint8_t digest[POLICY_DIGEST_SIZE];
-	assert_ok(policy_find(table, SUBJECT_ENCLAVE, span_str("IRE-A"), &view));
+	expect_ok(policy_find(table, SUBJECT_ENCLAVE, span_str("IRE-A"), &view));
 	assert_memory_equal(view.digest, expected.data, POLICY_DIGEST_SIZE);
-	assert_ok(policy_digest(view.compiled, digest));
+	expect_ok(policy_digest(view.compiled, digest));
 	assert_memory_equal(digest, expected.data, POLICY_DIGEST_SIZE);
 	policy_table_free(table);
 }
 
 static void bare_policies_load(void **state)
 {
-	assert_ok(load_hex("81" BARE_A));
-	assert_ok(load_hex("82" BARE_A BARE_B));
+	expect_ok(load_hex("81" BARE_A));
+	expect_ok(load_hex("82" BARE_A BARE_B));
 }
 
 struct wrong {
@@ -180,7 +180,7 @@ static void right_neighbours_load(void **state)
 		"81ab" HEAD "046141" TAIL "0e050f06",
 	};
 	for (size_t i = 0; i < COUNT_OF(right); i++)
-		assert_ok(load_hex(right[i]));
+		expect_ok(load_hex(right[i]));
 }
 
 /* ---- Whole sets ----------------------------------------------------------------------------------------- */
@@ -221,7 +221,7 @@ static void every_flipped_bit_matters(void **state)
 	CLEANUP(bytes_free) struct bytes set = compile_everything();
 	struct policy_table *table = NULL, *other = NULL;
 	struct policy_view a, b, x, y;
-	assert_ok(policy_table_load(bytes_span(&set), &table));
+	expect_ok(policy_table_load(bytes_span(&set), &table));
 	policy_at(table, 0, &a);
 	policy_at(table, 1, &b);
 	for (size_t bit = 0; bit < 8 * set.len; bit++) {
@@ -246,10 +246,10 @@ static void table_owns_its_bytes(void **state)
 	struct policy_decision decision;
 	struct policy_request request = request_for("IRE-A", "IRE-B");
 	request.peer_level = 2;
-	assert_ok(policy_table_load(bytes_span(&set), &table));
+	expect_ok(policy_table_load(bytes_span(&set), &table));
 	memset(set.data, 0xff, set.len);
 	bytes_free(&set);
-	assert_ok(policy_decide(table, &request, &decision));
+	expect_ok(policy_decide(table, &request, &decision));
 	policy_table_free(table);
 }
 
@@ -261,8 +261,8 @@ static void views_show_what_was_written(void **state)
 	struct policy_peer_view peer;
 	uint8_t twos[POLICY_CORE_SIZE];
 	memset(twos, 0x22, sizeof(twos));
-	assert_ok(policy_table_load(bytes_span(&set), &table));
-	assert_ok(policy_find(table, SUBJECT_ENCLAVE, span_str("IRE-A"), &view));
+	expect_ok(policy_table_load(bytes_span(&set), &table));
+	expect_ok(policy_find(table, SUBJECT_ENCLAVE, span_str("IRE-A"), &view));
 	assert_int_equal(view.version, 7);
 	assert_int_equal(view.max_dac_depth, 4);
 	assert_int_equal(view.required_level, 1);
@@ -294,11 +294,11 @@ static void unknown_subjects_are_not_found(void **state)
 {
 	struct policy_table *table = load(SEED);
 	struct policy_view view;
-	assert_result(policy_find(table, SUBJECT_ENCLAVE, span_str("IRE-B"), &view), NO_POLICY);
-	assert_result(policy_find(table, SUBJECT_GUEST, span_str("IRE-A"), &view), NO_POLICY);
-	assert_result(policy_find(table, SUBJECT_ENCLAVE, span_str("IRE-a"), &view), NO_POLICY);
-	assert_result(policy_find(table, SUBJECT_ENCLAVE, span_of("IRE-A\0", 6), &view), NO_POLICY);
-	assert_result(policy_find(NULL, SUBJECT_ENCLAVE, span_str("IRE-A"), &view), NO_POLICY);
+	expect(policy_find(table, SUBJECT_ENCLAVE, span_str("IRE-B"), &view), NO_POLICY);
+	expect(policy_find(table, SUBJECT_GUEST, span_str("IRE-A"), &view), NO_POLICY);
+	expect(policy_find(table, SUBJECT_ENCLAVE, span_str("IRE-a"), &view), NO_POLICY);
+	expect(policy_find(table, SUBJECT_ENCLAVE, span_of("IRE-A\0", 6), &view), NO_POLICY);
+	expect(policy_find(NULL, SUBJECT_ENCLAVE, span_str("IRE-A"), &view), NO_POLICY);
 	policy_table_free(table);
 }
 
@@ -307,16 +307,16 @@ static void policies_join_to_a_set(void **state)
 	CLEANUP(bytes_free) struct bytes set = compile_everything(), joined = BYTES_EMPTY;
 	CLEANUP(policy_table_cleanup) struct policy_table *table = NULL;
 	struct policy_view a, b;
-	assert_ok(policy_table_load(bytes_span(&set), &table));
+	expect_ok(policy_table_load(bytes_span(&set), &table));
 	policy_at(table, 0, &a);
 	policy_at(table, 1, &b);
-	assert_ok(policy_set_join((const struct span[]){b.compiled, a.compiled}, 2, &joined));
+	expect_ok(policy_set_join((const struct span[]){b.compiled, a.compiled}, 2, &joined));
 	assert_true(span_equal(bytes_span(&joined), bytes_span(&set)));
 	bytes_free(&joined);
-	assert_result(policy_set_join((const struct span[]){a.compiled, a.compiled}, 2, &joined), POLICY_CONFLICT);
-	assert_result(policy_set_join(NULL, 0, &joined), EMPTY_SET);
-	assert_result(policy_set_join((const struct span[]){bytes_span(&set)}, 1, &joined), BAD_TYPE);
-	assert_result(policy_set_join((const struct span[]){span_of(a.compiled.data, a.compiled.len + 1)}, 1, &joined), TRAILING_BYTES);
+	expect(policy_set_join((const struct span[]){a.compiled, a.compiled}, 2, &joined), POLICY_CONFLICT);
+	expect(policy_set_join(NULL, 0, &joined), EMPTY_SET);
+	expect(policy_set_join((const struct span[]){bytes_span(&set)}, 1, &joined), BAD_TYPE);
+	expect(policy_set_join((const struct span[]){span_of(a.compiled.data, a.compiled.len + 1)}, 1, &joined), TRAILING_BYTES);
 	assert_null(joined.data);
 }
 
@@ -325,7 +325,7 @@ static void oversized_sets_are_refused_unread(void **state)
 	uint8_t *huge = calloc(1, POLICY_MAX_COMPILED + 1u);
 	struct policy_table *table = NULL;
 	assert_non_null(huge);
-	assert_result(policy_table_load(span_of(huge, POLICY_MAX_COMPILED + 1u), &table), TOO_LARGE);
+	expect(policy_table_load(span_of(huge, POLICY_MAX_COMPILED + 1u), &table), TOO_LARGE);
 	assert_null(table);
 	free(huge);
 }
@@ -353,9 +353,9 @@ static void assert_loads_as(struct writer *w, result expected)
 {
 	CLEANUP(policy_table_cleanup) struct policy_table *table = NULL;
 	struct span set;
-	assert_ok(writer_finish(w, &set));
-	assert_result(policy_table_load(set, &table), expected);
-	assert_result(policy_set_check(set), expected);
+	expect_ok(writer_finish(w, &set));
+	expect(policy_table_load(set, &table), expected);
+	expect(policy_set_check(set), expected);
 	assert_true((table != NULL) == (expected == OK));
 	writer_free(w);
 }
@@ -429,7 +429,7 @@ static void every_failed_allocation_is_reported(void **state)
 		allocations_fail(countdown);
 		result loaded = policy_table_load(bytes_span(&set), &table);
 		if (!allocations_restore()) {
-			assert_ok(loaded);
+			expect_ok(loaded);
 			break;
 		}
 		assert_int_not_equal(loaded == OK, table == NULL);

@@ -102,7 +102,7 @@ static void yaml_trees(void **state)
 static void positions(void **state)
 {
 	CLEANUP(document_free) struct document document = {0};
-	assert_ok(parse("x", "top:\n  - name: \xc3\xbc\xc3\xbc\n    port:   80\nlist: [a, {b: c}]\n", &document));
+	expect_ok(parse("x", "top:\n  - name: \xc3\xbc\xc3\xbc\n    port:   80\nlist: [a, {b: c}]\n", &document));
 	const struct node *item = &node_field(document.root, "top")->children[0];
 	const struct node *port = node_field(item, "port"), *list = node_field(document.root, "list");
 	assert_int_equal(item->line, 2);
@@ -123,7 +123,7 @@ static void positions(void **state)
 	assert_true(strlen(path) < 6);
 
 	CLEANUP(document_free) struct document json = {0};
-	assert_ok(parse("x.json", "{\n\t\"a\": {\"b\":\t[1,\n 22]}}", &json));
+	expect_ok(parse("x.json", "{\n\t\"a\": {\"b\":\t[1,\n 22]}}", &json));
 	const struct node *b = node_field(node_field(json.root, "a"), "b");
 	assert_int_equal(b->line, 2);
 	assert_int_equal(b->column, 13);
@@ -201,10 +201,10 @@ static void keys_stand_once(void **state)
 	size_t without = w.len;
 	writer_str(&w, "k4711: again\n");
 	struct document document = {0};
-	assert_ok(document_parse("f", span_of(w.data, without), MEMORY, &document));
+	expect_ok(document_parse("f", span_of(w.data, without), MEMORY, &document));
 	assert_int_equal(document.root->count, 5000);
 	document_free(&document);
-	assert_result(document_parse("f", span_of(w.data, w.len), MEMORY, &document), DUPLICATE_KEY);
+	expect(document_parse("f", span_of(w.data, w.len), MEMORY, &document), DUPLICATE_KEY);
 	assert_non_null(strstr(failure_text(), "f:5001:1: \"k4711\""));
 }
 
@@ -229,11 +229,11 @@ static void characters(void **state)
 	assert_refused("f", "a: \xef\xbf\xbf\n", BAD_SYNTAX, "U+FFFF");
 	assert_refused("f", "a: \"\\0\"\n", BAD_SYNTAX, "f:1:4: a text with a NUL");
 	struct document document;
-	assert_result(document_parse("f", span_of("a: 1\0b", 6), MEMORY, &document), BAD_SYNTAX);
-	assert_result(document_parse("f", SPAN_EMPTY, MEMORY, &document), BAD_SYNTAX);
-	assert_result(document_parse("f.json", SPAN_EMPTY, MEMORY, &document), BAD_SYNTAX);
+	expect(document_parse("f", span_of("a: 1\0b", 6), MEMORY, &document), BAD_SYNTAX);
+	expect(document_parse("f", SPAN_EMPTY, MEMORY, &document), BAD_SYNTAX);
+	expect(document_parse("f.json", SPAN_EMPTY, MEMORY, &document), BAD_SYNTAX);
 	/* Both byte orders of UTF-16 are not UTF-8. */
-	assert_result(document_parse("f",
+	expect(document_parse("f",
 			      span_of("\xff\xfe"
 				      "a\0",
 				      4),
@@ -259,22 +259,22 @@ static enum reason parse_nested(const char *name, const char *opening, const cha
 
 static void nesting(void **state)
 {
-	assert_result(parse_nested("f.json", "[", "", "]", DOCUMENT_MAX_DEPTH), OK);
-	assert_result(parse_nested("f.json", "[", "", "]", DOCUMENT_MAX_DEPTH + 1), TOO_DEEP);
-	assert_result(parse_nested("f.json", "{\"a\":", "1", "}", DOCUMENT_MAX_DEPTH), OK);
-	assert_result(parse_nested("f.json", "{\"a\":", "1", "}", DOCUMENT_MAX_DEPTH + 1), TOO_DEEP);
-	assert_result(parse_nested("f.json", "[", "", "]", 1000), TOO_DEEP);
-	assert_result(parse_nested("f.json", "[", "", "]", 100000), TOO_DEEP);
-	assert_result(parse_nested("f", "- ", "a", "", DOCUMENT_MAX_DEPTH), OK);
-	assert_result(parse_nested("f", "- ", "a", "", DOCUMENT_MAX_DEPTH + 1), TOO_DEEP);
-	assert_result(parse_nested("f", "- ", "a", "", 100000), TOO_DEEP);
-	assert_result(parse_nested("f", "a: [", "", "", 100000), TOO_DEEP);
+	expect(parse_nested("f.json", "[", "", "]", DOCUMENT_MAX_DEPTH), OK);
+	expect(parse_nested("f.json", "[", "", "]", DOCUMENT_MAX_DEPTH + 1), TOO_DEEP);
+	expect(parse_nested("f.json", "{\"a\":", "1", "}", DOCUMENT_MAX_DEPTH), OK);
+	expect(parse_nested("f.json", "{\"a\":", "1", "}", DOCUMENT_MAX_DEPTH + 1), TOO_DEEP);
+	expect(parse_nested("f.json", "[", "", "]", 1000), TOO_DEEP);
+	expect(parse_nested("f.json", "[", "", "]", 100000), TOO_DEEP);
+	expect(parse_nested("f", "- ", "a", "", DOCUMENT_MAX_DEPTH), OK);
+	expect(parse_nested("f", "- ", "a", "", DOCUMENT_MAX_DEPTH + 1), TOO_DEEP);
+	expect(parse_nested("f", "- ", "a", "", 100000), TOO_DEEP);
+	expect(parse_nested("f", "a: [", "", "", 100000), TOO_DEEP);
 	/* Flow lists in a YAML document, deeper than libyaml itself allows. */
 	CLEANUP(writer_free) struct writer w = writer_growing(1 << 20);
 	struct document document;
 	writer_str(&w, "a: ");
 	put_times(&w, "[", 5000);
-	assert_result(document_parse("f", span_of(w.data, w.len), MEMORY, &document), TOO_DEEP);
+	expect(document_parse("f", span_of(w.data, w.len), MEMORY, &document), TOO_DEEP);
 }
 
 /* ---- Typed reads ---- */
@@ -282,7 +282,7 @@ static void nesting(void **state)
 static void typed_reads(void **state)
 {
 	CLEANUP(document_free) struct document d = {0};
-	assert_ok(parse("f",
+	expect_ok(parse("f",
 		"t: hello\nq: \"12\"\nn: 12\nmax: 18446744073709551615\nyes: true\nfalse: false\nhex: 00FFa5\ndigits: \"001122\"\n"
 		"no: no\n",
 		&d));
@@ -290,22 +290,22 @@ static void typed_reads(void **state)
 	uint64_t number;
 	bool flag;
 	uint8_t bytes[3];
-	assert_ok(node_text(&d, node_field(d.root, "t"), &text));
+	expect_ok(node_text(&d, node_field(d.root, "t"), &text));
 	assert_string_equal(text, "hello");
-	assert_ok(node_text(&d, node_field(d.root, "no"), &text));
+	expect_ok(node_text(&d, node_field(d.root, "no"), &text));
 	assert_string_equal(text, "no");
-	assert_ok(node_text(&d, node_field(d.root, "n"), &text));
-	assert_ok(node_uint(&d, node_field(d.root, "n"), 12, &number));
+	expect_ok(node_text(&d, node_field(d.root, "n"), &text));
+	expect_ok(node_uint(&d, node_field(d.root, "n"), 12, &number));
 	assert_int_equal(number, 12);
-	assert_ok(node_uint(&d, node_field(d.root, "max"), UINT64_MAX, &number));
+	expect_ok(node_uint(&d, node_field(d.root, "max"), UINT64_MAX, &number));
 	assert_true(number == UINT64_MAX);
-	assert_ok(node_bool(&d, node_field(d.root, "yes"), &flag));
+	expect_ok(node_bool(&d, node_field(d.root, "yes"), &flag));
 	assert_true(flag);
-	assert_ok(node_bool(&d, node_field(d.root, "false"), &flag));
+	expect_ok(node_bool(&d, node_field(d.root, "false"), &flag));
 	assert_false(flag);
-	assert_ok(node_hex(&d, node_field(d.root, "hex"), bytes, 3));
+	expect_ok(node_hex(&d, node_field(d.root, "hex"), bytes, 3));
 	assert_memory_equal(bytes, "\x00\xff\xa5", 3);
-	assert_ok(node_hex(&d, node_field(d.root, "digits"), bytes, 3));
+	expect_ok(node_hex(&d, node_field(d.root, "digits"), bytes, 3));
 	assert_null(node_field(d.root, "absent"));
 	assert_null(node_field(node_field(d.root, "t"), "t"));
 }
@@ -319,7 +319,7 @@ static void assert_wrong(result outcome, enum reason reason, const char *message
 static void typed_reads_refuse(void **state)
 {
 	CLEANUP(document_free) struct document d = {0};
-	assert_ok(parse("f",
+	expect_ok(parse("f",
 		"n: {big: 13, text: \"12\", neg: -1, plus: +1, zero: 01, hex: 0x10, float: 1.0, under: 1_000, empty: , over: "
 		"18446744073709551616}\n"
 		"b: {no: no, yes: yes, upper: True, text: \"true\", one: 1, empty: , list: [true]}\n"
@@ -352,13 +352,13 @@ static void typed_reads_refuse(void **state)
 	assert_false(node_is_null(node_field(n, "text")));
 
 	CLEANUP(document_free) struct document j = {0};
-	assert_ok(parse("f.json", "{\"a\": 5, \"b\": true, \"c\": null, \"d\": \"5\", \"e\": \"null\"}", &j));
+	expect_ok(parse("f.json", "{\"a\": 5, \"b\": true, \"c\": null, \"d\": \"5\", \"e\": \"null\"}", &j));
 	for (const char *key = "abc"; *key; key++) {
 		char name[2] = {*key};
 		assert_wrong(node_text(&j, node_field(j.root, name), &text), BAD_TYPE, "f.json:1:");
 	}
-	assert_ok(node_text(&j, node_field(j.root, "d"), &text));
-	assert_ok(node_text(&j, node_field(j.root, "e"), &text));
+	expect_ok(node_text(&j, node_field(j.root, "d"), &text));
+	expect_ok(node_text(&j, node_field(j.root, "e"), &text));
 	assert_wrong(node_uint(&j, node_field(j.root, "d"), 12, &number), BAD_TYPE, "f.json:1:");
 }
 
@@ -366,25 +366,25 @@ static void fields(void **state)
 {
 	static const char *const names[] = {"!name", "port", "allowed_communicators", "min_level", NULL};
 	CLEANUP(document_free) struct document good = {0}, bad = {0}, far = {0}, missing = {0}, list = {0};
-	assert_ok(parse("f", "port: 1\nname: a\n", &good));
-	assert_ok(document_fields(&good, good.root, names));
-	assert_ok(parse("p.yaml", "name: a\nallowed_comunicators: []\n", &bad));
+	expect_ok(parse("f", "port: 1\nname: a\n", &good));
+	expect_ok(document_fields(&good, good.root, names));
+	expect_ok(parse("p.yaml", "name: a\nallowed_comunicators: []\n", &bad));
 	assert_wrong(document_fields(&bad, bad.root, names), UNKNOWN_FIELD,
 		"p.yaml:2:1: unknown field \"allowed_comunicators\"; did you mean \"allowed_communicators\"?");
-	assert_ok(parse("f", "name: a\nsomething: 1\n", &far));
+	expect_ok(parse("f", "name: a\nsomething: 1\n", &far));
 	assert_wrong(document_fields(&far, far.root, names), UNKNOWN_FIELD, "f:2:1: unknown field \"something\"");
 	assert_null(strstr(failure_text(), "did you mean"));
-	assert_ok(parse("f", "x:\n  port: 1\n", &missing));
+	expect_ok(parse("f", "x:\n  port: 1\n", &missing));
 	assert_wrong(document_fields(&missing, node_field(missing.root, "x"), names), MISSING_FIELD,
 		"f:2:3: the field \"name\" is missing in x");
-	assert_ok(parse("f", "x: [1]\n", &list));
+	expect_ok(parse("f", "x: [1]\n", &list));
 	assert_wrong(document_fields(&list, node_field(list.root, "x"), names), BAD_TYPE, "f:1:4: x is a list");
 	assert_string_equal(document_nearest("prot", names), "port");
 	assert_string_equal(document_nearest("Name", names), "name");
 	assert_null(document_nearest("x", names));
 	/* A message shows what the document holds, it does not obey it. */
 	CLEANUP(document_free) struct document hostile = {0};
-	assert_ok(parse("f", "{\"\\u001b[2Jpwned\": 1, \"name\": 1}", &hostile));
+	expect_ok(parse("f", "{\"\\u001b[2Jpwned\": 1, \"name\": 1}", &hostile));
 	assert_wrong(document_fields(&hostile, hostile.root, names), UNKNOWN_FIELD, "f:1:2: unknown field \"?[2Jpwned\"");
 }
 
@@ -422,17 +422,17 @@ static void files(void **state)
 	assert_int_equal(write(fd, "a: 1\n", 5), 5);
 	close(fd);
 	CLEANUP(document_free) struct document document = {0};
-	assert_ok(document_load(file.path, 5, &document));
+	expect_ok(document_load(file.path, 5, &document));
 	assert_string_equal(document.name, file.path);
 	struct document other;
-	assert_result(document_load(file.path, 4, &other), TOO_LARGE);
+	expect(document_load(file.path, 4, &other), TOO_LARGE);
 	unlink(file.path);
-	assert_result(document_load(file.path, 5, &other), NOT_FOUND);
-	assert_result(document_load("/", 5, &other), BAD_TYPE);
-	assert_result(document_load("/dev/null", 5, &other), BAD_TYPE);
+	expect(document_load(file.path, 5, &other), NOT_FOUND);
+	expect(document_load("/", 5, &other), BAD_TYPE);
+	expect(document_load("/dev/null", 5, &other), BAD_TYPE);
 	file = new_file(".yaml", &fd);
 	close(fd);
-	assert_result(document_load(file.path, 5, &other), BAD_SYNTAX);
+	expect(document_load(file.path, 5, &other), BAD_SYNTAX);
 	unlink(file.path);
 }
 
@@ -447,7 +447,7 @@ static void large_files(void **state)
 		size_t before = peak_memory();
 		uint64_t start = clock_monotonic_ns();
 		struct document document;
-		assert_result(document_load(file.path, 16 << 20, &document), TOO_LARGE);
+		expect(document_load(file.path, 16 << 20, &document), TOO_LARGE);
 		assert_true(peak_memory() - before < MEMORY_SLACK * (size_t)(4 << 20));
 		assert_true(clock_monotonic_ns() - start < 1000000000u);
 	}
@@ -476,7 +476,7 @@ static void memory_is_bounded(void **state)
 		writer_str(&w, rows[i].first);
 		put_times(&w, rows[i].more, 200000);
 		writer_str(&w, rows[i].last);
-		assert_result(document_parse(rows[i].name, span_of(w.data, w.len), 4 << 20, &document), TOO_LARGE);
+		expect(document_parse(rows[i].name, span_of(w.data, w.len), 4 << 20, &document), TOO_LARGE);
 	}
 	assert_true(peak_memory() - before < MEMORY_SLACK * (size_t)(48 << 20));
 }

@@ -17,7 +17,7 @@ static struct bytes new_stream(size_t *out_frames)
 		frames++;
 	}
 	struct bytes stream = BYTES_EMPTY;
-	assert_ok(writer_take(&w, &stream));
+	expect_ok(writer_take(&w, &stream));
 	*out_frames = frames;
 	return stream;
 }
@@ -27,7 +27,7 @@ static size_t take_all(struct deframer *d, size_t seen)
 	for (;;) {
 		bool have;
 		struct span frame;
-		assert_ok(deframer_next(d, &have, &frame));
+		expect_ok(deframer_next(d, &have, &frame));
 		if (!have)
 			return seen;
 		seen++;
@@ -48,7 +48,7 @@ static void pieces_of_every_size(void **state)
 		size_t seen = 0;
 		for (size_t at = 0; at < stream.len;) {
 			size_t piece = stream.len - at < pieces[p] ? stream.len - at : pieces[p], taken;
-			assert_ok(deframer_feed(&d, span_of(stream.data + at, piece), &taken));
+			expect_ok(deframer_feed(&d, span_of(stream.data + at, piece), &taken));
 			size_t before = seen;
 			seen = take_all(&d, seen);
 			assert_true(taken > 0 || seen > before);
@@ -56,7 +56,7 @@ static void pieces_of_every_size(void **state)
 			at += taken;
 		}
 		assert_int_equal(seen, frames);
-		assert_ok(deframer_finish(&d));
+		expect_ok(deframer_finish(&d));
 	}
 }
 
@@ -67,16 +67,16 @@ static void full_buffer_takes_nothing(void **state)
 	size_t taken;
 	bool have;
 	struct span frame;
-	assert_ok(deframer_feed(&d, SPAN_ARRAY(two), &taken));
+	expect_ok(deframer_feed(&d, SPAN_ARRAY(two), &taken));
 	assert_int_equal(taken, 8);
-	assert_ok(deframer_feed(&d, span_of(two + 8, 4), &taken));
+	expect_ok(deframer_feed(&d, span_of(two + 8, 4), &taken));
 	assert_int_equal(taken, 0);
-	assert_ok(deframer_next(&d, &have, &frame));
+	expect_ok(deframer_next(&d, &have, &frame));
 	assert_true(have);
 	assert_memory_equal(frame.data, two + 4, 4);
-	assert_ok(deframer_feed(&d, span_of(two + 8, 4), &taken));
+	expect_ok(deframer_feed(&d, span_of(two + 8, 4), &taken));
 	assert_int_equal(taken, 4);
-	assert_ok(deframer_next(&d, &have, &frame));
+	expect_ok(deframer_next(&d, &have, &frame));
 	assert_true(have);
 	assert_int_equal(frame.len, 0);
 }
@@ -89,10 +89,10 @@ static void ends_within_a_frame(void **state)
 		size_t taken;
 		bool have;
 		struct span frame;
-		assert_ok(deframer_feed(&d, span_of(stream, len), &taken));
-		assert_ok(deframer_next(&d, &have, &frame));
+		expect_ok(deframer_feed(&d, span_of(stream, len), &taken));
+		expect_ok(deframer_next(&d, &have, &frame));
 		assert_int_equal(have, len == sizeof(stream));
-		assert_result(deframer_finish(&d), len == 0 || have ? OK : TRUNCATED);
+		expect(deframer_finish(&d), len == 0 || have ? OK : TRUNCATED);
 	}
 }
 
@@ -103,19 +103,19 @@ static void refuses_long_frames_for_ever(void **state)
 	size_t taken;
 	bool have;
 	struct span frame;
-	assert_ok(deframer_feed(&d, SPAN_ARRAY(stream), &taken));
-	assert_ok(deframer_next(&d, &have, &frame));
+	expect_ok(deframer_feed(&d, SPAN_ARRAY(stream), &taken));
+	expect_ok(deframer_next(&d, &have, &frame));
 	assert_true(have);
-	assert_result(deframer_next(&d, &have, &frame), TOO_LARGE);
-	assert_result(deframer_feed(&d, span_of(stream, 1), &taken), TOO_LARGE);
-	assert_result(deframer_finish(&d), TOO_LARGE);
+	expect(deframer_next(&d, &have, &frame), TOO_LARGE);
+	expect(deframer_feed(&d, span_of(stream, 1), &taken), TOO_LARGE);
+	expect(deframer_finish(&d), TOO_LARGE);
 
 	CLEANUP(deframer_free) struct deframer large = deframer_of(1 << 30);
 	const uint8_t promise[] = {0x3f, 0xff, 0xff, 0xff, 1};
-	assert_ok(deframer_feed(&large, SPAN_ARRAY(promise), &taken));
+	expect_ok(deframer_feed(&large, SPAN_ARRAY(promise), &taken));
 	assert_true(large.cap < 4096); /* nothing is allocated for a promise */
 	CLEANUP(deframer_free) struct deframer small = deframer_of(16);
-	assert_result(deframer_feed(&small, SPAN_ARRAY(huge), &taken), TOO_LARGE);
+	expect(deframer_feed(&small, SPAN_ARRAY(huge), &taken), TOO_LARGE);
 }
 
 int run_frame_tests(void)
