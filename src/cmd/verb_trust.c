@@ -21,6 +21,8 @@ struct trust_words {
 	struct words roots, recovery, epochs, files;
 	const struct words *command; /* instead of a job: what `troth exec` ran */
 	bool reads_input;
+	struct words platforms; /* enrolments of TPMs */
+	bool allow_synthetic;
 	const char *reference, *programs, *domain, *expires, *output;
 	uint64_t max_run_s;
 };
@@ -34,6 +36,7 @@ struct gathered {
 	size_t spki_count;
 	struct span *epochs; /* records and HALTs that the auditor knows of */
 	size_t epoch_count;
+	struct platform_trust platform;
 	struct tcb tcb;
 	struct job_plan plan;
 };
@@ -107,6 +110,31 @@ static result read_epochs(const struct trust_words *words, struct gathered *g)
 	return OK;
 }
 
+/* What `troth tpm enrol` wrote: whether a test platform counts is this file's word, not the enrolment's. */
+static result read_platforms(const struct trust_words *words, struct gathered *g)
+{
+	struct platform_trust *all = &g->platform;
+	void *roots, *enrolled;
+	TRY(arena_alloc(&g->arena, 64 * words->platforms.count + 1, sizeof(*all->roots), &roots));
+	TRY(arena_alloc(&g->arena, 64 * words->platforms.count + 1, sizeof(*all->enrolled), &enrolled));
+	*all = (struct platform_trust){.roots = roots, .enrolled = enrolled, .allow_synthetic = words->allow_synthetic};
+	for (size_t i = 0; i < words->platforms.count; i++) {
+		CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
+		struct platform_trust one;
+		struct span kept;
+		TRY(file_read(words->platforms.items[i], PLATFORM_TRUST_MAX, &file));
+		TRY(arena_copy(&g->arena, bytes_span(&file), &kept));
+		result parsed = schema_decode(&platform_trust_schema, kept, &g->arena, &one);
+		if (parsed != OK || one.root_count > 64 || one.enrolled_count > 64)
+			return fail_within(parsed == OK ? TOO_LARGE : parsed, "'%s' is no enrolment of `troth tpm enrol`", words->platforms.items[i]);
+		memcpy(all->roots + all->root_count, one.roots, one.root_count * sizeof(*one.roots));
+		memcpy(all->enrolled + all->enrolled_count, one.enrolled, one.enrolled_count * sizeof(*one.enrolled));
+		all->root_count += one.root_count;
+		all->enrolled_count += one.enrolled_count;
+	}
+	return OK;
+}
+
 static result read_keys(const struct trust_words *words, struct gathered *g)
 {
 	if (words->recovery.count > MOST_KEYS)
@@ -175,6 +203,7 @@ static result compose(const struct trust_words *words, struct gathered *g, struc
 		.job = &g->plan.job,
 		.max_run_s = words->max_run_s,
 		.expires = words->expires,
+		.platform = words->platforms.count ? &g->platform : NULL,
 	};
 	memcpy(tcb.register0, g->tcb.registers[REGISTER_AP].value, SHA384_SIZE);
 	memcpy(tcb.register1, g->tcb.registers[REGISTER_HOST].value, SHA384_SIZE);
@@ -249,6 +278,7 @@ static result trust_new(const struct options *options, const struct trust_words 
 	TRY(read_roots(words, &g));
 	TRY(read_keys(words, &g));
 	TRY(read_epochs(words, &g));
+	TRY(read_platforms(words, &g));
 	TRY(measure(words, &g));
 	TRY(compose(words, &g, &text));
 	if (!words->output) {
@@ -266,6 +296,8 @@ int verb_trust_new(int argc, char **argv)
 		{"root", OPTION_LIST, &words.roots, "FILE", "inception record of a trusted host (repeat for several)"},
 		{"recovery", OPTION_LIST, &words.recovery, "FILE", "public recovery key that those records must name, PEM (repeat)"},
 		{"epochs", OPTION_LIST, &words.epochs, "FILE", "what is known of those hosts since: a history, a record or a HALT (repeat)"},
+		{"tpm", OPTION_LIST, &words.platforms, "FILE", "enrolment of a host's TPM (`troth tpm enrol`): its evidence counts as Level-2 (repeat)"},
+		{"allow-synthetic", OPTION_FLAG, &words.allow_synthetic, NULL, "let simulated or self-made platforms count as Level-2; for tests"},
 		{"reference", OPTION_TEXT, &words.reference, "JOB", "job file that receipts must be about; its programs are measured here"},
 		{"file", OPTION_LIST, &words.files, "PATH", "with a command: a file that it reads or starts, as given to `troth exec` (repeat)"},
 		{"with-input", OPTION_FLAG, &words.reads_input, NULL, "with a command: `troth exec` gave it an --input"},

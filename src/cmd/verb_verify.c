@@ -262,10 +262,20 @@ static void print_facts(const struct verify_report *report, const struct trust *
 		run_id);
 }
 
+/* What the machine's TPM adds, or why it adds nothing. */
+static void print_platform(const struct verify_report *report)
+{
+	if (report->has_platform && report->platform.synthetic)
+		printf("The TPM's root is none of a known maker: a simulated or self-made platform, named as a test root by the trust file.\n");
+	if (report->has_platform && report->level < 2 && report->platform.refused != OK)
+		printf("Its platform evidence adds nothing: %s: %s.\n", reason_name(report->platform.refused), report->platform.text);
+}
+
 static void print_limits(const struct verify_report *report, const struct trust *trust, size_t output_files)
 {
 	const char *recorder = report->has_head ? recorder_sentence(report->head.recorder) : NULL;
 	printf("%s\n", level_sentence(report->level));
+	print_platform(report);
 	if (recorder)
 		printf("Recorder journal: %s.\n", recorder);
 	if (report->weakest_isolation && strcmp(report->weakest_isolation, "uid") != 0)
@@ -349,6 +359,15 @@ static json_t *epochs_json(const struct verify_report *report)
 	return list;
 }
 
+static json_t *platform_json(const struct verify_report *report)
+{
+	if (!report->has_platform)
+		return json_null();
+	return json_pack("{s:s,s:b,s:s?,s:s?}", "type", "tpm", "synthetic", report->platform.synthetic, "refused",
+		report->platform.refused != OK ? reason_name(report->platform.refused) : NULL, "text",
+		report->platform.refused != OK ? report->platform.text : NULL);
+}
+
 static result print_json(const struct verify_report *report, const struct trust *trust)
 {
 	json_t *json = json_pack("{s:s,s:o}", "verdict", verify_verdict_name(report->verdict), "checks", checks_json(report));
@@ -363,6 +382,7 @@ static result print_json(const struct verify_report *report, const struct trust 
 		json_object_set_new(json, "epochs", epochs_json(report));
 		json_object_set_new(json, "time", json_time(report->head.time));
 		json_object_set_new(json, "recorder", json_string(report->head.recorder));
+		json_object_set_new(json, "platform", platform_json(report));
 	}
 	if (report->verdict == VERDICT_ACCEPTED) {
 		json_object_set_new(json, "level", json_integer((json_int_t)report->level));

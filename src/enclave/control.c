@@ -11,6 +11,8 @@ static const struct field sealed_fields[] = {
 };
 static const struct schema sealed_item_schema = SCHEMA(struct control_sealed, "sealed", SHAPE_ARRAY, sealed_fields);
 
+enum { PLATFORM_MAX = 256 * 1024 }; /* object/evidence.h */
+
 static const struct field prepare_fields[] = {
 	F_VERSION(struct control_prepare, 1, v, 1),
 	F_FIXED(struct control_prepare, 2, launch_id),
@@ -28,6 +30,8 @@ static const struct field prepare_fields[] = {
 	F_BOOL(struct control_prepare, 14, group_processes),
 	F_LIST(struct control_prepare, 15, history, history_count, &bytes_item_schema, 0, 0, EPOCHS_MAX),
 	F_LIST(struct control_prepare, 16, recovery_keys, recovery_key_count, &bytes_item_schema, 0, 0, KEYS_MAX),
+	F_BYTES(struct control_prepare, 17, platform, 0, PLATFORM_MAX),
+	F_BYTES(struct control_prepare, 18, platform_trust, 0, PLATFORM_MAX),
 };
 const struct schema control_prepare_schema = SCHEMA(struct control_prepare, "PREPARE", SHAPE_MAP, prepare_fields);
 
@@ -110,6 +114,7 @@ static const struct field reissued_fields[] = {
 	F_BYTES(struct control_reissued, 3, report, 0, OBJECT_MAX),
 	F_BOOL(struct control_reissued, 4, emergency),
 	F_LIST(struct control_reissued, 5, recovery_keys, recovery_key_count, &bytes_item_schema, 0, 0, KEYS_MAX),
+	F_BYTES(struct control_reissued, 6, platform, 0, PLATFORM_MAX),
 };
 const struct schema control_reissued_schema = SCHEMA(struct control_reissued, "REISSUED", SHAPE_MAP, reissued_fields);
 

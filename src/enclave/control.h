@@ -75,6 +75,8 @@ struct control_prepare {
 	size_t history_count;
 	struct bytes_item *recovery_keys; /* SPKIs of those that signed any of these records */
 	size_t recovery_key_count;
+	struct span platform;	    /* platform evidence of the host under that epoch, or empty */
+	struct span platform_trust; /* which platforms the operator believes (object/evidence.h), or empty */
 };
 extern const struct schema control_prepare_schema;
 
@@ -161,6 +163,7 @@ struct control_reissued {
 	bool emergency;
 	struct bytes_item *recovery_keys; /* as in PREPARE */
 	size_t recovery_key_count;
+	struct span platform; /* as in PREPARE, under the new head */
 };
 extern const struct schema control_reissued_schema;
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "crypto/x509.h"
+#include "evidence/platform.h"
 
 /*
  * Theory of operation. Objects live in three tables (certificates, reports, records), each with an index from name to
@@ -706,7 +707,7 @@ static result check_policy(const struct dac *dac, const struct record_row *row, 
 		.resource = RESOURCE_RECORD,
 		/* An answer travels under the permission of its request. */
 		.direction = from->kind == RECORD_RESPONSE ? DIRECTION_SEND : DIRECTION_RECEIVE,
-		.peer_level = report->instrumented ? 0 : 1,
+		.peer_level = platform_level(dac->config.platform, report),
 		.peer_core = SPAN_ARRAY(report->launch.core),
 		.evidence_time_ms = report->time,
 		.operation = span_str(from->operation),

@@ -25,6 +25,8 @@ struct dac_root {
 	const struct key *key;
 };
 
+struct platform;
+
 struct dac_config {
 	const struct dac_root *roots; /* borrowed */
 	size_t root_count;
@@ -37,6 +39,7 @@ struct dac_config {
 	/* The policy with this digest, or NULL: then every foreign parent is refused (NO_POLICY). */
 	const struct policy_table *(*policy)(void *ctx, const uint8_t digest[static SHA256_SIZE]);
 	void *policy_ctx;
+	const struct platform *platform; /* judged platform evidence (evidence/platform.h); NULL: none. Borrowed */
 };
 
 enum { DAC_MAX_RECORDS = 1 << 20 };

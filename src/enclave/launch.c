@@ -18,6 +18,7 @@
 #include "enclave/control.h"
 #include "enclave/limits.h"
 #include "object/manifest.h"
+#include "root/host_evidence.h"
 #include "root/host_upgrade.h"
 #include "root/program.h"
 
@@ -172,6 +173,26 @@ static result list_keys(struct ire *ire, struct arena *arena, struct bytes_item 
 	return OK;
 }
 
+/*
+ * For the live decisions of policies that ask for Level-2: evidence of this host and what its operator believes. Without
+ * either of them, or while the TPM does not answer, decisions are made with Level-1.
+ */
+static result take_platform(struct ire *ire, const struct root_identity *root, struct arena *arena, struct span *out, struct span *out_trust)
+{
+	*out = *out_trust = SPAN_EMPTY;
+	if (!root_host_has_tpm(ire->host))
+		return OK;
+	TRY(root_host_platform_trust(ire->host, arena, out_trust));
+	if (out_trust->len == 0)
+		return OK;
+	result made = root_host_evidence(ire->host, root, arena, out);
+	if (made == TPM_UNAVAILABLE || made == EPOCH_OLD) {
+		log_failure(LOG_LEVEL_WARNING, "no platform evidence for a launch", made);
+		return OK;
+	}
+	return made;
+}
+
 static result reissue(struct ire *ire, struct arena *arena, struct control_reissued *out)
 {
 	struct ap_reissue request;
@@ -197,8 +218,11 @@ static result tell_epochs(struct ire *ire, bool emergency)
 		body.record_count = root->records - ire->told;
 		ire->told = root->records;
 	}
-	if (ire->endorsed && !emergency)
+	if (ire->endorsed && !emergency) {
+		struct span unused;
 		TRY(reissue(ire, &arena, &body));
+		TRY(take_platform(ire, root, &arena, &body.platform, &unused));
+	}
 	result sent = send_to(ire, CONTROL_REISSUED, &body);
 	/* One that has just ended has said so, or will be found to be gone. */
 	return sent == PEER_CLOSED ? OK : sent;
@@ -294,6 +318,8 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 	TRY(list_records(ire, 0, root->records - 1, &ire->arena, &history));
 	TRY(list_keys(ire, &ire->arena, &keys, &key_count));
 	ire->told = root->records;
+	struct span platform, platform_trust;
+	TRY(take_platform(ire, root, &ire->arena, &platform, &platform_trust));
 	TRY(arena_alloc(&ire->arena, spec->source_count + 1, sizeof(struct text_item), &sources));
 	TRY(arena_alloc(&ire->arena, spec->sealed_count + 1, sizeof(struct control_sealed), &sealed));
 	struct control_prepare prepare = {
@@ -314,6 +340,8 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 		.history_count = root->records - 1,
 		.recovery_keys = keys,
 		.recovery_key_count = key_count,
+		.platform = platform,
+		.platform_trust = platform_trust,
 	};
 	memcpy(prepare.launch_id, ire->launch_id, LAUNCH_ID_SIZE);
 	memcpy(prepare.run_id, ire->run_id, RUN_ID_SIZE);

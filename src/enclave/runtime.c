@@ -127,6 +127,7 @@ static result read_prepare(struct runtime *rt)
 	if (rt->manifest.secret_count + 3 > SANDBOX_MAX_FDS)
 		return fail(TOO_LARGE, "%zu secrets; an enclave takes at most %d", rt->manifest.secret_count, SANDBOX_MAX_FDS - 3);
 	TRY(read_root(rt));
+	TRY(platform_take(rt, prepare->platform));
 	return read_policy(rt);
 }
 
@@ -292,6 +293,7 @@ static void runtime_free(struct runtime *rt)
 	for (size_t i = 0; i < rt->known_count; i++)
 		key_free(&rt->known[i]);
 	epoch_chain_free(rt->chain);
+	platform_free(rt);
 	for (size_t i = 0; i < rt->secret_count; i++)
 		secret_row_free(&rt->secrets[i]);
 	for (size_t i = 0; i < rt->channel_count; i++)

@@ -212,7 +212,7 @@ static result appraise(void *ctx, struct span bytes, const uint8_t bind[static I
 	channel->peer.interpreter_open = strcmp(report.launch.interpreter, "open") == 0;
 	channel->peer.evidence_time = report.time;
 	/* An instrumented build may be made to say anything (architecture.md). */
-	channel->peer.level = report.instrumented ? 0 : 1;
+	channel->peer.level = platform_level_for(channel->runtime, &report);
 	peer->level = channel->peer.level;
 	return OK;
 }

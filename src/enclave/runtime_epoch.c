@@ -146,6 +146,7 @@ result epoch_reissued(struct runtime *rt, const struct control_message *message)
 	TRY(follow(rt, &told));
 	if (told.emergency)
 		return fail(ROTATED_EMERGENCY, "an emergency");
+	TRY(platform_take(rt, told.platform));
 	if (told.certificate.len == 0)
 		return OK;
 	if (rt->certificate.len == 0)

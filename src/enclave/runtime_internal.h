@@ -149,6 +149,8 @@ struct policy_row {
 	struct policy_table *table;
 };
 
+struct platform;
+
 struct runtime {
 	int control;
 	struct arena arena;
@@ -164,6 +166,7 @@ struct runtime {
 	struct key root; /* that epoch's signing key, public */
 	struct key known[KNOWN_EPOCHS]; /* keys of epochs that records may name */
 	size_t known_count;
+	struct platform *platform; /* what the host's TPM says of these epochs (runtime_platform.c) */
 	struct sandbox sandbox;
 	const char *limits;
 
@@ -295,5 +298,13 @@ NODISCARD result records_finished(struct runtime *rt, struct control_finished *o
 /* runtime_pump.c: data in and out of the program, until everything has arrived */
 NODISCARD result pump_accept(struct runtime *rt, struct control_message *message); /* CHANNEL, INPUT, OUTPUT */
 NODISCARD result pump_run(struct runtime *rt);
+
+/* ---- runtime_platform.c */
+
+/* Platform evidence of the host, judged by what its operator believes; a piece that does not count is logged. */
+NODISCARD result platform_take(struct runtime *rt, struct span piece);
+void platform_free(struct runtime *rt);
+/* 0 to 2: what a report of this host counts as. */
+unsigned platform_level_for(const struct runtime *rt, const struct report *report);
 
 #endif

@@ -53,6 +53,7 @@ result records_begin(struct runtime *rt)
 		.threads = 1, /* no new threads after set-up */
 		.policy = policy_by_digest,
 		.policy_ctx = rt,
+		.platform = rt->platform,
 	};
 	TRY(dac_new(&config, &rt->dac));
 	TRY(epoch_add_roots(rt));

@@ -13,7 +13,9 @@
 #include "job/output_folder.h"
 #include "job/plan.h"
 #include "job/secret_source.h"
+#include "evidence/platform.h"
 #include "receipt/build.h"
+#include "root/host_evidence.h"
 
 enum { RUN_MEMORY = 64 << 20, SKEW_MS = 60 * 1000, PROGRESS_EVERY_MS = 200, LAST_WORDS_MS = 5000, MOST_RETRIES = 64 };
 
@@ -50,6 +52,9 @@ struct run {
 	const struct root_identity *began_under;
 	struct key *epoch_keys; /* of the epochs since then */
 	size_t epoch_key_count;
+	struct span platform[2]; /* platform evidence: of the epoch it began under, and of the one that signs */
+	size_t platform_count;
+	struct platform judged; /* by what the operator believes */
 	struct policy_table *policies;
 	struct dac *dac;
 	struct digest32 *roots;
@@ -465,6 +470,36 @@ static result find_roots(struct run *run, struct dac_root **out, size_t *out_cou
 	return OK;
 }
 
+/* One piece more, unless there is no TPM or it does not answer: the run goes on, at Level-1. */
+static result take_platform(struct run *run, const struct root_identity *root)
+{
+	struct span piece;
+	result made = root_host_evidence(run->host->root, root, &run->arena, &piece);
+	if (made == TPM_UNAVAILABLE)
+		log_failure(LOG_LEVEL_WARNING, "no platform evidence for a receipt", made);
+	if (made == TPM_UNAVAILABLE || made == EPOCH_OLD || (made == OK && piece.len == 0))
+		return OK;
+	TRY(made);
+	run->platform[run->platform_count++] = piece;
+	return OK;
+}
+
+/* As the enclaves judged it, so that no record of theirs is refused here for a level that they saw. */
+static result judge_platform(struct run *run)
+{
+	struct platform_trust trust;
+	struct span encoded;
+	const struct platform_expectation expected = {.trust = &trust, .at_ms = clock_wall_ms()};
+	run->judged = (struct platform){0};
+	TRY(root_host_platform_trust(run->host->root, &run->arena, &encoded));
+	if (encoded.len == 0)
+		return OK;
+	TRY(schema_decode(&platform_trust_schema, encoded, &run->arena, &trust));
+	for (size_t i = 0; i < run->platform_count; i++)
+		TRY(platform_add(&run->judged, run->platform[i], &expected));
+	return OK;
+}
+
 static result verify_chain(struct run *run)
 {
 	struct dac_root *roots;
@@ -477,8 +512,10 @@ static result verify_chain(struct run *run)
 		.run_id = run->run_id,
 		.policy = policy_of,
 		.policy_ctx = run,
+		.platform = &run->judged,
 	};
 	struct dac_summary summary;
+	TRY(judge_platform(run));
 	TRY(join_policies(run));
 	TRY(dac_new(&config, &run->dac));
 	for (size_t i = 0; i < run->plan.stage_count; i++)
@@ -548,6 +585,8 @@ static result make_sections(struct run *run, const struct root_identity *head, s
 		.policies = policies,
 		.policy_count = job->enclave_count,
 		.job = bytes_span(&run->plan.encoding),
+		.platform = run->platform,
+		.platform_count = run->platform_count,
 	};
 	TRY(gather(run, &parts));
 	return receipt_sections_make(&parts, out);
@@ -561,7 +600,7 @@ static result sign_head(struct run *run, const struct root_identity *identity, c
 		.roots = run->roots,
 		.root_count = run->root_count,
 		.sections = (struct receipt_section_row *)sections->rows,
-		.section_count = RECEIPT_SECTIONS,
+		.section_count = sections->count,
 		.has_nonce = run->request->has_nonce,
 	};
 	struct receipt_head head;
@@ -578,9 +617,13 @@ static result sign_head(struct run *run, const struct root_identity *identity, c
 static result make_receipt_under(struct run *run, const struct root_identity *head)
 {
 	CLEANUP(receipt_sections_free) struct receipt_sections sections = {0};
+	bool rotated = memcmp(head->epoch_oid, run->began_under->epoch_oid, OID_SIZE) != 0;
+	run->platform_count = run->platform_count ? 1 : 0;
+	if (rotated && run->platform_count)
+		TRY(take_platform(run, head));
 	TRY(make_sections(run, head, &sections));
 	TRY(sign_head(run, head, &sections));
-	return receipt_encode(run->head, sections.sections, RECEIPT_SECTIONS, &run->receipt);
+	return receipt_encode(run->head, sections.sections, sections.count, &run->receipt);
 }
 
 /* A rotation between the sections and the signature begins it anew. */
@@ -644,6 +687,7 @@ static result run_job(struct run *run)
 	TRY(open_folder(run));
 	name_run(run);
 	TRY(authorise(run));
+	TRY(take_platform(run, run->began_under));
 	TRY(launch_stages(run));
 	TRY(set_going(run));
 	TRY(wait_for(run, LAUNCH_FINISHED));

@@ -17,6 +17,7 @@
 #include "job/keeper.h"
 #include "job/service.h"
 #include "job/state.h"
+#include "root/host_evidence.h"
 #include "root/host_upgrade.h"
 #include "root/tcb.h"
 #include "wire/text.h"
@@ -333,6 +334,13 @@ static result handle_authorise(struct request *request)
 	return reply(request, SERVICE_AUTHORISED, &answer);
 }
 
+static result handle_tpm(struct request *request)
+{
+	struct ap_enrolled answer;
+	TRY(root_host_enrol(request->server->root, request->body, &request->arena, &answer));
+	return reply(request, SERVICE_TPM_IS, &answer);
+}
+
 static result handle_backup(struct request *request)
 {
 	struct ap_backed_up answer;
@@ -456,6 +464,7 @@ static const struct {
 	{SERVICE_AUTHORISE, true, handle_authorise},
 	{SERVICE_BACKUP, true, handle_backup},
 	{SERVICE_RESTORE, true, handle_restore},
+	{SERVICE_TPM, true, handle_tpm},
 	{SERVICE_SHUTDOWN, false, handle_shutdown},
 	{SERVICE_BYE, false, handle_bye},
 };

@@ -221,6 +221,8 @@ static const struct {
 	{SERVICE_AUTHORISE, "AUTHORISE", &ap_authorise_schema},
 	{SERVICE_BACKUP, "BACKUP", &ap_backup_schema},
 	{SERVICE_RESTORE, "RESTORE", &ap_restore_schema},
+	{SERVICE_TPM, "TPM", &ap_enrol_schema},
+	{SERVICE_TPM_IS, "TPM_IS", &ap_enrolled_schema},
 	{SERVICE_AUTHORISED, "AUTHORISED", &ap_authorised_schema},
 	{SERVICE_BACKED_UP, "BACKED_UP", &ap_backed_up_schema},
 	{SERVICE_ERROR, "ERROR", &service_error_schema},

@@ -34,6 +34,7 @@ enum service_type {
 	SERVICE_AUTHORISE = 24, /* body and reply as the secure processor's (root/ap_message.h), as of the next two */
 	SERVICE_BACKUP = 25,
 	SERVICE_RESTORE = 26,
+	SERVICE_TPM = 27, /* body and reply as ENROL of the secure processor */
 	/* replies */
 	SERVICE_ERROR = 32,
 	SERVICE_DONE = 33,
@@ -48,6 +49,7 @@ enum service_type {
 	SERVICE_TAKEN = 42,
 	SERVICE_AUTHORISED = 56,
 	SERVICE_BACKED_UP = 57,
+	SERVICE_TPM_IS = 58,
 	/* on the way to a reply */
 	SERVICE_PROGRESS = 48,
 	SERVICE_LOG = 49,

@@ -40,6 +40,26 @@ static const struct field tpm_fields[] = {
 };
 const struct schema tpm_evidence_schema = SCHEMA(struct tpm_evidence, "tpm evidence", SHAPE_MAP, tpm_fields);
 
+static const struct field enrolled_fields[] = {
+	F_FIXED(struct platform_enrolled, 1, ak),
+	F_FIXED(struct platform_enrolled, 2, ek),
+};
+static const struct schema enrolled_schema = SCHEMA(struct platform_enrolled, "enrolled key", SHAPE_ARRAY, enrolled_fields);
+
+static const struct field expected_fields[] = {
+	F_UINT(struct platform_pcr, 1, index, 23),
+	F_FIXED(struct platform_pcr, 2, value),
+};
+static const struct schema expected_schema = SCHEMA(struct platform_pcr, "expected pcr", SHAPE_ARRAY, expected_fields);
+
+static const struct field platform_trust_fields[] = {
+	F_LIST(struct platform_trust, 1, roots, root_count, &bytes_item_schema, 0, 0, 64),
+	F_LIST(struct platform_trust, 2, enrolled, enrolled_count, &enrolled_schema, 0, 0, 1024),
+	F_LIST(struct platform_trust, 3, pcrs, pcr_count, &expected_schema, 0, 0, 1024),
+	F_BOOL(struct platform_trust, 4, allow_synthetic),
+};
+const struct schema platform_trust_schema = SCHEMA(struct platform_trust, "platform trust", SHAPE_MAP, platform_trust_fields);
+
 struct binding {
 	uint8_t epoch_oid[OID_SIZE];
 	uint64_t boot_gen, time;

@@ -64,4 +64,28 @@ enum { PLATFORM_REGISTERS = 4 };
  */
 NODISCARD result tpm_evidence_binding(const struct evidence *envelope, const struct tpm_evidence *body, uint8_t out[static SHA256_SIZE]);
 
+/*
+ * Which platforms are believed, and by whose word: of an auditor in the trust file, of an operator in the state folder
+ * (`tpm.trust`), for the live decisions of enclaves.
+ */
+struct platform_enrolled {
+	uint8_t ak[SHA256_SIZE]; /* H(name of the attestation key) */
+	uint8_t ek[SHA256_SIZE]; /* H(SubjectPublicKeyInfo of the endorsement key) */
+};
+struct platform_pcr {
+	uint8_t index;
+	uint8_t value[SHA256_SIZE];
+};
+struct platform_trust {
+	struct bytes_item *roots; /* DER */
+	size_t root_count;
+	struct platform_enrolled *enrolled;
+	size_t enrolled_count;
+	struct platform_pcr *pcrs; /* expected values of the SHA-256 bank; several of one PCR: any of them */
+	size_t pcr_count;
+	bool allow_synthetic;
+};
+extern const struct schema platform_trust_schema;
+enum { PLATFORM_TRUST_MAX = 256 * 1024 };
+
 #endif

@@ -19,6 +19,7 @@ enum section_id {
 	SECTION_STATEMENTS = 8, /* [bstr]: statements, sorted */
 	SECTION_SALTS = 9,	/* [{commit, salt}]: of declared external inputs and outputs */
 	SECTION_JOB = 10,	/* compiled job */
+	SECTION_PLATFORM = 11,	/* [bstr]: platform evidence, sorted; not critical, and only where there is some */
 	SECTION_LEDGER = 32, SECTION_GUESTS = 33, SECTION_SERVICES = 34, /* reserved */
 };
 

@@ -4,7 +4,7 @@
 
 void receipt_sections_free(struct receipt_sections *sections)
 {
-	for (size_t i = 0; i < RECEIPT_SECTIONS; i++)
+	for (size_t i = 0; i < RECEIPT_SECTIONS_MAX; i++)
 		bytes_free(&sections->bytes[i]);
 }
 
@@ -104,9 +104,14 @@ static result fill(const struct receipt_parts *parts, const size_t *closure, siz
 	TRY(put_list(parts->statements, parts->statement_count, true, &s->bytes[SECTION_STATEMENTS - 1]));
 	TRY(put_salts(parts, &s->bytes[SECTION_SALTS - 1]));
 	TRY(bytes_copy(parts->job, &s->bytes[SECTION_JOB - 1]));
-	for (size_t i = 0; i < RECEIPT_SECTIONS; i++) {
+	s->count = RECEIPT_SECTIONS;
+	if (parts->platform_count) {
+		TRY(put_list(parts->platform, parts->platform_count, true, &s->bytes[SECTION_PLATFORM - 1]));
+		s->count = RECEIPT_SECTIONS_MAX;
+	}
+	for (size_t i = 0; i < s->count; i++) {
 		s->sections[i] = (struct receipt_section){(uint16_t)(i + 1), bytes_span(&s->bytes[i])};
-		s->rows[i] = (struct receipt_section_row){.id = (uint16_t)(i + 1), .critical = true};
+		s->rows[i] = (struct receipt_section_row){.id = (uint16_t)(i + 1), .critical = i < RECEIPT_SECTIONS};
 		sha256(bytes_span(&s->bytes[i]), s->rows[i].digest);
 	}
 	return OK;

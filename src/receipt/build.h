@@ -27,14 +27,17 @@ struct receipt_parts {
 	struct salt_row *salts; /* sorted in place */
 	size_t salt_count;
 	struct span job; /* compiled */
+	const struct span *platform; /* platform evidence; none: no such section */
+	size_t platform_count;
 };
 
-enum { RECEIPT_SECTIONS = 10 };
+enum { RECEIPT_SECTIONS = SECTION_JOB, RECEIPT_SECTIONS_MAX = SECTION_PLATFORM };
 
 struct receipt_sections {
-	struct bytes bytes[RECEIPT_SECTIONS];
-	struct receipt_section sections[RECEIPT_SECTIONS]; /* borrow from bytes */
-	struct receipt_section_row rows[RECEIPT_SECTIONS];
+	struct bytes bytes[RECEIPT_SECTIONS_MAX];
+	struct receipt_section sections[RECEIPT_SECTIONS_MAX]; /* borrow from bytes */
+	struct receipt_section_row rows[RECEIPT_SECTIONS_MAX];
+	size_t count; /* RECEIPT_SECTIONS, or one more with platform evidence */
 };
 
 void receipt_sections_free(struct receipt_sections *sections);

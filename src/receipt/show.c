@@ -73,6 +73,8 @@ static result read_section(struct receipt_view *view, const struct receipt_secti
 		return read_list(view, section->bytes, &view->statements);
 	case SECTION_SALTS:
 		return schema_decode(&salt_list_schema, section->bytes, &view->arena, &view->salts);
+	case SECTION_PLATFORM:
+		return read_list(view, section->bytes, &view->platform);
 	case SECTION_JOB:
 		return schema_decode(&job_schema, section->bytes, &view->arena, &view->job);
 	default:

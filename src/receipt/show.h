@@ -26,7 +26,7 @@ struct receipt_view {
 	struct receipt receipt;
 	struct receipt_head head;
 	struct job job;
-	struct bytes_list epochs, certificates, reports, records, manifests, policies, grants, statements;
+	struct bytes_list epochs, certificates, reports, records, manifests, policies, grants, statements, platform;
 	size_t epoch_keys; /* at the end of `epochs`: recovery keys */
 	struct salt_list salts;
 	struct dac *dac; /* not verified */

@@ -8,7 +8,7 @@
 #include "wire/document.h"
 #include "wire/text.h"
 
-enum { TRUST_MEMORY = 64 << 20, MAX_INCEPTION = 16 * 1024, DEFAULT_MAX_RUN_S = 24 * 3600, DEFAULT_SKEW_S = 60 };
+enum { TRUST_MEMORY = 64 << 20, MAX_INCEPTION = 16 * 1024, MAX_CERTIFICATE = 64 * 1024, DEFAULT_MAX_RUN_S = 24 * 3600, DEFAULT_SKEW_S = 60 };
 
 void trust_free(struct trust *trust)
 {
@@ -362,6 +362,71 @@ static result read_reserved(struct source *s, const struct node *root)
 	return OK;
 }
 
+static result read_tpm_roots(struct source *s, const struct node *list, struct platform_trust *out)
+{
+	TRY(alloc(s->trust, list->count, sizeof(*out->roots), &out->roots));
+	for (size_t i = 0; i < list->count; i++) {
+		const char *hex;
+		TRY(node_text(s->document, &list->children[i], &hex));
+		size_t len = strlen(hex) / 2;
+		uint8_t *der;
+		if (len == 0 || len > MAX_CERTIFICATE)
+			return document_fail(s->document, &list->children[i], BAD_VALUE, "%s", "a certificate in hex (DER)");
+		TRY(alloc(s->trust, len, 1, &der));
+		TRY(node_hex(s->document, &list->children[i], der, len));
+		out->roots[i].bytes = span_of(der, len);
+	}
+	out->root_count = list->count;
+	return OK;
+}
+
+static result read_tpm_enrolled(struct source *s, const struct node *list, struct platform_trust *out)
+{
+	static const char *const fields[] = {"!ak", "!ek", NULL};
+	TRY(alloc(s->trust, list->count, sizeof(*out->enrolled), &out->enrolled));
+	for (size_t i = 0; i < list->count; i++) {
+		TRY(document_fields(s->document, &list->children[i], fields));
+		TRY(read_hex(s, &list->children[i], "ak", out->enrolled[i].ak, SHA256_SIZE));
+		TRY(read_hex(s, &list->children[i], "ek", out->enrolled[i].ek, SHA256_SIZE));
+	}
+	out->enrolled_count = list->count;
+	return OK;
+}
+
+static result read_tpm_pcrs(struct source *s, const struct node *list, struct platform_trust *out)
+{
+	static const char *const fields[] = {"!pcr", "!value", NULL};
+	TRY(alloc(s->trust, list->count, sizeof(*out->pcrs), &out->pcrs));
+	for (size_t i = 0; i < list->count; i++) {
+		uint64_t index;
+		TRY(document_fields(s->document, &list->children[i], fields));
+		TRY(node_uint(s->document, node_field(&list->children[i], "pcr"), 23, &index));
+		out->pcrs[i].index = (uint8_t)index;
+		TRY(read_hex(s, &list->children[i], "value", out->pcrs[i].value, SHA256_SIZE));
+	}
+	out->pcr_count = list->count;
+	return OK;
+}
+
+/* Which TPMs vouch: certificates of makers, enrolled keys, and, if wanted, what a machine must have booted. */
+static result read_tpm(struct source *s, const struct node *tpm)
+{
+	static const char *const fields[] = {"!roots", "!enrolled", "pcrs", NULL};
+	struct platform_trust *platform = &s->trust->platform;
+	const struct node *list;
+	if (!tpm)
+		return OK;
+	TRY(document_fields(s->document, tpm, fields));
+	TRY(read_list(s, tpm, "roots", &list));
+	TRY(read_tpm_roots(s, list, platform));
+	TRY(read_list(s, tpm, "enrolled", &list));
+	TRY(read_tpm_enrolled(s, list, platform));
+	if (!node_field(tpm, "pcrs"))
+		return OK;
+	TRY(read_list(s, tpm, "pcrs", &list));
+	return read_tpm_pcrs(s, list, platform);
+}
+
 static result read_bounds(struct source *s, const struct node *root)
 {
 	struct trust *trust = s->trust;
@@ -385,7 +450,7 @@ static result read_bounds(struct source *s, const struct node *root)
 static result read_trust(struct source *s)
 {
 	static const char *const fields[] = {"!troth_trust", "!roots", "!recovery_keys", "!tcb", "!job", "!authors", "!revoked",
-		"recovery_spki", "epochs", "!allow_synthetic", "!max_run_s", "!skew_s", "expires", "!ledger", "!guests", "!services", NULL};
+		"recovery_spki", "epochs", "tpm", "!allow_synthetic", "!max_run_s", "!skew_s", "expires", "!ledger", "!guests", "!services", NULL};
 	const struct node *root = s->document->root;
 	uint64_t version;
 	TRY(document_fields(s->document, root, fields));
@@ -401,7 +466,10 @@ static result read_trust(struct source *s)
 	TRY(read_job(s, root));
 	TRY(read_revoked(s, root));
 	TRY(read_reserved(s, root));
-	return read_bounds(s, root);
+	TRY(read_tpm(s, node_field(root, "tpm")));
+	TRY(read_bounds(s, root));
+	s->trust->platform.allow_synthetic = s->trust->allow_synthetic;
+	return OK;
 }
 
 static result read_document(const struct document *document, struct trust *out)
@@ -556,13 +624,28 @@ static json_t *tcbs_json(const struct trust_parts *parts)
 	return list;
 }
 
+static json_t *tpm_json(const struct platform_trust *platform)
+{
+	json_t *roots = json_array(), *enrolled = json_array(), *pcrs = json_array();
+	for (size_t i = 0; i < platform->root_count; i++)
+		json_array_append_new(roots, hex_json(platform->roots[i].bytes.data, platform->roots[i].bytes.len));
+	for (size_t i = 0; i < platform->enrolled_count; i++)
+		json_array_append_new(enrolled,
+			json_pack("{s:o,s:o}", "ak", hex_json(platform->enrolled[i].ak, SHA256_SIZE), "ek",
+				hex_json(platform->enrolled[i].ek, SHA256_SIZE)));
+	for (size_t i = 0; i < platform->pcr_count; i++)
+		json_array_append_new(pcrs,
+			json_pack("{s:i,s:o}", "pcr", platform->pcrs[i].index, "value", hex_json(platform->pcrs[i].value, SHA256_SIZE)));
+	return json_pack("{s:o,s:o,s:o}", "roots", roots, "enrolled", enrolled, "pcrs", pcrs);
+}
+
 result trust_write(const struct trust_parts *parts, struct bytes *out_text)
 {
 	json_t *roots;
 	TRY(roots_json(parts, &roots));
 	json_t *file = json_pack("{s:i,s:o,s:o,s:o,s:o,s:[],s:[],s:b,s:I,s:I}", "troth_trust", 1, "roots", roots, "recovery_keys",
 		digests_json(parts->recovery_keys, parts->recovery_key_count), "tcb", tcbs_json(parts), "job", job_json(parts), "authors",
-		"revoked", "allow_synthetic", 0, "max_run_s", (json_int_t)(parts->max_run_s ? parts->max_run_s : DEFAULT_MAX_RUN_S),
+		"revoked", "allow_synthetic", parts->platform && parts->platform->allow_synthetic, "max_run_s", (json_int_t)(parts->max_run_s ? parts->max_run_s : DEFAULT_MAX_RUN_S),
 		"skew_s", (json_int_t)(parts->skew_s ? parts->skew_s : DEFAULT_SKEW_S));
 	if (!file)
 		return fail(NO_MEMORY, "trust file");
@@ -570,6 +653,8 @@ result trust_write(const struct trust_parts *parts, struct bytes *out_text)
 		json_object_set_new(file, "recovery_spki", spans_json(parts->recovery_spki, parts->recovery_spki_count));
 	if (parts->epoch_count)
 		json_object_set_new(file, "epochs", spans_json(parts->epochs, parts->epoch_count));
+	if (parts->platform)
+		json_object_set_new(file, "tpm", tpm_json(parts->platform));
 	if (parts->expires)
 		json_object_set_new(file, "expires", json_string(parts->expires));
 	json_object_set_new(file, "ledger", json_object());

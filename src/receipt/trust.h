@@ -6,6 +6,7 @@
 #define TROTH_RECEIPT_TRUST_H
 
 #include "object/epoch.h"
+#include "object/evidence.h"
 #include "object/job.h"
 
 enum { TRUST_FILE_MAX = 8 << 20 };
@@ -39,6 +40,7 @@ struct trust {
 	struct job job; /* name, enclaves, edges, inputs, outputs, externals as expected */
 	struct register_value *revoked; /* measurements and cores */
 	size_t revoked_count;
+	struct platform_trust platform; /* `tpm` and allow_synthetic: which platforms vouch for Level-2 */
 	bool allow_synthetic;
 	uint64_t max_run_ms, skew_ms;
 	bool has_expires;
@@ -67,6 +69,7 @@ struct trust_parts {
 	uint8_t job_digest[SHA256_SIZE];
 	uint64_t max_run_s, skew_s;
 	const char *expires; /* NULL for none */
+	const struct platform_trust *platform; /* NULL: none */
 };
 
 /* The file's text. The inceptions are judged on the way: one that is not self-consistent is refused. */

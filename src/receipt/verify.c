@@ -26,7 +26,7 @@ struct verifier {
 	struct epoch_history known; /* what the verifier knows of roots beside the trust file */
 	enum reason epochs_outcome; /* of reading the section of epochs, which comes before its turn */
 	const char *epochs_text;
-	struct bytes_list epochs, certificates, reports, records, manifest_list, policy_list, grant_list, statement_list;
+	struct bytes_list epochs, certificates, reports, records, manifest_list, policy_list, grant_list, statement_list, platform_list;
 	struct salt_list salts;
 	struct span job_bytes;
 	struct manifest *manifests; /* by the job's order of enclaves */
@@ -263,7 +263,7 @@ static bool check_head(struct verifier *v)
 static const char *section_name(uint16_t id)
 {
 	static const char *const names[] = {
-		"?", "epochs", "certificates", "reports", "records", "manifests", "policies", "grants", "statements", "salts", "job"};
+		"?", "epochs", "certificates", "reports", "records", "manifests", "policies", "grants", "statements", "salts", "job", "platform"};
 	return id < COUNT_OF(names) ? names[id] : "unknown";
 }
 
@@ -311,6 +311,8 @@ static result read_section(struct verifier *v, const struct receipt_section *sec
 	case SECTION_JOB:
 		v->job_bytes = section->bytes;
 		return OK;
+	case SECTION_PLATFORM:
+		return read_list(v, section->bytes, &v->platform_list);
 	default:
 		return OK;
 	}
@@ -318,7 +320,7 @@ static result read_section(struct verifier *v, const struct receipt_section *sec
 
 static bool is_known_section(uint16_t id)
 {
-	return id >= SECTION_EPOCHS && id <= SECTION_JOB;
+	return id >= SECTION_EPOCHS && id <= SECTION_PLATFORM;
 }
 
 static bool check_sections(struct verifier *v)
@@ -536,9 +538,34 @@ static result add_dac_roots(const struct verifier *v, struct dac *dac)
 	return OK;
 }
 
+/* What the machine's TPM says of the epochs of this run. A piece that does not count leaves the level as it is, and is shown. */
+static result judge_platform(struct verifier *v)
+{
+	const struct trust *trust = v->trust;
+	struct register_value *registers;
+	void *memory;
+	TRY(arena_alloc(&v->report->arena, 2 * trust->tcb_count + 1, sizeof(*registers), &memory));
+	registers = memory;
+	for (size_t i = 0; i < trust->tcb_count; i++) {
+		memcpy(registers[2 * i].value, trust->tcbs[i].register0, SHA384_SIZE);
+		memcpy(registers[2 * i + 1].value, trust->tcbs[i].register1, SHA384_SIZE);
+	}
+	const struct platform_expectation expected = {
+		.trust = &trust->platform,
+		.at_ms = v->report->head.time,
+		.max_age_ms = trust->max_run_ms,
+		.boot_gen = &v->report->head.boot_gen,
+		.registers = registers,
+		.register_pairs = trust->tcb_count,
+	};
+	v->report->has_platform = v->platform_list.count > 0;
+	return platform_judge(v->platform_list.items, v->platform_list.count, &expected, &v->report->platform);
+}
+
 static result read_chain(struct verifier *v)
 {
 	const struct receipt_head *head = &v->report->head;
+	TRY(judge_platform(v));
 	struct dac_config config = {
 		.skew_ms = v->trust->skew_ms,
 		.earliest_ms = head->time > v->trust->max_run_ms ? head->time - v->trust->max_run_ms : 0,
@@ -548,6 +575,7 @@ static result read_chain(struct verifier *v)
 		.max_memory = CHAIN_MEMORY,
 		.policy = policy_of,
 		.policy_ctx = v,
+		.platform = &v->report->platform,
 	};
 	TRY(dac_new(&config, &v->report->dac));
 	TRY(add_dac_roots(v, v->report->dac));
@@ -819,13 +847,14 @@ static void check_launches(struct verifier *v)
 			? OK
 			: fail(MISSING_FIELD, "%zu certificates and %zu launch reports of %zu enclaves", v->certificates.count,
 				  v->reports.count, job->enclave_count));
-	v->report->level = 1;
+	v->report->level = platform_level_of(&v->report->platform, v->report->head.epoch_oid);
 	v->report->weakest_isolation = "uid";
 	for (size_t i = 0; i < job->enclave_count; i++) {
 		const struct report *report = NULL;
 		check(v, "enclave.launch", job->enclaves[i].name, check_launch(v, &job->enclaves[i], &report));
-		if (report && report->instrumented)
-			v->report->level = 0;
+		unsigned level = report ? platform_level(&v->report->platform, report) : 1;
+		if (level < v->report->level)
+			v->report->level = level;
 		if (report && strcmp(report->launch.isolation, "uid") != 0)
 			v->report->weakest_isolation = report->launch.isolation;
 		v->report->interpreter_open |= report && strcmp(report->launch.interpreter, "closed") != 0;

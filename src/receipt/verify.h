@@ -10,6 +10,7 @@
 #define TROTH_RECEIPT_VERIFY_H
 
 #include "enclave/dac.h"
+#include "evidence/platform.h"
 #include "object/receipt.h"
 #include "receipt/epochs.h"
 #include "receipt/trust.h"
@@ -60,6 +61,8 @@ struct verify_report {
 	struct dac *dac; /* NULL before the chain was read */
 	struct receipt_epochs epochs; /* chain NULL before a root was found */
 	unsigned level; /* of the weakest enclave */
+	bool has_platform; /* the receipt carries platform evidence */
+	struct platform platform;
 	const char *weakest_isolation;
 	bool interpreter_open; /* in some enclave */
 	struct policy_table *policies;

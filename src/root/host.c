@@ -483,6 +483,7 @@ static result judge(struct root_host *host, const struct root_host_config *confi
 	TRY(host_queue_check(host, health.epoch_record));
 	TRY(check_denials(&health));
 	TRY(check_from_outside(host->process.pid));
+	host->has_tpm = health.has_tpm;
 	result checked = check_root(host, config, &health, &accept);
 	if (health.refusal != OK) /* the TPM knows better than what lies on disk */
 		checked = fail(reason_row((enum reason)health.refusal)->reason, "%s", health.failure);
@@ -516,6 +517,7 @@ static void host_free(struct root_host *host)
 	pthread_cond_destroy(&host->arrived);
 	pthread_mutex_destroy(&host->lock);
 	pthread_mutex_destroy(&host->change_lock);
+	bytes_free(&host->evidence.bytes);
 	pthread_mutex_destroy(&host->head_lock);
 	pthread_mutex_destroy(&host->list_lock);
 	free(host);

@@ -33,6 +33,13 @@ struct host_program {
 	struct timespec modified, changed;
 };
 
+/* The last piece of platform evidence. */
+struct host_evidence {
+	struct bytes bytes;
+	uint8_t epoch_oid[OID_SIZE];
+	uint64_t made_ns;
+};
+
 struct root_host {
 	char state_dir[PATH_SIZE], program_dir[PATH_SIZE];
 	struct process process;
@@ -51,7 +58,10 @@ struct root_host {
 	struct ipq_message message;
 	struct waiter *waiters;
 
+	bool has_tpm;
+
 	pthread_mutex_t change_lock;
+	struct host_evidence evidence;
 	struct history *history; /* NULL before there is a root */
 	struct unsaved *unsaved; /* accepted, but not yet durable: the disk was full */
 
