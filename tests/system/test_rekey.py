@@ -6,9 +6,13 @@ import select
 import subprocess
 import time
 
+import cbor2
 import conftest
 import jobs
+import partner
+import pytest
 from jobs import Machine, written
+from partner import Partner, iecp
 
 GRACE_S = 2
 SLOWLY = 'while read row; do echo "$row"; sleep 0.25; done'
@@ -68,7 +72,7 @@ def await_first_row(machine, child):
     until = time.monotonic() + 30 * conftest.SLOWNESS
     while not any(name == 'sleep' for name in names_below()):
         assert child.poll() is None and time.monotonic() < until, child.communicate()
-        select.select([], [], [], 0.02)
+        time.sleep(0.02)
 
 
 def names_below():
@@ -115,4 +119,69 @@ def test_an_emergency_ends_the_run(home):
             _, error = child.communicate(timeout=60 * conftest.SLOWNESS)
         assert child.returncode != 0, error
         assert b'ROTATED_EMERGENCY' in error, error
+    assert not os.path.exists(os.path.join(machine.out, 'receipt.troth'))
+
+
+# ---- a peer outside Troth: it pins the key of an epoch, and a rotation shows it the key of the next
+
+def head_key(machine):
+    path = os.path.join(machine.home, 'head.epoch')
+    machine.troth('root', 'export', '--head', '--state', machine.state, '--output', path).ok()
+    with open(path, 'rb') as file:
+        return iecp.read_point(cbor2.loads(cbor2.loads(file.read()).value[2])[7])
+
+
+DATA = b''.join(b'%d,row\n' % n for n in range(30000))
+
+
+def test_an_outside_peer_gets_new_keys_in_place(home):
+    machine, who = Machine(home), partner.identity()
+    init(machine)
+    before = []
+
+    def talk(sock):
+        channel = iecp.initiate(sock, who, partner.root_key(machine))
+        whole = partner.stream(DATA)
+        channel.send(whole[:100000])
+        before.append((channel.id, channel.peer.spki, channel.peer.epoch))
+        rotate(machine)
+        channel.pinned.append(head_key(machine))
+        assert channel.receive_until(1) == b''
+        channel.send(whole[100000:])
+        channel.close()
+        assert channel.receive_all() == b''
+        return channel
+
+    job = partner.receiving_job(machine, key=who.sign_key)
+    with host_of(machine), Partner(machine.work, talk) as peer:
+        ran = machine.run(job, more=['--json']).ok().json
+    assert peer.failure is None, peer.failure
+    assert machine.text().encode() == DATA
+    channel, (old_id, spki, epoch) = peer.result, before[0]
+    assert channel.id != old_id and channel.peer.spki == spki and channel.peer.epoch[32:44] > epoch[32:44]
+    assert ran['stages'][0]['rekeys'] == 1 and ran['stages'][0]['reissues'] == 1
+    machine.verify(machine.trust(job)).ok()
+
+
+@pytest.mark.parametrize('knows', ['nothing of re-handshakes', 'only the key of the first epoch'])
+def test_an_outside_peer_that_cannot_follow(home, knows):
+    """It ends the channel when the re-handshake begins, and with it the run; nothing that came before counts."""
+    machine, who = Machine(home), partner.identity()
+    init(machine)
+
+    def refuse(piece):
+        raise iecp.Refused('type 4')
+
+    def talk(sock):
+        channel = iecp.initiate(sock, who, partner.root_key(machine))
+        if knows == 'nothing of re-handshakes':
+            channel.take_piece = refuse
+        channel.send(partner.stream(DATA)[:100000])
+        rotate(machine)
+        return channel.receive_until(1)
+
+    with host_of(machine), Partner(machine.work, talk) as peer:
+        ran = machine.run(partner.receiving_job(machine, key=who.sign_key))
+    ran.refused('STAGE_FAILED', 1)
+    assert isinstance(peer.failure, iecp.Refused), peer.failure
     assert not os.path.exists(os.path.join(machine.out, 'receipt.troth'))
