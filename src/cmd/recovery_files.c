@@ -161,23 +161,17 @@ void candidate_print(const struct candidate *candidate, const char *path)
 
 /* ---- Signing -------------------------------------------------------------------------------------------- */
 
-result candidate_sign(const struct candidate *candidate, const char *key_path, const char *output)
+result candidate_sign(const struct candidate *candidate, const struct signer_source *signer, const char *output)
 {
-	CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
 	CLEANUP(bytes_free) struct bytes tbs = BYTES_EMPTY;
 	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
 	CLEANUP(key_free) struct key key = KEY_EMPTY;
 	uint8_t spki[SPKI_SIZE];
 	struct signature_file file = {.v = 1, .spki = SPAN_ARRAY(spki)};
-	if (!key_path || !output)
-		return fail(USAGE, "--key and --output are needed");
-	TRY(file_read(key_path, FILE_MAX, &pem));
-	result read = key_from_private_pem(bytes_span(&pem), &key);
-	wipe(pem.data, pem.len);
-	if (read != OK)
-		return fail_within(read, "'%s'", key_path);
+	TRY(signer_open(signer, &key));
 	if (!is_in_set(candidate, key.id))
-		return fail(RECOVERY_QUORUM, "'%s' is not one of the recovery keys of era %u, epoch %llu", key_path,
+		return fail(RECOVERY_QUORUM, "'%s' is not one of the recovery keys of era %u, epoch %llu",
+			signer->pem_file ? signer->pem_file : signer->key_label ? signer->key_label : signer->key_id,
 			candidate->base_epoch.era, (unsigned long long)candidate->base_epoch.epoch);
 	TRY(cose_strict_sign_tbs(candidate->payload, candidate->label, key.id, &tbs));
 	TRY(key_sign(&key, bytes_span(&tbs), file.signature));

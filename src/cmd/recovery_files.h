@@ -10,6 +10,7 @@
 #define TROTH_CMD_RECOVERY_FILES_H
 
 #include "cmd/options.h"
+#include "crypto/token_source.h"
 #include "object/epoch_chain.h"
 #include "root/ap_message.h"
 
@@ -30,8 +31,8 @@ NODISCARD result candidate_write(const char *path, enum object_kind kind, struct
 /* What it is about and how to sign it, for the person at the terminal. */
 void candidate_print(const struct candidate *candidate, const char *path);
 
-/* One holder signs, offline: the private key is a PEM file without a passphrase. RECOVERY_QUORUM when it is not in the set. */
-NODISCARD result candidate_sign(const struct candidate *candidate, const char *key_path, const char *output);
+/* One holder signs, offline: a PEM file without a passphrase, or a key in a token. RECOVERY_QUORUM when it is not in the set. */
+NODISCARD result candidate_sign(const struct candidate *candidate, const struct signer_source *signer, const char *output);
 
 /*
  * The signatures of files, checked and matched with keys: those of troth bring theirs, for the others each of `keys` (PEM

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "cmd/recovery_files.h"
+#include "cmd/token_options.h"
 #include "job/state.h"
 #include "root/token_settings.h"
 #include "root/wrap.h"
@@ -17,9 +18,8 @@ struct arguments {
 	struct host_options host;
 	struct words recovery;
 	bool no_recovery;
-	const char *sign_with, *module, *token, *serial, *pin_file;
-	struct words writable;
-	bool network;
+	const char *sign_with;
+	struct token_options token;
 	uint64_t days, grace_s;
 	const char *trust_domain, *output;
 };
@@ -100,38 +100,6 @@ static bool same_text(const char *a, const char *b)
 	return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-static result read_token(const struct arguments *arguments, struct arena *arena, struct token_source *out)
-{
-	const char *paths[2 + TOKEN_FOLDERS_MAX + 1] = {arguments->module, arguments->pin_file};
-	void *list;
-	if (!arguments->module)
-		return fail(USAGE, "--sign-with pkcs11 needs --pkcs11-module");
-	if (arguments->writable.count > TOKEN_FOLDERS_MAX - 1)
-		return fail(USAGE, "--pkcs11-writable takes at most %d folders", TOKEN_FOLDERS_MAX - 1);
-	memcpy(paths + 2, arguments->writable.items, arguments->writable.count * sizeof(paths[0]));
-	size_t count = 2 + arguments->writable.count;
-	TRY(arena_alloc(arena, count + 1, sizeof(char *), &list));
-	const char **absolute = list;
-	for (size_t i = 0; i < count; i++) {
-		char path[PATH_SIZE];
-		absolute[i] = NULL;
-		if (!paths[i])
-			continue;
-		TRY(verb_absolute(paths[i], path));
-		TRY(arena_string(arena, span_str(path), &absolute[i]));
-	}
-	absolute[count] = NULL;
-	*out = (struct token_source){
-		.module = absolute[0],
-		.label = arguments->token,
-		.serial = arguments->serial,
-		.pin_file = absolute[1],
-		.network = arguments->network,
-		.writable = absolute + 2,
-	};
-	return token_source_environment(arena, &out->environment);
-}
-
 /* A root that is there keeps its keys where they are; asked again for the same token nothing is to be done. */
 static result check_same_token(const char *state, const struct token_source *source, bool in_token, struct arena *arena)
 {
@@ -153,15 +121,14 @@ static result choose_signing(const struct arguments *arguments, struct arena *ar
 	char state[PATH_SIZE];
 	struct token_source source = {0};
 	bool in_token = arguments->sign_with && strcmp(arguments->sign_with, "pkcs11") == 0;
-	if (!in_token && (arguments->module || arguments->token || arguments->serial || arguments->pin_file || arguments->writable.count ||
-				 arguments->network))
+	if (!in_token && token_options_given(&arguments->token))
 		return fail(USAGE, "a token is used with --sign-with pkcs11 only");
 	if (!arguments->sign_with)
 		return OK;
 	if (!in_token && strcmp(arguments->sign_with, "seed") != 0)
 		return fail(USAGE, "--sign-with takes seed or pkcs11, not '%s'", arguments->sign_with);
 	if (in_token)
-		TRY(read_token(arguments, arena, &source));
+		TRY(token_options_source(&arguments->token, arena, &source));
 	TRY(state_path(arguments->host.state, state));
 	if (state_has_root(state))
 		return check_same_token(state, &source, in_token, arena);
@@ -221,12 +188,7 @@ int verb_host_init(int argc, char **argv)
 		{"tpm-pcrs", OPTION_TEXT, &arguments.host.tpm_pcrs, "LIST", "PCRs that a key in a TPM is sealed to (7)"},
 		{"sign-with", OPTION_TEXT, &arguments.sign_with, "WHERE",
 			"where signing keys lie: seed (wrapped in the state, default) or pkcs11 (in a token, docs/TOKENS.md)"},
-		{"pkcs11-module", OPTION_TEXT, &arguments.module, "FILE", "the token's PKCS#11 module"},
-		{"token", OPTION_TEXT, &arguments.token, "LABEL", "the token's label"},
-		{"token-serial", OPTION_TEXT, &arguments.serial, "NUMBER", "the token's serial number"},
-		{"pin-file", OPTION_TEXT, &arguments.pin_file, "FILE", "the token's PIN, in a file that nobody else may read"},
-		{"pkcs11-writable", OPTION_WORDS, &arguments.writable, "FOLDER...", "where the module keeps its files; all else is read-only to it"},
-		{"pkcs11-network", OPTION_FLAG, &arguments.network, NULL, "the module reaches its token over the network"},
+		TOKEN_ROWS(&arguments.token),
 		{"output", OPTION_TEXT, &arguments.output, "FILE", "write the inception record here too"},
 	};
 	CLEANUP(options_free)

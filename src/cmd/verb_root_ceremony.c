@@ -1,16 +1,20 @@
 /* troth root ceremony: makes k-of-n recovery keys, as files of which each goes to another holder. */
+#include "cmd/token_options.h"
 #include "cmd/verb.h"
 
 #include <stdio.h>
 #include <unistd.h>
 
+#include "crypto/random.h"
+#include "root/tcb.h"
 #include "wire/json.h"
 
 enum { MOST_KEYS = 32 };
 
 struct arguments {
 	uint64_t k, n;
-	const char *out;
+	const char *out, *label;
+	struct token_options token;
 };
 
 static result key_paths(const struct arguments *arguments, size_t number, char private_path[static PATH_SIZE], char public_path[static PATH_SIZE])
@@ -70,8 +74,87 @@ static void print_people(const struct arguments *arguments, const json_t *list)
 	printf("\n");
 }
 
+/* ---- In a token ------------------------------------------------------------------------------------------- */
+
+static result start_token(const struct arguments *arguments, struct arena *arena, struct token **out)
+{
+	char folder[PATH_SIZE], program[PATH_SIZE];
+	struct token_source source;
+	struct token_config config;
+	CLEANUP(secret_free) struct secret pin = SECRET_EMPTY;
+	TRY(token_options_source(&arguments->token, arena, &source));
+	TRY(program_folder(folder, sizeof(folder)));
+	TRY(path_join(program, folder, "troth-token"));
+	if (source.pin_file)
+		TRY(token_source_pin(source.pin_file, &pin));
+	TRY(token_source_config(&source, &pin, &config));
+	config.program = program;
+	return token_start(&config, out);
+}
+
+static result make_in_token(struct token *token, const char *label, struct token_key *out)
+{
+	struct token_name name, by_label;
+	uint8_t id[16];
+	TRY(token_name_from_text(NULL, label, &by_label));
+	result there = token_find(token, &by_label, out);
+	if (there != NOT_FOUND)
+		return there == OK || there == BAD_VALUE ? fail(ALREADY_EXISTS, "the token holds a key labelled '%s'; choose another --key", label) : there;
+	random_bytes(id, sizeof(id));
+	name = by_label;
+	name.id_len = sizeof(id);
+	memcpy(name.id, id, sizeof(id));
+	return token_generate(token, &name, TOKEN_SIGNS, out);
+}
+
+static result write_public(const struct arguments *arguments, const struct key *key, char path[static PATH_SIZE])
+{
+	char name[64];
+	CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
+	snprintf(name, sizeof(name), "recovery-%02x%02x%02x%02x.pub", key->id[0], key->id[1], key->id[2], key->id[3]);
+	TRY(path_join(path, arguments->out, name));
+	TRY(key_to_pem(key, &pem));
+	return file_write_atomic(path, bytes_span(&pem), 0644);
+}
+
+/* One holder's key, in that holder's token. */
+static result token_ceremony(const struct arguments *arguments, bool json)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
+	CLEANUP(key_free) struct key key = KEY_EMPTY;
+	const char *label = arguments->label ? arguments->label : "troth recovery";
+	struct token *token;
+	struct token_key made;
+	char path[PATH_SIZE];
+	if (!arguments->out)
+		return fail(USAGE, "--out DIR is needed");
+	TRY(file_make_dirs(arguments->out, 0700));
+	TRY(start_token(arguments, &arena, &token));
+	result done = make_in_token(token, label, &made);
+	token_free(token);
+	TRY(done);
+	TRY(key_from_point(SPAN_ARRAY(made.point), &key));
+	TRY(write_public(arguments, &key, path));
+	if (json) {
+		json_t *object = json_pack("{s:s, s:s, s:o, s:o}", "public", path, "label", label, "token_key_id",
+			json_hex(span_of(made.name.id, made.name.id_len)), "id", json_hex(SPAN_ARRAY(key.id)));
+		result printed = object ? json_print(stdout, object) : fail(NO_MEMORY, "json");
+		json_decref(object);
+		return printed;
+	}
+	printf("A recovery key was made in the token, which it does not leave.\n  label      %s\n  public key %s\n  key id     ", label, path);
+	for (size_t i = 0; i < KEY_ID_SIZE; i++)
+		printf("%02x", key.id[i]);
+	printf("\nIts holder keeps the token and its PIN, not on the host, and the key id on paper. Each holder does this with their own token;\n"
+	       "then: troth host init --recovery K %s ...\nTo sign: troth root recover sign --pkcs11-module M --token T --key '%s' ...\n",
+		path, label);
+	return OK;
+}
+
 static result ceremony(const struct arguments *arguments, bool json)
 {
+	if (token_options_given(&arguments->token) || arguments->label)
+		return token_ceremony(arguments, json);
 	if (arguments->n < 1 || arguments->n > MOST_KEYS || arguments->k < 1 || arguments->k > arguments->n)
 		return fail(USAGE, "-k from 1 to n, -n from 1 to %d", MOST_KEYS);
 	if (!arguments->out)
@@ -100,13 +183,16 @@ int verb_root_ceremony(int argc, char **argv)
 		{"k", OPTION_NUMBER, &arguments.k, "K", "how many must sign together (2)"},
 		{"n", OPTION_NUMBER, &arguments.n, "N", "how many there are (3)"},
 		{"out", OPTION_TEXT, &arguments.out, "DIR", "where the files go; made when missing"},
+		TOKEN_ROWS(&arguments.token),
+		{"key", OPTION_TEXT, &arguments.label, "LABEL", "in a token: what the one key that is made there is called (troth recovery)"},
 	};
 	CLEANUP(options_free)
 	struct options options = {
 		.verb = "root ceremony",
-		.usage = "--k K --n N --out DIR",
+		.usage = "--k K --n N --out DIR | --pkcs11-module FILE --token LABEL --pin-file FILE --out DIR",
 		.description = "Makes offline recovery keys: P-256, PEM (PKCS#8), each private file 0600, each public one beside it. Do it on a\n"
-			       "machine that is not the host and has no network. Keys made by openssl alone are as good.",
+			       "machine that is not the host and has no network. Keys made by openssl alone are as good.\n"
+			       "With --pkcs11-module it makes one key in the token of one holder; only its public half becomes a file.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 	};

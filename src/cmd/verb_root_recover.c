@@ -5,6 +5,10 @@
 #include "cmd/recovery_files.h"
 #include "cmd/root_client.h"
 #include "cmd/root_describe.h"
+#include "cmd/token_options.h"
+#include "job/state.h"
+#include "root/tcb.h"
+#include "root/token_settings.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,9 +21,10 @@ enum { MOST_DAYS = 3660, CALL_MS = 120 * 1000 };
 
 struct arguments {
 	struct host_options host;
-	const char *candidate, *key, *output, *from, *history, *trust_domain;
+	const char *candidate, *key, *key_id, *output, *from, *history, *trust_domain;
 	struct words signatures, keys, recovery;
 	bool no_recovery;
+	struct token_options token;
 	uint64_t days;
 };
 
@@ -49,8 +54,23 @@ static result do_sign(const struct arguments *arguments, bool json)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
 	struct candidate candidate;
+	struct token_source token;
+	char folder[PATH_SIZE];
+	struct signer_source signer = {.program_dir = folder};
+	bool in_token = token_options_given(&arguments->token) || arguments->key_id;
+	if (!(arguments->key || arguments->key_id) || !arguments->output)
+		return fail(USAGE, "--key and --output are needed");
+	if (in_token) {
+		TRY(token_options_source(&arguments->token, &arena, &token));
+		signer.token = &token;
+		signer.key_label = arguments->key;
+		signer.key_id = arguments->key_id;
+	} else {
+		signer.pem_file = arguments->key;
+	}
+	TRY(program_folder(folder, sizeof(folder)));
 	TRY(candidate_read(arguments->candidate, &arena, &candidate));
-	TRY(candidate_sign(&candidate, arguments->key, arguments->output));
+	TRY(candidate_sign(&candidate, &signer, arguments->output));
 	if (json)
 		return print_json_of(json_pack("{s:s}", "signature", arguments->output));
 	printf("Signed. Give '%s' to whoever finishes it.\n", arguments->output);
@@ -101,6 +121,20 @@ static result parse_from(const char *text, struct service_recover *out)
 	return OK;
 }
 
+/* A root that moves to an empty state folder may move its signing keys into a token with it. */
+static result choose_token(const struct arguments *arguments, struct arena *arena)
+{
+	char state[PATH_SIZE];
+	struct token_source source;
+	if (!token_options_given(&arguments->token))
+		return OK;
+	TRY(token_options_source(&arguments->token, arena, &source));
+	TRY(state_path(arguments->host.state, state));
+	if (state_has_root(state))
+		return fail(ROOT_EXISTS, "its signing keys stay where they are; a token is chosen for an empty state folder, with --history FILE");
+	return token_settings_save(state, &source);
+}
+
 static result prepare_recover(const struct arguments *arguments, bool json)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
@@ -120,6 +154,7 @@ static result prepare_recover(const struct arguments *arguments, bool json)
 		TRY(file_open(arguments->history, O_RDONLY, 0, &history));
 	const struct client_call call = {.type = SERVICE_RECOVER, .body = &ask, .fds = &history.n, .fd_count = arguments->history ? 1 : 0,
 		.expected = SERVICE_CANDIDATE, .timeout_ms = CALL_MS};
+	TRY(choose_token(arguments, &arena));
 	TRY(root_connect(&arguments->host, arguments->history != NULL, &client));
 	TRY(client_call(&client, &call, &arena, &reply, NULL));
 	TRY(candidate_write(arguments->output, KIND_EPOCH, reply.payload, reply.base, &arena, &candidate));
@@ -256,7 +291,9 @@ static int run_steps(const struct step *steps, size_t count, const char *verb, c
 	const struct option_row rows[] = {
 		{"candidate", OPTION_TEXT, &arguments.candidate, "FILE", "sign, finish, assemble: what `prepare` wrote"},
 		{"key", OPTION_LIST, &arguments.keys, "FILE",
-			"sign: the private key (PEM); finish, assemble: a public key (PEM) for signatures made by openssl"},
+			"sign: the private key (PEM), or its label in a token; finish, assemble: a public key (PEM) for signatures made by openssl"},
+		{"key-id", OPTION_TEXT, &arguments.key_id, "HEX", "sign: the id of the key in a token, with or without its label"},
+		TOKEN_ROWS(&arguments.token),
 		{"signature", OPTION_WORDS, &arguments.signatures, "FILE...", "finish, assemble: of troth or of openssl"},
 		{"output", OPTION_TEXT, &arguments.output, "FILE", "where the candidate, signature or history goes"},
 		{"history", OPTION_TEXT, &arguments.history, "FILE", "an exported history, for a host that lost its own, and for a HALT"},
@@ -293,12 +330,12 @@ int verb_root_recover(int argc, char **argv)
 {
 	static const struct step steps[] = {{"prepare", prepare_recover}, {"sign", do_sign}, {"finish", do_finish}};
 	return run_steps(steps, COUNT_OF(steps), "root recover",
-		"prepare --output CANDIDATE | sign --candidate CANDIDATE --key KEY.pem --output SIGNATURE | finish --candidate CANDIDATE "
+		"prepare --output CANDIDATE | sign --candidate CANDIDATE (--key KEY.pem | --pkcs11-module FILE --token LABEL --key LABEL) --output SIGNATURE | finish --candidate CANDIDATE "
 		"--signature FILE...",
 		"Starts this root over in a new era after theft or loss, by its recovery keys: a fresh secure processor proposes a record,\n"
 		"the holders compare its measurement and sign it offline, and every later record of the old era is void. Works on a host\n"
 		"that refuses to start (STALE_STATE, EPOCH_FORKED, EPOCH_HALTED, HISTORY_DAMAGED), and in an empty state folder with\n"
-		"--history FILE. After a theft give --from: the last epoch that is certainly yours.",
+		"--history FILE; there prepare also takes the options of a token, in which the new signing keys are made then. After a theft give --from: the last epoch that is certainly yours.",
 		argc, argv);
 }
 
@@ -306,7 +343,7 @@ int verb_root_set_recovery(int argc, char **argv)
 {
 	static const struct step steps[] = {{"prepare", prepare_set_recovery}, {"sign", do_sign}, {"finish", do_finish}};
 	return run_steps(steps, COUNT_OF(steps), "root set-recovery",
-		"prepare --recovery K FILE.. --output CANDIDATE | sign --candidate CANDIDATE --key KEY.pem --output SIGNATURE | finish "
+		"prepare --recovery K FILE.. --output CANDIDATE | sign --candidate CANDIDATE (--key KEY.pem | --pkcs11-module FILE --token LABEL --key LABEL) --output SIGNATURE | finish "
 		"--candidate CANDIDATE --signature FILE...",
 		"Replaces the recovery keys of this root. The present ones must sign it, offline; nothing else can change them.", argc, argv);
 }

@@ -275,3 +275,89 @@ def test_settings_that_cannot_be(machine, token, change):
     given[at:at + 2] = [option, value] if value is not None else []
     machine.troth('host', 'init', '--state', machine.state, '--no-recovery', *given, env=token.env).refused(reason)
     assert not os.path.exists(os.path.join(machine.state, 'pins'))
+
+
+# ---- rotation and recovery
+
+def test_rotation_makes_the_next_pair_ahead_and_drops_the_former(machine, token):
+    init(machine, token).ok()
+    job = jobs.single(machine.work, 'date')
+    first = token.keys()
+    machine.troth('root', 'rotate', '--state', machine.state).ok()
+    machine.run(job).ok()  # its host drained what was left: the former epoch's key is gone
+    second = token.keys()
+    assert len(second) == 2 and len(first & second) == 1
+    machine.troth('root', 'rotate', '--state', machine.state, '--emergency').ok()
+    third = token.keys()
+    assert len(third) == 2 and len(second & third) == 1 and not first & third
+    machine.verify(machine.trust(job)).ok()
+    token.pull_out()
+    machine.troth('root', 'rotate', '--state', machine.state).refused('TOKEN_UNAVAILABLE')
+    token.put_back()
+    assert token.keys() == third
+    machine.troth('root', 'rotate', '--state', machine.state).ok()
+
+
+class Holder(Token):
+    """A holder of a recovery key, with a token of their own."""
+
+    def __init__(self, home, name):
+        self.place = os.path.join(home, name)
+        os.mkdir(self.place)
+        super().__init__(self.place, label=name)
+
+    def options(self):
+        return ['--pkcs11-module', self.module, '--token', self.label, '--pin-file', self.pin_file, '--pkcs11-writable', self.folder]
+
+    def ceremony(self, machine):
+        done = machine.troth('root', 'ceremony', *self.options(), '--out', self.place, '--json', env=self.env)
+        return done.ok().json['public']
+
+    def sign(self, machine, candidate, output, key='troth recovery', *more):
+        return machine.troth('root', 'recover', 'sign', '--candidate', candidate, *self.options(), '--key', key, '--output', output, *more, env=self.env)
+
+
+def test_recovery_keys_in_tokens(machine, home):
+    holders = [Holder(home, name) for name in ('anna', 'bruno')]
+    publics = [holder.ceremony(machine) for holder in holders]
+    assert all(len(holder.keys()) == 1 for holder in holders)
+    machine.troth('root', 'ceremony', *holders[0].options(), '--out', home, env=holders[0].env).refused('ALREADY_EXISTS')
+    machine.troth('host', 'init', '--state', machine.state, '--recovery', '2', *publics).ok()
+    candidate, signatures = os.path.join(home, 'candidate'), [os.path.join(home, f'signature-{i}') for i in range(2)]
+    machine.troth('root', 'recover', 'prepare', '--state', machine.state, '--output', candidate).ok()
+    # Another label, another key, another PIN: refused, each once.
+    holders[0].sign(machine, candidate, signatures[0], 'another').refused('NOT_FOUND')
+    stranger = Holder(home, 'stranger')
+    stranger.ceremony(machine)
+    stranger.sign(machine, candidate, signatures[0]).refused('RECOVERY_QUORUM')
+    holders[0].write_pin('271828')
+    holders[0].sign(machine, candidate, signatures[0]).refused('TOKEN_PIN_WRONG')
+    holders[0].write_pin(PIN)
+    assert not os.path.exists(signatures[0])
+    for holder, signature in zip(holders, signatures):
+        holder.sign(machine, candidate, signature).ok()
+    finish = ['root', 'recover', 'finish', '--state', machine.state, '--candidate', candidate, '--signature']
+    machine.troth(*finish, signatures[0]).refused('RECOVERY_QUORUM')
+    machine.troth(*finish, *signatures).ok()
+    assert 'era 1' in machine.troth('root', 'status', '--state', machine.state).ok().stdout
+    machine.run(jobs.single(machine.work, 'date')).ok()
+
+
+def test_a_root_moves_into_a_token_by_recovery(machine, token, home):
+    holder = Holder(home, 'anna')
+    public = holder.ceremony(machine)
+    machine.troth('host', 'init', '--state', machine.state, '--recovery', '1', public).ok()
+    history, candidate, signature = (os.path.join(home, name) for name in ('history', 'candidate', 'signature'))
+    machine.troth('root', 'history', '--state', machine.state, '--output', history).ok()
+    prepare = ['root', 'recover', 'prepare', '--state', machine.state, '--history', history, '--output', candidate]
+    machine.troth(*prepare, *token.options()[2:], env=token.env).refused('ROOT_EXISTS')
+    shutil.rmtree(machine.state)  # lost
+    machine.troth(*prepare, *token.options()[2:], env=token.env).ok()
+    holder.sign(machine, candidate, signature).ok()
+    machine.troth('root', 'recover', 'finish', '--state', machine.state, '--candidate', candidate, '--signature', signature, env=token.env).ok()
+    assert len(token.keys()) == 2
+    job = jobs.single(machine.work, 'date')
+    machine.run(job).ok()
+    token.pull_out()
+    machine.run(job).refused('TOKEN_UNAVAILABLE')
+    token.put_back()
