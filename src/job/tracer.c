@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,16 +23,25 @@ static void read_text(const char *path, char *out, size_t cap)
 	out[got > 0 ? got : 0] = '\0';
 }
 
+/* What it was started as: programs that are executed through a descriptor have its number for a name. */
+static bool is_ours(pid_t pid, char out[static 17])
+{
+	char path[64], text[256];
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+	read_text(path, text, sizeof(text));
+	const char *slash = strrchr(text, '/'), *name = slash ? slash + 1 : text;
+	snprintf(out, 17, "%s", name);
+	return strncmp(name, "troth", 5) == 0; /* a program that somebody runs inside Troth is not Troth */
+}
+
 static void look_at(struct look *look, pid_t pid)
 {
-	char path[64], text[2048], name[17] = "";
+	char path[64], text[2048], name[17];
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	read_text(path, text, sizeof(text));
 	const char *tracer = strstr(text, "\nTracerPid:");
-	if (!tracer || sscanf(text, "Name: %16s", name) != 1 || strncmp(name, "troth", 5) != 0)
-		return; /* a program that somebody runs inside Troth is not Troth */
-	pid_t by = (pid_t)strtol(tracer + strlen("\nTracerPid:"), NULL, 10);
-	if (by <= 0 || look->count == TRACED_MAX)
+	pid_t by = tracer ? (pid_t)strtol(tracer + strlen("\nTracerPid:"), NULL, 10) : 0;
+	if (by <= 0 || look->count == TRACED_MAX || !is_ours(pid, name))
 		return;
 	look->out[look->count] = (struct traced){.pid = pid, .tracer = by};
 	memcpy(look->out[look->count++].name, name, sizeof(name));
