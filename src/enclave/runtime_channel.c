@@ -14,9 +14,7 @@
 
 enum {
 	GIVE_UP_MS = 300,
-	/* A channel lives for an hour after a handshake; the next one begins at some time in these ten minutes. */
-	RENEW_FROM_MS = 45 * 60 * 1000,
-	RENEW_WITHIN_MS = 10 * 60 * 1000,
+	SHORT_LIFE_MS = 60 * 1000, /* what is left of the peer's certificate; not worth a handshake */
 	EVIDENCE_LEAD_MS = 10 * 1000,
 };
 
@@ -435,8 +433,11 @@ static void handshake_done(struct channel *channel)
 {
 	channel->rests_on = channel->shown;
 	channel->noticed = channel->shown;
-	channel->opened_at = channel->checked_at = runtime_time().steady_ms;
-	channel->renew_at = channel->opened_at + RENEW_FROM_MS + any_of(RENEW_WITHIN_MS);
+	uint64_t now = runtime_time().steady_ms, life = iecp_channel_until(channel->open) - now;
+	channel->checked_at = now;
+	/* An hour as a rule: at some time between minutes 45 and 55. */
+	channel->ageing_at = life < SHORT_LIFE_MS ? UINT64_MAX : now + life / 4 * 3;
+	channel->renew_at = life < SHORT_LIFE_MS ? UINT64_MAX : channel->ageing_at + any_of(life / 6);
 }
 
 static result opened(struct channel *channel)
@@ -642,7 +643,7 @@ bool channel_reads_ahead(const struct channel *channel)
 	if (!channel->open || is_over(channel) || channel->held.bytes.len - channel->held.at >= HOLD_MAX)
 		return false;
 	return iecp_rekey_is_running(channel->open) || is_behind(channel) ||
-		runtime_time().steady_ms >= channel->opened_at + RENEW_FROM_MS;
+		runtime_time().steady_ms >= channel->ageing_at;
 }
 
 /* What was handed out and not taken goes back. */

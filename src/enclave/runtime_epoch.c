@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "enclave/runtime_internal.h"
 
-enum { AWAIT_MS = 2000 };
+enum { AWAIT_MS = 5000 };
 
 /* A recovery or a change of the recovery set is signed by keys whose digests alone stand in the records. */
 static result add_keys(struct runtime *rt, const struct bytes_item *keys, size_t count)

@@ -68,7 +68,7 @@ struct channel {
 	uint64_t floor_epoch;
 	uint32_t floor_era; /* of evidence: the head when we asked for it */
 	uint64_t handshakes; /* finished on this channel */
-	uint64_t opened_at, renew_at, checked_at;
+	uint64_t ageing_at, renew_at, checked_at;
 	struct backlog held; /* data that came before a re-handshake's messages and that nobody takes yet */
 	uint8_t *received; /* RECEIVE_BUFFER bytes */
 	struct span plain; /* of the record that is being taken apart; borrows from `received` */

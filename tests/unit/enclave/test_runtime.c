@@ -163,12 +163,14 @@ struct guest {
 	bool finished;
 };
 
+static const char *policy_more = ""; /* of the guests that are made next */
+
 static void compile(const char *name, const char *peer, struct bytes *out)
 {
 	char text[256];
 	CLEANUP(document_free) struct document document = {0};
-	snprintf(text, sizeof(text), "enclave_id: %s\nallowed_communicators: [%s]\nmax_dac_depth: 4\nrequired_attestation_level: Level-1\n", name,
-		peer);
+	snprintf(text, sizeof(text), "enclave_id: %s\nallowed_communicators: [%s]\nmax_dac_depth: 4\nrequired_attestation_level: Level-1\n%s", name,
+		peer, policy_more);
 	expect_ok(document_parse("policy", span_str(text), 1 << 20, &document));
 	expect_ok(policy_compile_node(&document, document.root, out));
 }
@@ -996,6 +998,23 @@ static void a_reader_that_stalls_does_not_miss_it(void **unused)
 	relay_free(&r);
 }
 
+/* A policy that wants fresh evidence gets it again and again, without a rotation. */
+static void evidence_is_renewed_before_it_is_too_old(void **unused)
+{
+	struct relay r;
+	policy_more = "max_evidence_age_s: 13\n";
+	relay_new(&r);
+	policy_more = "";
+	relay_start(&r);
+	relay_until_open(&r);
+	relay_until_renewed(&r, 2);
+	relay_finish(&r);
+	expect_whole(&r);
+	assert_true(r.b.end.rekeys >= 1);
+	assert_int_equal(r.b.end.reissues, 0);
+	relay_free(&r);
+}
+
 enum bad_news { ANOTHERS_REISSUE, REPORT_OF_ANOTHER, OLD_REPORT, SKIPPED_RECORD, FORGED_RECORD, EMERGENCY, NOT_TOLD, MUTE, BAD_NEWS };
 
 static void bad_news(struct relay *r, enum bad_news news)
@@ -1094,6 +1113,7 @@ int group_runtime(void)
 		cmocka_unit_test(a_run_goes_on_across_three_rotations),
 		cmocka_unit_test(launches_of_two_epochs_meet),
 		cmocka_unit_test(a_reader_that_stalls_does_not_miss_it),
+		cmocka_unit_test(evidence_is_renewed_before_it_is_too_old),
 		cmocka_unit_test(news_of_a_rotation_that_are_wrong),
 		cmocka_unit_test(a_rekey_that_is_not_finished_ends_the_channel),
 	};
