@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/secret.h"
+
 struct arena_block {
 	struct arena_block *next;
 	size_t used;
@@ -23,6 +25,13 @@ void arena_free(struct arena *arena)
 	}
 	arena->blocks = NULL;
 	arena->used = 0;
+}
+
+void arena_wipe(struct arena *arena)
+{
+	for (struct arena_block *block = arena ? arena->blocks : NULL; block; block = block->next)
+		wipe(block->data, block->used);
+	arena_free(arena);
 }
 
 static result add_block(struct arena *arena, size_t need)

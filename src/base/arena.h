@@ -21,6 +21,9 @@ static inline struct arena arena_of(size_t max)
 
 void arena_free(struct arena *arena); /* accepts NULL; leaves it empty and usable */
 
+/* The same, and wipes what was given out: for an arena that decoded secrets. */
+void arena_wipe(struct arena *arena);
+
 /* `count` zeroed elements of `size` bytes, aligned for any type. TOO_LARGE beyond the limit, NO_MEMORY. */
 NODISCARD result arena_alloc(struct arena *arena, size_t count, size_t size, void **out);
 

@@ -204,21 +204,37 @@ result key_from_scalar(struct span scalar, struct key *out)
 	return key_from_number(number, out);
 }
 
-result key_from_seed48(struct span seed48, struct key *out)
+static result scalar_of_seed(struct span seed48, BIGNUM *out)
 {
 	const struct library *l = library();
 	if (seed48.len != SEED_SIZE)
 		return fail(BAD_VALUE, "a key seed has %d bytes, not %zu", SEED_SIZE, seed48.len);
 
 	CLEANUP(free_number) BIGNUM *seed = secret_number(seed48);
-	CLEANUP(free_number) BIGNUM *scalar = BN_secure_new();
 	CLEANUP(free_number_ctx) BN_CTX *numbers = BN_CTX_secure_new();
-	if (!seed || !scalar || !numbers)
+	if (!seed || !out || !numbers)
 		return library_fail("BN_secure_new");
-	BN_set_flags(scalar, BN_FLG_CONSTTIME);
-	if (!BN_mod(scalar, seed, l->p256_order_minus_1, numbers) || !BN_add_word(scalar, 1))
+	BN_set_flags(out, BN_FLG_CONSTTIME);
+	if (!BN_mod(out, seed, l->p256_order_minus_1, numbers) || !BN_add_word(out, 1))
 		return library_fail("BN_mod");
+	return OK;
+}
+
+result key_from_seed48(struct span seed48, struct key *out)
+{
+	CLEANUP(free_number) BIGNUM *scalar = BN_secure_new();
+	TRY(scalar_of_seed(seed48, scalar));
 	return key_from_number(scalar, out);
+}
+
+result point_from_seed48(struct span seed48, uint8_t out[static POINT_SIZE])
+{
+	CLEANUP(free_number) BIGNUM *scalar = BN_secure_new();
+	uint8_t point[POINT_SIZE];
+	TRY(scalar_of_seed(seed48, scalar));
+	TRY(public_point(scalar, point));
+	memcpy(out, point, POINT_SIZE);
+	return OK;
 }
 
 result key_from_backend(struct span point, struct key_backend *backend, struct key *out)

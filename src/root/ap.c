@@ -54,7 +54,7 @@ void ap_free(struct ap *ap)
 	bytes_free(&ap->reply);
 	bytes_free(&ap->persist);
 	boot_log_free(&ap->log);
-	arena_free(&ap->scratch);
+	arena_wipe(&ap->scratch);
 	free(ap->launch_ids.ids);
 	free(ap->signed_runs.ids);
 	free(ap->known_runs.ids);
@@ -356,7 +356,7 @@ void ap_step(struct ap *ap, enum ipq_type type, struct span body, uint64_t now_m
 	result handled = ap->waiting ? fail(ILLEGAL_STATE, "a request while a write is under way") :
 				       dispatch(ap, type, body, now_ms);
 	ap->asked = NULL;
-	arena_free(&ap->scratch);
+	arena_wipe(&ap->scratch);
 	if (handled != OK)
 		ap_error_action(ap, handled, failure_text(), out);
 	else if (ap->rotation != before)

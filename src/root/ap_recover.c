@@ -47,10 +47,11 @@ static result put_candidate(struct ap *ap, struct kept_candidate *candidate)
 	return OK;
 }
 
-static result make_payload(struct ap *ap, struct epoch *epoch, const struct rot_keys *keys, const struct rot_keys *after,
+static result make_payload(struct ap *ap, struct epoch *epoch, const struct rot_keys *keys, const struct secret *after_seed,
 	struct bytes *out)
 {
-	ap_epoch_keys(epoch, keys, after);
+	ap_epoch_keys(epoch, keys);
+	TRY(rot_next_commitment(after_seed, ap->token, epoch->next));
 	memcpy(epoch->measurement, ap->ap_measurement, SHA384_SIZE);
 	return schema_encode(&epoch_schema, epoch, out);
 }
@@ -62,12 +63,10 @@ static result set_recovery_candidate(struct ap *ap, const struct ap_set_recovery
 	CLEANUP(secret_free) struct secret seed = SECRET_EMPTY;
 	CLEANUP(secret_free) struct secret after_seed = SECRET_EMPTY;
 	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
-	CLEANUP(rot_keys_free) struct rot_keys after = {0};
 	TRY(secret_copy(SPAN_ARRAY(request->host_share), &share));
 	TRY(ap_open_next_seed(&ap->wrap_key, &share, bytes_span(&ap->next_seed), ap->token, &ap->current.epoch, &seed,
 		&keys));
 	TRY(ap_seed_new(ap->platform, SPAN_ARRAY(request->host_seed), &after_seed));
-	TRY(rot_keys_make(&after_seed, ap->token, &after));
 	TRY(ap_epoch_after(&ap->current, ap->rot_id, &epoch));
 	ap_epoch_times(&epoch, ap->high_water, request->valid_ms, &ap->current.epoch);
 	epoch.recovery = request->recovery;
@@ -76,7 +75,7 @@ static result set_recovery_candidate(struct ap *ap, const struct ap_set_recovery
 	epoch.grace_s = request->grace_s;
 	epoch.reason = EPOCH_SET_RECOVERY;
 	snprintf(out->trust_domain, sizeof(out->trust_domain), "%s", ap->trust_domain);
-	TRY(make_payload(ap, &epoch, &keys, &after, &out->payload));
+	TRY(make_payload(ap, &epoch, &keys, &after_seed, &out->payload));
 	return ap_seed_wrap(&ap->wrap_key, SPAN_ARRAY(request->host_share), "candidate", secret_span(&after_seed), &out->seeds);
 }
 
@@ -135,7 +134,6 @@ static result recovery_candidate(struct ap *ap, const struct ap_recover *request
 	CLEANUP(secret_free) struct secret seed = SECRET_EMPTY;
 	CLEANUP(secret_free) struct secret after_seed = SECRET_EMPTY;
 	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
-	CLEANUP(rot_keys_free) struct rot_keys after = {0};
 	TRY(ap_epoch_after(base, rot_id, &epoch));
 	TRY(choose_era(ap, request, &base->epoch, &epoch.era));
 	ap_epoch_times(&epoch, ap->high_water, request->valid_ms, &base->epoch);
@@ -145,14 +143,13 @@ static result recovery_candidate(struct ap *ap, const struct ap_recover *request
 	TRY(ap_seed_new(ap->platform, SPAN_ARRAY(request->host_seed), &seed));
 	TRY(ap_seed_new(ap->platform, SPAN_ARRAY(request->host_seed), &after_seed));
 	TRY(rot_keys_make(&seed, ap->token, &keys));
-	TRY(rot_keys_make(&after_seed, ap->token, &after));
 	TRY(secret_new(2 * ROT_SEED_SIZE, &seeds));
 	memcpy(seeds.data, seed.data, ROT_SEED_SIZE);
 	memcpy(seeds.data + ROT_SEED_SIZE, after_seed.data, ROT_SEED_SIZE);
 	snprintf(out->trust_domain, sizeof(out->trust_domain), "%s", request->trust_domain);
 	TRY(bytes_copy(request->inception, &out->inception));
 	TRY(bytes_copy(request->base, &out->base));
-	TRY(make_payload(ap, &epoch, &keys, &after, &out->payload));
+	TRY(make_payload(ap, &epoch, &keys, &after_seed, &out->payload));
 	return ap_seed_wrap(&ap->wrap_key, SPAN_ARRAY(request->host_share), "candidate", secret_span(&seeds), &out->seeds);
 }
 

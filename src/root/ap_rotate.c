@@ -39,12 +39,11 @@ void ap_epoch_times(struct epoch *epoch, uint64_t now_ms, uint64_t valid_ms, con
 	epoch->not_after = from + (valid_ms || !before ? valid_ms : lifetime(before));
 }
 
-void ap_epoch_keys(struct epoch *epoch, const struct rot_keys *keys, const struct rot_keys *next)
+void ap_epoch_keys(struct epoch *epoch, const struct rot_keys *keys)
 {
 	memcpy(epoch->sign_pk, keys->sign.point, POINT_SIZE);
 	memcpy(epoch->kem_pk, keys->kem.point, POINT_SIZE);
 	memcpy(epoch->salt, keys->salt, sizeof(epoch->salt));
-	epoch_next_commitment(next->sign.point, next->kem.point, next->salt, epoch->next);
 }
 
 result ap_epoch_after(const struct ap_epoch *before, const uint8_t rot_id[static OID_SIZE], struct epoch *out)
@@ -76,7 +75,7 @@ result ap_seed_wrap(const struct secret *wrap_key, struct span share, const char
 /* ---- Generation --------------------------------------------------------------------------------- */
 
 static result make_inception(struct ap *ap, const struct ap_generate *request, const struct rot_keys *keys,
-	const struct rot_keys *next, uint64_t now_ms, struct bytes *out_record)
+	const struct secret *next_seed, uint64_t now_ms, struct bytes *out_record)
 {
 	struct epoch epoch = {
 		.v = 1,
@@ -91,7 +90,8 @@ static result make_inception(struct ap *ap, const struct ap_generate *request, c
 	};
 	CLEANUP(bytes_free) struct bytes payload = BYTES_EMPTY;
 	ap_epoch_times(&epoch, now_ms, request->valid_ms, NULL);
-	ap_epoch_keys(&epoch, keys, next);
+	ap_epoch_keys(&epoch, keys);
+	TRY(rot_next_commitment(next_seed, ap->token, epoch.next));
 	memcpy(epoch.measurement, ap->ap_measurement, SHA384_SIZE);
 	TRY(schema_encode(&epoch_schema, &epoch, &payload));
 	const struct key *signers[] = {&keys->sign};
@@ -135,13 +135,11 @@ static result generate(struct ap *ap, const struct ap_generate *request, uint64_
 	CLEANUP(secret_free) struct secret seed = SECRET_EMPTY;
 	CLEANUP(secret_free) struct secret next_seed = SECRET_EMPTY;
 	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
-	CLEANUP(rot_keys_free) struct rot_keys next = {0};
 	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
 	TRY(ap_seed_new(ap->platform, SPAN_ARRAY(request->host_seed), &seed));
 	TRY(ap_seed_new(ap->platform, SPAN_ARRAY(request->host_seed), &next_seed));
 	TRY(rot_keys_make(&seed, ap->token, &keys));
-	TRY(rot_keys_make(&next_seed, ap->token, &next));
-	TRY(make_inception(ap, request, &keys, &next, now_ms, &ap->inception));
+	TRY(make_inception(ap, request, &keys, &next_seed, now_ms, &ap->inception));
 	TRY(ap_epoch_open(bytes_span(&ap->inception), &ap->current));
 	ap->current.keys = keys;
 	keys = (struct rot_keys){0}; /* transferred */
@@ -245,14 +243,13 @@ static result prepare_scheduled(struct ap_rotation *r)
 	CLEANUP(secret_free) struct secret seed = SECRET_EMPTY;
 	CLEANUP(secret_free) struct secret next_seed = SECRET_EMPTY;
 	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
-	CLEANUP(rot_keys_free) struct rot_keys after = {0};
 	CLEANUP(bytes_free) struct bytes record = BYTES_EMPTY;
 	TRY(ap_open_next_seed(&r->wrap_key, &r->host_share, r->stored.next_seed, r->token, &r->from->epoch, &seed, &keys));
 	TRY(ap_seed_new(r->platform, secret_span(&r->host_seed), &next_seed));
-	TRY(rot_keys_make(&next_seed, r->token, &after));
 	TRY(ap_epoch_after(r->from, r->rot_id, &epoch));
 	ap_epoch_times(&epoch, r->now_ms, r->valid_ms, &r->from->epoch);
-	ap_epoch_keys(&epoch, &keys, &after);
+	ap_epoch_keys(&epoch, &keys);
+	TRY(rot_next_commitment(&next_seed, r->token, epoch.next));
 	epoch.counter = ap_counter_next(r->platform, r->from->epoch.counter);
 	epoch.grace_s = r->grace_s;
 	epoch.reason = r->reason;

@@ -87,7 +87,7 @@ void ap_errand_done(struct ap *ap, struct ap_rotation *rotation, struct ap_actio
 NODISCARD result ap_epoch_after(const struct ap_epoch *before, const uint8_t rot_id[static OID_SIZE], struct epoch *out);
 /* Full seconds from five minutes before; valid_ms 0: as long as `before`. */
 void ap_epoch_times(struct epoch *epoch, uint64_t now_ms, uint64_t valid_ms, const struct epoch *before);
-void ap_epoch_keys(struct epoch *epoch, const struct rot_keys *keys, const struct rot_keys *next);
+void ap_epoch_keys(struct epoch *epoch, const struct rot_keys *keys); /* not `next` */
 
 NODISCARD result ap_check_recovery(const struct epoch_recovery *recovery, bool has_recovery);
 NODISCARD result ap_check_trust_domain(const char *trust_domain);

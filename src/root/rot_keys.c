@@ -4,6 +4,7 @@
 
 #include "crypto/aead.h"
 #include "crypto/random.h"
+#include "object/epoch.h"
 
 void rot_keys_free(struct rot_keys *keys)
 {
@@ -109,6 +110,38 @@ result rot_keys_make(const struct secret *seed, struct token *token, struct rot_
 result rot_keys_open(const struct secret *seed, struct token *token, struct rot_keys *out)
 {
 	return keys_of(seed, token, false, out);
+}
+
+static result derive_point(const struct secret *prk, const char *label, uint8_t out[static POINT_SIZE])
+{
+	CLEANUP(secret_free) struct secret seed48 = SECRET_EMPTY;
+	TRY(secret_new(48, &seed48));
+	hkdf_expand_label(prk->data, "rotseed1", label, SPAN_EMPTY, seed48.data, seed48.len);
+	return point_from_seed48(secret_span(&seed48), out);
+}
+
+/* The private keys are not needed before their turn comes, and not made. */
+static result commit_to_seed(const struct secret *seed, uint8_t out[static SHA256_SIZE])
+{
+	uint8_t sign[POINT_SIZE], kem[POINT_SIZE], salt[32];
+	CLEANUP(secret_free) struct secret prk = SECRET_EMPTY;
+	TRY(secret_new(SHA256_SIZE, &prk));
+	hkdf_extract(span_str("troth-rotseed1"), secret_span(seed), prk.data);
+	TRY(derive_point(&prk, "sign", sign));
+	TRY(derive_point(&prk, "kem", kem));
+	hkdf_expand_label(prk.data, "rotseed1", "salt", SPAN_EMPTY, salt, sizeof(salt));
+	epoch_next_commitment(sign, kem, salt, out);
+	return OK;
+}
+
+result rot_next_commitment(const struct secret *seed, struct token *token, uint8_t out[static SHA256_SIZE])
+{
+	CLEANUP(rot_keys_free) struct rot_keys keys = {0};
+	if (!token)
+		return commit_to_seed(seed, out);
+	TRY(rot_keys_make(seed, token, &keys));
+	epoch_next_commitment(keys.sign.point, keys.kem.point, keys.salt, out);
+	return OK;
 }
 
 static result wrap_key_derive(const struct secret *wrap_key, struct span share, const uint8_t salt[static 32],

@@ -36,6 +36,8 @@ enum { ROT_TOKEN_ID_SIZE = 16 };
 #define ROT_TOKEN_LABEL "troth epoch key"
 NODISCARD result rot_keys_make(const struct secret *seed, struct token *token, struct rot_keys *out);
 NODISCARD result rot_keys_open(const struct secret *seed, struct token *token, struct rot_keys *out);
+/* What the record before commits to: epoch_next_commitment of the keys that rot_keys_make would give, and makes in a token. */
+NODISCARD result rot_next_commitment(const struct secret *seed, struct token *token, uint8_t out[static SHA256_SIZE]);
 /* Destroys a signing key that is out of use. OK when it is gone already. */
 NODISCARD result rot_token_destroy(struct token *token, struct span id);
 

@@ -41,6 +41,10 @@ static void an_arena_keeps_its_limit(void **state)
 	struct arena small = arena_of(3);
 	expect(arena_alloc(&small, 1, 1, &at), TOO_LARGE);
 	arena_free(NULL);
+	arena_wipe(NULL);
+	arena_wipe(&arena);
+	assert_int_equal(arena.used, 0);
+	expect_ok(arena_alloc(&arena, 64, 1, &at));
 }
 
 static void an_arena_copies(void **state)

@@ -42,7 +42,15 @@ static result from_point(const char *hex, struct key *out)
 static result from_seed(const char *hex, struct key *out)
 {
 	struct hex bytes = unhex(hex);
-	return key_from_seed48(hex_span(&bytes), out);
+	uint8_t point[POINT_SIZE] = {0};
+	result made = key_from_seed48(hex_span(&bytes), out);
+	/* The point alone is the same one, and refused alike. */
+	assert_int_equal(point_from_seed48(hex_span(&bytes), point), made);
+	if (made == OK)
+		assert_memory_equal(point, out->point, POINT_SIZE);
+	else
+		assert_int_equal(point[0], 0);
+	return made;
 }
 
 static void assert_scalar(const struct key *key, const char *expected)
