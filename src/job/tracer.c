@@ -30,7 +30,7 @@ static bool is_ours(pid_t pid, char out[static 17])
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
 	read_text(path, text, sizeof(text));
 	const char *slash = strrchr(text, '/'), *name = slash ? slash + 1 : text;
-	snprintf(out, 17, "%s", name);
+	snprintf(out, 17, "%.16s", name);
 	return strncmp(name, "troth", 5) == 0; /* a program that somebody runs inside Troth is not Troth */
 }
 
