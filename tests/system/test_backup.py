@@ -1,6 +1,8 @@
 """Backup and restore on real binaries, with recovery keys made by openssl alone."""
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 
 import cbor2
@@ -195,6 +197,35 @@ def test_two_hosts_from_one_backup_are_two_records_for_one_epoch(lost):
         assert (head['era'], head['epoch']) == (1, 2)
         heads.append(head)
     assert heads[0]['rot_id'] == heads[1]['rot_id'] and heads[0]['epoch_record'] != heads[1]['epoch_record']
+
+
+def end_all(names):
+    for name in names:
+        for pid in jobs.processes(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize('after', [0.0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2])
+def test_a_killed_restore_is_finished_later(lost, after):
+    """kill -9 of everything at some moment of the last step: it can be done again, and there is one record."""
+    lost.back_up().ok()
+    new = lost.on('new')
+    candidate, shares = lost.shares_for(new, 'new', who=(0, 2))
+    arguments = ['host', 'restore', 'finish', *lost.files(), '--candidate', candidate, '--share', *shares, '--state', new.state]
+    with subprocess.Popen(new.command(*arguments), env=new.env(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as child:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(after)
+        child.kill()
+        end_all(['trothd', 'troth-ap'])
+    lost.finish(new, candidate, shares).ok()
+    head = head_of(new)
+    assert (head['era'], head['epoch']) == (1, 2)
+    record = cbor2.loads(bytes.fromhex(head['epoch_record']))
+    with open(candidate, 'rb') as f:
+        assert record.value[2] == f.read()
+    new.run(lost.job, sealed={'key': lost.sealed}).ok()
 
 
 def test_a_share_is_for_one_candidate_only(lost):

@@ -23,6 +23,7 @@ struct machine {
 	struct span inception, head;
 	uint8_t rot_id[OID_SIZE];
 	bool disk_full;
+	enum { WRITES_HOLD, WRITE_LOST, WRITE_KEPT } writes; /* of a write that fails: the old or the new bytes are on the disk */
 };
 
 /* ---- A machine with a secure processor --------------------------------------------------------------- */
@@ -64,8 +65,9 @@ static enum reason ask(struct machine *m, enum ipq_type type, const struct schem
 	assert_int_equal(w.failed, OK);
 	ap_step(m->ap, type, span_of(w.data, w.len), T0, &action);
 	if (action.kind == AP_PERSIST) {
-		keep(m, action.persist);
-		ap_persisted(m->ap, OK, &action);
+		if (m->writes != WRITE_LOST)
+			keep(m, action.persist);
+		ap_persisted(m->ap, m->writes == WRITES_HOLD ? OK : fail(IO_ERROR, "as the test wants"), &action);
 	} else if (action.kind == AP_ROTATE) {
 		struct ap_rotation *rotation = action.rotation;
 		ap_rotation_run(rotation, write_state, m);
@@ -104,6 +106,18 @@ static void measure(struct machine *m, const struct programs *programs)
 	memset(host.ire, programs->ire, SHA384_SIZE);
 	extend(m, REGISTER_AP, &ap_measured_program_schema, &ap);
 	extend(m, REGISTER_HOST, &ap_measured_host_schema, &host);
+}
+
+/* Phase 0, and what phase 1 is to say. */
+static void measure_half(struct machine *m, const struct programs *programs, struct ap_measured_program *ap, struct bytes *out_content)
+{
+	struct digest32 lists[1] = {{{0}}};
+	struct ap_measured_host host = {.build_mode = programs->build, .lists = lists, .list_count = 1, .trust_domain = programs->domain};
+	memset(ap->digest, programs->ap, SHA384_SIZE);
+	memset(host.host, programs->host, SHA384_SIZE);
+	memset(host.ire, programs->ire, SHA384_SIZE);
+	extend(m, REGISTER_AP, &ap_measured_program_schema, ap);
+	expect_ok(schema_encode(&ap_measured_host_schema, &host, out_content));
 }
 
 static enum ap_state state_of(struct machine *m)
@@ -752,6 +766,69 @@ static void two_restores_of_one_backup_fork_visibly(void **unused)
 	holders_free(&h);
 }
 
+/* Whatever is on the disk after a write that failed, the request can be made again after a restart and is done once. */
+static void a_failed_write_of_an_authorisation_is_repeated(void **unused)
+{
+	static const struct programs new_programs = {NEW, NEW, NEW, "release", "troth.internal"};
+	for (int kept = WRITE_LOST; kept <= WRITE_KEPT; kept++) {
+		struct machine m;
+		struct word w;
+		machine_new(&m, NULL);
+		word_make(&w);
+		m.writes = kept;
+		expect(authorise(&m, &w, true, SPAN_EMPTY, NULL), IO_ERROR);
+		assert_int_equal(state_of(&m), AP_FAILED); /* nothing is believed until a restart has read the disk */
+		expect(authorise(&m, &w, false, SPAN_EMPTY, NULL), NOT_READY);
+		m.writes = WRITES_HOLD;
+		assert_int_equal(restart(&m, &old_programs), AP_READY);
+		expect(authorise(&m, &w, false, SPAN_EMPTY, NULL), kept == WRITE_KEPT ? OK : AUTHOR_UNKNOWN);
+		expect_ok(authorise(&m, &w, true, SPAN_EMPTY, NULL));
+		/* The write by which new programs become the expected ones. */
+		ap_free(m.ap);
+		boot(&m);
+		struct ap_measured_program ap = {.name = "troth-ap"};
+		CLEANUP(bytes_free) struct bytes content = BYTES_EMPTY;
+		struct ap_extended reply;
+		measure_half(&m, &new_programs, &ap, &content);
+		struct ap_extend request = {REGISTER_HOST, bytes_span(&content), true};
+		m.writes = kept;
+		expect(ask(&m, IPQ_EXTEND, &ap_extend_schema, &request, &ap_extended_schema, &reply), IO_ERROR);
+		assert_int_equal(state_of(&m), AP_FAILED);
+		m.writes = WRITES_HOLD;
+		assert_int_equal(restart(&m, &new_programs), AP_READY);
+		key_free(&w.author);
+		machine_free(&m);
+	}
+}
+
+static void a_failed_write_of_a_restore_is_repeated(void **unused)
+{
+	for (int kept = WRITE_LOST; kept <= WRITE_KEPT; kept++) {
+		struct machine lost, found;
+		struct holders h;
+		struct span backup, payload;
+		struct ap_restored_share shares[QUORUM];
+		holders_make(&h);
+		machine_new(&lost, h.keys);
+		machine_empty(&found);
+		struct span sealed = seal_to(&lost, "wages", OLD);
+		expect_ok(back_up(&lost, &h, HOLDERS, &backup));
+		recover(&found, &lost, &h, &payload);
+		for (size_t i = 0; i < QUORUM; i++)
+			answer_share(&found, backup, payload, &h.keys[i], &shares[i]);
+		found.writes = kept;
+		expect(restore(&found, backup, shares, QUORUM), IO_ERROR);
+		found.writes = WRITES_HOLD;
+		assert_int_equal(restart(&found, &old_programs), AP_READY);
+		expect(unseal(&found, "wages", OLD, sealed, SPAN_EMPTY), kept == WRITE_KEPT ? OK : EPOCH_OLD);
+		expect_ok(restore(&found, backup, shares, QUORUM));
+		expect_ok(unseal(&found, "wages", OLD, sealed, SPAN_EMPTY));
+		machine_free(&lost);
+		machine_free(&found);
+		holders_free(&h);
+	}
+}
+
 static void backups_go_to_the_recovery_set_and_nobody_else(void **unused)
 {
 	struct machine m, alone;
@@ -797,6 +874,8 @@ int test_ap_upgrade(void)
 		cmocka_unit_test(an_altered_seal_is_not_moved),
 		cmocka_unit_test(a_restored_machine_opens_what_was_sealed_before),
 		cmocka_unit_test(wrong_quorums_shares_and_backups_are_refused),
+		cmocka_unit_test(a_failed_write_of_an_authorisation_is_repeated),
+		cmocka_unit_test(a_failed_write_of_a_restore_is_repeated),
 		cmocka_unit_test(two_restores_of_one_backup_fork_visibly),
 		cmocka_unit_test(backups_go_to_the_recovery_set_and_nobody_else),
 	};

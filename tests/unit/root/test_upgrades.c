@@ -1,9 +1,13 @@
 /* What upgrades are allowed: authors, versions of sets, programs; and the host's record of it. */
 #include "../expect.h"
 
-#include <stdlib.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "crypto/random.h"
 #include "groups.h"
@@ -230,6 +234,77 @@ static void the_hosts_record_is_its_own(void **unused)
 	drop(&f);
 }
 
+/* What the folder holds afterwards: the old record or the new one, whole. */
+static void expect_whole(const char *folder, const struct upgrades *former, const struct upgrades *wanted)
+{
+	struct upgrades found;
+	CLEANUP(bytes_free) struct bytes one = BYTES_EMPTY, two = BYTES_EMPTY, three = BYTES_EMPTY;
+	expect_ok(upgrade_store_load(folder, &found));
+	expect_ok(upgrades_encode(&found, &one));
+	expect_ok(upgrades_encode(former, &two));
+	expect_ok(upgrades_encode(wanted, &three));
+	assert_true(span_equal(bytes_span(&one), bytes_span(&two)) || span_equal(bytes_span(&one), bytes_span(&three)));
+}
+
+static result save_all(const char *folder, struct fixture *f, const struct upgrades *upgrades)
+{
+	TRY(upgrade_store_save(folder, upgrades));
+	return upgrade_store_keep(folder, f->author.id, "hosts", bytes_span(&f->object));
+}
+
+/* At which steps, counted from 1, a write of the record was broken: by an error, or by the end of the process. */
+static unsigned break_at(const char *folder, struct fixture *f, const struct upgrades *wanted, unsigned step, int how)
+{
+	if (how == FAULT_KILL) {
+		pid_t child = fork();
+		assert_true(child >= 0);
+		if (child == 0) {
+			fault_arm(NULL, step, FAULT_KILL, false);
+			_exit(save_all(folder, f, wanted) == OK ? 0 : 1);
+		}
+		int status;
+		assert_int_equal(waitpid(child, &status, 0), child);
+		return WIFSIGNALED(status);
+	}
+	fault_arm(NULL, step, how, false);
+	result saved = save_all(folder, f, wanted);
+	unsigned broken = fault_disarm();
+	assert_int_equal(saved != OK, broken > 0);
+	return broken;
+}
+
+static void a_broken_write_leaves_the_old_record_or_the_new(void **unused)
+{
+	static const int faults[] = {EIO, ENOSPC, FAULT_KILL};
+	char folder[] = "/tmp/troth-upgrades.XXXXXX";
+	struct fixture f;
+	struct pins pins = {.trust_domain = "troth.internal", .head = span_str("head")};
+	assert_non_null(mkdtemp(folder));
+	make(&f);
+	expect_ok(pins_store(folder, &pins));
+	expect_ok(take(&f, &f.author, true));
+	struct upgrades former = f.upgrades;
+	f.set.version++;
+	expect_ok(take(&f, &f.author, false));
+	for (size_t i = 0; i < COUNT_OF(faults); i++) {
+		unsigned step = 0;
+		do {
+			expect_ok(upgrade_store_save(folder, &former));
+			step++;
+			assert_true(step < 100);
+			unsigned broken = break_at(folder, &f, &f.upgrades, step, faults[i]);
+			expect_whole(folder, &former, &f.upgrades);
+			expect_ok(save_all(folder, &f, &f.upgrades)); /* and it can be done again */
+			expect_whole(folder, &f.upgrades, &f.upgrades);
+			if (!broken)
+				break;
+		} while (true);
+		assert_true(step > 3);
+	}
+	expect_ok(file_remove_tree(AT_FDCWD, folder));
+	drop(&f);
+}
+
 int test_upgrades(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +315,7 @@ int test_upgrades(void)
 		cmocka_unit_test(tables_have_ends),
 		cmocka_unit_test(what_is_kept_comes_back),
 		cmocka_unit_test(the_hosts_record_is_its_own),
+		cmocka_unit_test(a_broken_write_leaves_the_old_record_or_the_new),
 	};
 	return cmocka_run_group_tests_name("upgrades", tests, NULL, NULL);
 }
