@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -14,6 +15,7 @@
 enum {
 	REMOVE_TRIES = 400,	/* 2 s in all: killed processes take a moment to be gone */
 	REMOVE_PAUSE_NS = 5000000,
+	MAKE_TRIES = 8, /* against sweeps that come between making a folder and holding it */
 	OWN_PROCESSES = 2, /* troth-ire and process 1 share the program's uid and count as well */
 };
 
@@ -125,7 +127,43 @@ static bool write_number(const char *folder, const char *name, uint64_t value)
 	return write_value(folder, name, text);
 }
 
-static bool adopt(struct limits_group *group, const char *folder)
+/* A group is alive as long as its host holds a lock on its folder, whatever becomes of pids and namespaces. */
+static bool hold(const char *folder, struct fd *out)
+{
+	CLEANUP(fd_close) struct fd fd = fd_of(open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+	if (fd.n < 0 || flock(fd.n, LOCK_EX | LOCK_NB) != 0)
+		return false;
+	*out = fd_move(&fd);
+	return true;
+}
+
+/* The folder behind the descriptor is the one that has the name. */
+static bool is_there(const struct fd *held, const char *folder)
+{
+	struct stat here, named;
+	return fstat(held->n, &here) == 0 && stat(folder, &named) == 0 && here.st_ino == named.st_ino && here.st_dev == named.st_dev;
+}
+
+/*
+ * Made and held. Whoever sweeps in between takes it for a dead host's, and it is made again. 0700: a lock that others
+ * could take would keep the folder for ever.
+ */
+static bool make_folder(const char *folder, struct fd *out_held)
+{
+	for (int i = 0; i < MAKE_TRIES; i++) {
+		CLEANUP(fd_close) struct fd held = FD_NONE;
+		if (mkdir(folder, 0700) != 0)
+			return false;
+		if (hold(folder, &held) && is_there(&held, folder)) {
+			*out_held = fd_move(&held);
+			return true;
+		}
+		(void)!rmdir(folder);
+	}
+	return false;
+}
+
+static bool adopt(struct limits_group *group, const char *folder, struct fd *held)
 {
 	char path[PATH_SIZE];
 	if (path_join(path, folder, "cgroup.procs") != OK)
@@ -137,6 +175,7 @@ static bool adopt(struct limits_group *group, const char *folder)
 		return false;
 	}
 	group->procs[group->count] = fd_move(&procs);
+	group->held[group->count] = fd_move(held);
 	group->paths[group->count++] = copy;
 	return true;
 }
@@ -145,8 +184,9 @@ static bool adopt(struct limits_group *group, const char *folder)
 static bool try_v2(struct limits_group *group, const char *parent, const char *name, const struct manifest_limits *limits)
 {
 	char folder[PATH_SIZE], procs[PATH_SIZE];
+	CLEANUP(fd_close) struct fd held = FD_NONE;
 	if (path_join(folder, parent, name) != OK || path_join(procs, parent, "cgroup.procs") != OK || access(procs, W_OK) != 0 ||
-		mkdir(folder, 0755) != 0)
+		!make_folder(folder, &held))
 		return false;
 	if (!has_file(folder, "memory.max") || !has_file(folder, "pids.max"))
 		(void)!write_value(parent, "cgroup.subtree_control", "+memory +pids");
@@ -155,7 +195,7 @@ static bool try_v2(struct limits_group *group, const char *parent, const char *n
 	/* Not memory.oom.group: process 1 should live to tell how the program ended. */
 	if (group->memory)
 		(void)!write_value(folder, "memory.swap.max", "0");
-	if ((group->memory || group->processes) && adopt(group, folder)) {
+	if ((group->memory || group->processes) && adopt(group, folder, &held)) {
 		group->kind = LIMITS_CGROUP2;
 		return true;
 	}
@@ -184,9 +224,10 @@ static bool make_v1(struct limits_group *group, const char *controller, const ch
 {
 	char parent[PATH_SIZE], folder[PATH_SIZE];
 	size_t top;
-	if (!own_folder(controller, parent, &top) || path_join(folder, parent, name) != OK || mkdir(folder, 0755) != 0)
+	CLEANUP(fd_close) struct fd held = FD_NONE;
+	if (!own_folder(controller, parent, &top) || path_join(folder, parent, name) != OK || !make_folder(folder, &held))
 		return false;
-	if (write_number(folder, limit, value) && adopt(group, folder)) {
+	if (write_number(folder, limit, value) && adopt(group, folder, &held)) {
 		group->kind = LIMITS_CGROUP1;
 		return true;
 	}
@@ -194,18 +235,13 @@ static bool make_v1(struct limits_group *group, const char *controller, const ch
 	return false;
 }
 
-/* A pid means something in its own namespace alone: hosts of several may share one cgroup tree. 0 where there is no /proc. */
-static unsigned long long pid_namespace(void)
-{
-	struct stat status;
-	return stat("/proc/self/ns/pid", &status) == 0 ? (unsigned long long)status.st_ino : 0;
-}
+#define NO_GROUP ((struct limits_group){.kind = LIMITS_RLIMIT, .procs = {FD_NONE, FD_NONE}, .held = {FD_NONE, FD_NONE}})
 
 result limits_group_new(const char *name, const struct manifest_limits *limits, struct limits_group *out)
 {
-	struct limits_group group = {.kind = LIMITS_RLIMIT, .procs = {FD_NONE, FD_NONE}};
+	struct limits_group group = NO_GROUP;
 	char own[256];
-	if (!path_name_ok(name) || snprintf(own, sizeof(own), "troth-%d-%llu-%s", (int)getpid(), pid_namespace(), name) >= (int)sizeof(own))
+	if (!path_name_ok(name) || snprintf(own, sizeof(own), "troth-%d-held-%s", (int)getpid(), name) >= (int)sizeof(own))
 		return fail(BAD_VALUE, "'%s' as the name of a group", name);
 	if (!make_v2(&group, own, limits)) {
 		group.memory = make_v1(&group, "memory", own, "memory.limit_in_bytes", limits->memory);
@@ -253,31 +289,11 @@ result limits_group_remove(struct limits_group *group)
 		fd_close(&group->procs[i]);
 		if (!remove_folder(group->paths[i]))
 			outcome = fail(BUSY, "%s still has processes", group->paths[i]);
+		fd_close(&group->held[i]);
 		free(group->paths[i]);
 	}
-	*group = (struct limits_group){.kind = LIMITS_RLIMIT, .procs = {FD_NONE, FD_NONE}};
+	*group = NO_GROUP;
 	return outcome;
-}
-
-/* Ended, or a zombie that its parent has not looked at yet: it will not come back for its groups. */
-static bool has_ended(pid_t pid)
-{
-	char path[64], state = '\0';
-	if (kill(pid, 0) != 0)
-		return errno == ESRCH;
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	FILE *file = fopen(path, "re");
-	if (!file)
-		return false;
-	/* "pid (name) state ..."; a name may hold anything but ends at the last bracket. */
-	char line[512] = "";
-	size_t len = fread(line, 1, sizeof(line) - 1, file);
-	fclose(file);
-	line[len] = '\0';
-	const char *bracket = strrchr(line, ')');
-	if (bracket)
-		sscanf(bracket + 1, " %c", &state);
-	return state == 'Z' || state == 'X';
 }
 
 static void sweep_folder(const char *parent)
@@ -287,15 +303,12 @@ static void sweep_folder(const char *parent)
 		return;
 	for (const struct dirent *entry; (entry = readdir(folder));) {
 		int pid;
-		unsigned long long namespace;
-		char rest;
-		char path[PATH_SIZE];
-		if (sscanf(entry->d_name, "troth-%d-%llu-%c", &pid, &namespace, &rest) != 3 || namespace != pid_namespace())
+		char rest, path[PATH_SIZE];
+		CLEANUP(fd_close) struct fd held = FD_NONE;
+		if (sscanf(entry->d_name, "troth-%d-held-%c", &pid, &rest) != 2 || path_join(path, parent, entry->d_name) != OK)
 			continue;
-		if (pid < 1 || !has_ended(pid))
-			continue;
-		/* What runs in it has lost its host and is about to end. */
-		if (path_join(path, parent, entry->d_name) == OK)
+		/* Nobody holds it: what runs in it has lost its host and is about to end. */
+		if (hold(path, &held))
 			remove_folder(path);
 	}
 	closedir(folder);

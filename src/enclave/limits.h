@@ -20,13 +20,14 @@ struct limits_group {
 	bool memory, processes;		      /* what the group bounds; rlimits bound the rest */
 	size_t count;			      /* groups in use */
 	struct fd procs[LIMITS_MAX_GROUPS];   /* cgroup.procs, open for writing, close-on-exec */
+	struct fd held[LIMITS_MAX_GROUPS];    /* the folders, locked: they say that the group has a living owner */
 	char *paths[LIMITS_MAX_GROUPS];
 };
 
 const char *limits_kind_name(enum limits_kind kind); /* "rlimit", "cgroup1", "cgroup2": as in the launch report */
 
 /*
- * Makes a group troth-<our pid>-<its namespace>-<name> with the limits; `name` is unique in this process (a launch id).
+ * Makes a group troth-<our pid>-held-<name> with the limits; `name` is a launch id, unique wherever the cgroup tree reaches.
  * Where no cgroup can be made the result is OK with kind LIMITS_RLIMIT. Free with limits_group_remove.
  */
 NODISCARD result limits_group_new(const char *name, const struct manifest_limits *limits, struct limits_group *out);
@@ -34,7 +35,10 @@ NODISCARD result limits_group_new(const char *name, const struct manifest_limits
 /* Kills what is left in the group, waits for its end (bounded) and removes it. BUSY when something would not die. */
 NODISCARD result limits_group_remove(struct limits_group *group);
 
-/* Removes the groups of hosts of our pid namespace that were killed before they could. For the start of a host. */
+/*
+ * Removes the groups that nobody holds, of hosts that were killed before they could, also of hosts whose pid namespace is
+ * gone. For the start of a host.
+ */
 void limits_sweep(void);
 
 /* Processes of the group killed because it ran out of memory, and forks refused; 0 with rlimits. */

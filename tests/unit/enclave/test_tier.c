@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -72,37 +74,65 @@ static void test_group(void **state)
 	assert_string_equal(limits_kind_name(LIMITS_RLIMIT), "rlimit");
 }
 
-static pid_t ended_process(void)
+/* A host in a child: it makes a group, says so, and is killed; with `new_namespace` it was process 1 of a namespace that is gone then. */
+static void killed_host(bool new_namespace, char out_path[static PATH_SIZE])
 {
+	struct manifest_limits limits = {.memory = 16 << 20, .processes = 4};
+	int pipes[2];
+	assert_int_equal(pipe(pipes), 0);
 	pid_t child = fork();
-	if (child == 0)
-		_exit(0);
+	if (child == 0) {
+		struct limits_group group;
+		if (new_namespace && (unshare(CLONE_NEWPID) != 0 || fork() != 0))
+			_exit(wait(NULL) < 0);
+		if (limits_group_new("killed", &limits, &group) != OK || group.count == 0)
+			_exit(1);
+		(void)!write(pipes[1], group.paths[0], strlen(group.paths[0]));
+		close(pipes[1]);
+		if (new_namespace)
+			_exit(0);
+		pause();
+	}
+	close(pipes[1]);
+	ssize_t got, len = 0;
+	while ((got = read(pipes[0], out_path + len, PATH_SIZE - 1 - (size_t)len)) > 0)
+		len += got;
+	out_path[len] = '\0';
+	close(pipes[0]);
+	kill(child, SIGKILL);
 	assert_int_equal(waitpid(child, NULL, 0), child);
-	return child;
 }
 
-/* A host that ended is known by its pid, which says nothing about hosts of another pid namespace. */
+/* What a host holds is left alone, whoever asks; what nobody holds any more goes, whatever its pid says now. */
 static void test_sweep(void **state)
 {
 	(void)state;
 	struct limits_group group;
 	struct manifest_limits limits = {.memory = 16 << 20, .processes = 4};
-	struct stat status;
 	expect_ok(limits_group_new("sweep", &limits, &group));
 	if (group.count > 0) { /* an ordinary user has no groups, and nothing to sweep */
-		char folder[PATH_SIZE], ours[PATH_SIZE + 128], foreign[PATH_SIZE + 128];
-		pid_t ended = ended_process();
-		assert_int_equal(stat("/proc/self/ns/pid", &status), 0);
-		snprintf(folder, sizeof(folder), "%s", group.paths[0]);
+		char held[PATH_SIZE], killed[PATH_SIZE], gone[PATH_SIZE] = "", living[PATH_SIZE + 64], other[PATH_SIZE + 64];
+		snprintf(held, sizeof(held), "%s", group.paths[0]);
+		killed_host(false, killed);
+		if (geteuid() == 0)
+			killed_host(true, gone);
+		assert_int_equal(access(killed, F_OK), 0);
+		/* Nobody's, though its pid is alive: ours. And one whose name is not of a group. */
+		char folder[PATH_SIZE];
+		snprintf(folder, sizeof(folder), "%s", held);
 		*strrchr(folder, '/') = '\0';
-		snprintf(ours, sizeof(ours), "%s/troth-%d-%llu-x", folder, (int)ended, (unsigned long long)status.st_ino);
-		snprintf(foreign, sizeof(foreign), "%s/troth-%d-%llu-x", folder, (int)ended, (unsigned long long)status.st_ino + 1);
-		assert_int_equal(mkdir(ours, 0755), 0);
-		assert_int_equal(mkdir(foreign, 0755), 0);
+		snprintf(living, sizeof(living), "%s/troth-%d-held-left", folder, (int)getpid());
+		snprintf(other, sizeof(other), "%s/troth-%d-other", folder, (int)getpid());
+		assert_int_equal(mkdir(living, 0700), 0);
+		assert_int_equal(mkdir(other, 0700), 0);
 		limits_sweep();
-		bool ours_left = rmdir(ours) == 0, foreign_left = rmdir(foreign) == 0;
-		assert_false(ours_left);
-		assert_true(foreign_left);
+		bool held_left = access(held, F_OK) == 0, killed_left = access(killed, F_OK) == 0, living_left = rmdir(living) == 0;
+		bool other_left = rmdir(other) == 0, gone_left = gone[0] && access(gone, F_OK) == 0;
+		assert_true(held_left);
+		assert_false(killed_left);
+		assert_false(living_left);
+		assert_true(other_left);
+		assert_false(gone_left);
 	}
 	expect_ok(limits_group_remove(&group));
 }
