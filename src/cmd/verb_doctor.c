@@ -67,8 +67,8 @@ static size_t advice(const struct findings *found, const char *out[static 8])
 		out[count++] = "Landlock as a second wall: a kernel with it, and lsm=...,landlock on its command line";
 	if (found->tier.instrumented)
 		out[count++] = "Level-1: a release build; this one is instrumented and counts as Level-0";
-	out[count++] = found->tpm.there ? "Level-2: this machine has a TPM; using it comes with a later version"
-					: "Level-2: a TPM 2.0 (/dev/tpmrm0); using it comes with a later version";
+	out[count++] = found->tpm.there ? "Level-2: a root made with `troth host init --wrap tpm --tpm /dev/tpmrm0`, then `troth tpm enrol` (docs/TPM.md)"
+					: "Level-2: a TPM 2.0 (/dev/tpmrm0), and a root made with it (docs/TPM.md)";
 	out[count++] = "Level-3: a SEV-SNP or TDX guest; using it comes with a later version";
 	return count;
 }

@@ -91,6 +91,10 @@ static void print_people(const struct facts *facts)
 		health->failure);
 	printf("  %-17s %llu\n", "boot generation", (unsigned long long)health->boot_gen);
 	printf("  %-17s %s\n", "queue", status->queue);
+	if (health->has_tpm)
+		printf("  %-17s holds the wrap key; its counter is at %llu\n", "TPM", (unsigned long long)health->counter);
+	else
+		printf("  %-17s none: an old copy of the whole state folder is noticed by verifiers only\n", "TPM");
 	printf("  %-17s %s\n", "keys in", health->secret_memory);
 	printf("  %-17s %zu of %zu forbidden things refused when tried\n", "confinement", refused, health->denial_count);
 	print_hex("troth-ap", SPAN_ARRAY(status->ap_digest));

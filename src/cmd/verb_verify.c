@@ -299,6 +299,8 @@ static void print_people(const struct verify_report *report, const struct opened
 	print_group(report, COUNT_OF(groups), "other checks");
 	if (report->verdict == VERDICT_ACCEPTED)
 		print_limits(report, &opened->trust, outputs);
+	else
+		print_platform(report);
 	printf("%s\n", verdicts[report->verdict]);
 }
 

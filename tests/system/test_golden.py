@@ -2,7 +2,8 @@
 
 A folder holds receipt.troth, trust.json, the outputs under their names and inputs as role.*; nothing in it is ever rewritten. A new
 format gets a new folder. payroll-1 was left by a run of the programs; rotated and recovered were made by the engines alone
-(tests/unit/receipt/make_receipt.c), with what is known of the root at the end (history) and the same with a HALT (history.halted).
+(tests/unit/receipt/make_receipt.c), with what is known of the root at the end (history) and the same with a HALT (history.halted). level-2
+was left by a run on a simulated TPM.
 """
 import json
 import os
@@ -70,3 +71,21 @@ def test_is_judged_by_what_is_known_of_the_root(folder, troth, home):
         f.write(content[:end - 1] + bytes([content[end - 1] ^ 1]) + content[end:])
     troth(*command, '--epochs', forged).refused('BAD_SIGNATURE', code=1)
     troth('root', 'verify-history', forged).refused('BAD_SIGNATURE', code=1)
+
+
+def test_level_2_is_what_the_trust_file_makes_of_it(troth, home):
+    """The same receipt with its TPM named, named without allow_synthetic, and not named."""
+    place = os.path.join(GOLDEN, 'level-2')
+    with open(os.path.join(place, 'trust.json')) as f:
+        trust = json.load(f)
+    receipt = os.path.join(place, 'receipt.troth')
+    answer = troth('verify', receipt, '--trust', os.path.join(place, 'trust.json'), '--json').ok().json
+    assert answer['level'] == 2 and answer['platform']['synthetic'] and 'TPM' in ' '.join(answer['limits'])
+    other = {'roots': trust['tpm']['roots'], 'enrolled': [{'ak': '00' * 32, 'ek': trust['tpm']['enrolled'][0]['ek']}]}
+    for changed, why in (({'allow_synthetic': False}, 'EVIDENCE_SYNTHETIC'), ({'tpm': {'roots': [], 'enrolled': []}}, 'EK_UNTRUSTED'),
+                         ({'tpm': other}, 'AK_NOT_ENROLLED'), ({'tpm': {**trust['tpm'], 'pcrs': [{'pcr': 7, 'value': '11' * 32}]}}, 'TPM_PCR_MISMATCH')):
+        path = os.path.join(home, 'trust.json')
+        with open(path, 'w') as f:
+            json.dump({**trust, **changed}, f)
+        refused = troth('verify', receipt, '--trust', path, '--json').refused('LEVEL_TOO_LOW', code=1)
+        assert refused.json['platform']['refused'] == why
