@@ -175,7 +175,10 @@ def nothing_tells_the_pin():
                 pass
 
 
-def test_a_job_under_a_root_in_a_token(machine, token):
+@pytest.mark.parametrize('who', jobs.machines())
+def test_a_job_under_a_root_in_a_token(home, token, who):
+    machine = Machine(home, jobs.ordinary_user() if who == 'user' else None)
+    machine.give_away()
     init(machine, token).ok()
     assert len(token.keys()) == 2  # this epoch's, and the next one's ahead
     job = jobs.single(machine.work, 'date')
@@ -361,3 +364,11 @@ def test_a_root_moves_into_a_token_by_recovery(machine, token, home):
     token.pull_out()
     machine.run(job).refused('TOKEN_UNAVAILABLE')
     token.put_back()
+
+
+def test_without_user_namespaces_the_worker_still_denies_calls(machine, home, deny):
+    """A holder signs on a machine that has no namespaces for its users; the worker says what is missing, and works."""
+    holder = Holder(home, 'anna')
+    done = machine.troth('root', 'ceremony', *holder.options(), '--out', holder.place, env=holder.env, wrap=deny('--no-userns')).ok()
+    assert 'without namespaces of its own' in done.stderr
+    assert len(holder.keys()) == 1

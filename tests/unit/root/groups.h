@@ -16,6 +16,7 @@
 	GROUP(test_ap_recover)                                                                                         \
 	GROUP(test_pins)                                                                                               \
 	GROUP(test_tcb)                                                                                                \
+	GROUP(test_token_settings)                                                                                     \
 	GROUP(test_upgrades)                                                                                           \
 	GROUP(test_ap_upgrade)                                                                                         \
 	GROUP(test_wrap)
