@@ -12,7 +12,7 @@
  *                              floor: one signature in this process
  *   root.verify_epochs         records that a verifier follows. Floor: two signatures verified a record
  *   root.load_history          records that a host reads at its start: hashes and links, no signatures. Floor: SHA-256
- *                              over the bytes
+ *                              over the bytes. Both in processor time
  *
  * Peers: none in Debian answers the same questions without a TPM; etcd's one raft entry is not the same thing.
  */
@@ -34,6 +34,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { AP_UID = 612345, ATTESTS = 20000, QUICK_ATTESTS = 1000, ROTATIONS = 400, QUICK_ROTATIONS = 30, EPOCHS = 100000, QUICK_EPOCHS = 2000 };
@@ -52,6 +53,14 @@ static void must(result done, const char *what)
 static uint64_t now_ns(void)
 {
 	return clock_monotonic_ns();
+}
+
+/* Processor time of this thread: other load on the machine does not count. */
+static uint64_t busy_ns(void)
+{
+	struct timespec now;
+	BENCH_REQUIRE(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* ---- floors ---- */
@@ -350,20 +359,20 @@ static void through_the_host(const struct floors *floors, size_t attests, size_t
 static double hash_all(const struct engine *e)
 {
 	uint8_t digest[SHA256_SIZE];
-	uint64_t start = now_ns();
+	uint64_t start = busy_ns();
 	for (size_t i = 0; i < e->record_count; i++)
 		sha256(bytes_span(&e->records[i]), digest);
-	return (double)(now_ns() - start);
+	return (double)(busy_ns() - start);
 }
 
 static double follow_all(const struct engine *e)
 {
 	struct epoch_chain *chain = NULL;
-	uint64_t start = now_ns();
+	uint64_t start = busy_ns();
 	must(epoch_chain_new(bytes_span(&e->records[0]), &chain), "inception");
 	for (size_t i = 1; i < e->record_count; i++)
 		must(epoch_chain_follow(chain, bytes_span(&e->records[i])), "record");
-	double took = (double)(now_ns() - start);
+	double took = (double)(busy_ns() - start);
 	BENCH_REQUIRE(epoch_chain_count(chain) == e->record_count);
 	epoch_chain_free(chain);
 	return took;
@@ -393,10 +402,10 @@ static double load_all(const struct engine *e)
 	}
 	struct history_mark mark = history_mark(history);
 	history_close(history);
-	uint64_t start = now_ns();
+	uint64_t start = busy_ns();
 	must(history_open(state, false, &history), "history");
 	must(history_read(history, &mark, take_record, &chain), "history");
-	double took = (double)(now_ns() - start);
+	double took = (double)(busy_ns() - start);
 	BENCH_REQUIRE(epoch_chain_count(chain) == e->record_count);
 	history_close(history);
 	epoch_chain_free(chain);
