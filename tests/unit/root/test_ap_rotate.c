@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ap_state_v1.h"
@@ -775,6 +777,52 @@ static void test_survives_a_write_that_stops_anywhere(void **unused)
 	}
 }
 
+/* One start, rotation and drain over the state file `fd`, in a process of its own that ends at the `at`-th step of a write. */
+static void rotate_until_killed(int fd, unsigned at)
+{
+	struct bench b = {.arena = arena_of(4 << 20), .now = T0, .disk = true, .fd = fd, .io = &store_io_system};
+	struct ap_rotate request = a_rotation(1);
+	assert_int_equal(secret_new(32, &b.wrap), OK);
+	memset(b.wrap.data, 0x5a, 32);
+	restart(&b, 1, 2);
+	fault_arm(NULL, at, FAULT_KILL, false);
+	enum reason rotated = ask(&b, IPQ_ROTATE_ROT, &ap_rotate_schema, &request, NULL, NULL);
+	b.epoch++;
+	_exit(rotated == OK && drain(&b) == OK ? 0 : 1);
+}
+
+/* RO-05: killed at each step of each write, by SIGKILL. */
+static void test_survives_a_kill_at_every_step(void **unused)
+{
+	bool killed = true;
+	unsigned at = 0;
+	while (killed) {
+		struct bench b;
+		int status;
+		bench_new(&b);
+		bench_use_disk(&b, NULL);
+		ap_free(b.ap);
+		b.ap = NULL;
+		pid_t child = fork();
+		assert_true(child >= 0);
+		at++;
+		if (child == 0)
+			rotate_until_killed(b.fd, at);
+		assert_int_equal(waitpid(child, &status, 0), child);
+		killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+		assert_true(killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+		restart(&b, 1, 2);
+		if (b.epoch == 1)
+			rotate_until_done(&b, 1);
+		assert_int_equal(b.epoch, 2);
+		assert_int_equal(attest(&b), OK);
+		assert_int_equal(drain(&b), OK);
+		rotate(&b);
+		bench_free(&b);
+	}
+	assert_true(at > 4); /* something was swept */
+}
+
 /* A process that is killed before the reply: the next start rolls forward with the same bytes. */
 static void test_rolls_forward_after_a_kill(void **unused)
 {
@@ -1019,6 +1067,7 @@ int test_ap_rotate(void)
 		cmocka_unit_test(test_clock_back_and_forward),
 		cmocka_unit_test(test_survives_every_failing_step),
 		cmocka_unit_test(test_survives_a_write_that_stops_anywhere),
+		cmocka_unit_test(test_survives_a_kill_at_every_step),
 		cmocka_unit_test(test_rolls_forward_after_a_kill),
 		cmocka_unit_test(test_a_drain_that_cannot_be_written_is_asked_for_again),
 		cmocka_unit_test(test_after_a_drain_the_old_epoch_rests_nowhere),
