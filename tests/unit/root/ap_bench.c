@@ -46,7 +46,8 @@ result try_boot(struct bench *b)
 		assert_int_equal(slots_open_io(b->io, b->fd, AP_STATE_SLOT, &b->slots), OK);
 		assert_int_equal(slots_read(&b->slots, &b->state), OK);
 	}
-	struct ap_config config = {.state = bytes_span(&b->state), .wrap_key = &b->wrap, .secret_memory = "locked", .token = b->token};
+	struct ap_config config = {.state = bytes_span(&b->state), .wrap_key = &b->wrap, .secret_memory = "locked", .token = b->token,
+		.platform = b->platform};
 	TRY(ap_new(&config, b->now, &b->ap, &action));
 	assert_int_equal(action.kind, AP_PERSIST);
 	ap_persisted(b->ap, bench_write(b, action.persist), &action);

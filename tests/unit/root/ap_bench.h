@@ -29,6 +29,7 @@ struct bench {
 	struct ap *ap;
 	struct secret wrap;
 	struct token *token; /* NULL: keys from seeds; borrowed */
+	struct ap_platform *platform; /* NULL: none; borrowed */
 	struct bytes state; /* the last one written */
 	unsigned writes;
 	bool disk;

@@ -337,6 +337,8 @@ static void another_wrap_is_told(void **state)
 	close_machine(&m);
 }
 
+int test_ap_platform(void);
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,5 +352,5 @@ int main(void)
 		cmocka_unit_test(another_wrap_is_told),
 	};
 	signal(SIGPIPE, SIG_IGN);
-	return cmocka_run_group_tests_name("root on a TPM", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("root on a TPM", tests, NULL, NULL) + test_ap_platform();
 }
