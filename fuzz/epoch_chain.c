@@ -220,7 +220,7 @@ static void replay(const struct epoch_chain *chain)
 	must(epoch_chain_new(history.objects[0].bytes, &copy) == OK);
 	for (size_t i = 1; i < history.object_count; i++) {
 		result followed = epoch_chain_follow_trusted(copy, history.objects[i].bytes);
-		must(followed == OK || followed == EPOCH_FORKED || followed == EPOCH_HALTED);
+		must(followed == OK || followed == EPOCH_FORKED || followed == EPOCH_HALTED || followed == EPOCH_VOID);
 	}
 	must(epoch_chain_state(copy) == epoch_chain_state(chain) && epoch_chain_count(copy) == epoch_chain_count(chain));
 	for (size_t i = 0; i < epoch_chain_count(chain); i++) {

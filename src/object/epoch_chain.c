@@ -47,7 +47,7 @@ struct epoch_chain {
 	size_t table_size;
 	uint32_t head;
 	size_t era_start; /* index in `order` of the first record of the head's era */
-	size_t aside_count;
+	size_t aside_count, late_count; /* of this era */
 	bool is_frozen, is_era_disputed; /* the latter: two recoveries began the head's era */
 	uint32_t fork[2];
 	bool is_halted;
@@ -57,7 +57,7 @@ struct epoch_chain {
 };
 
 /* What taking in an object did. */
-enum outcome { TAKEN, KNOWN, FROZE, KEPT_ASIDE };
+enum outcome { TAKEN, KNOWN, FROZE, KEPT_ASIDE, KEPT_VOID };
 
 /* ---- Storage ------------------------------------------------------------------------------------- */
 
@@ -260,10 +260,6 @@ static result unknown_parent(const struct epoch_chain *chain, const struct epoch
 static result find_parent(const struct epoch_chain *chain, const struct epoch *epoch, struct row **out)
 {
 	const struct epoch_link *head = &head_row(chain)->link;
-	if (memcmp(epoch->rot_id, epoch_chain_rot_id(chain), OID_SIZE) != 0)
-		return fail(EPOCH_FOREIGN, "the record is of another root");
-	if (epoch->era < head->era)
-		return fail(EPOCH_VOID, "a record of era %u that was not on the chain when era %u began", epoch->era, head->era);
 	if (epoch->era - head->era > 1)
 		return fail(EPOCH_SKIPPED, "era %u where %u is the head's", epoch->era, head->era);
 	struct row *parent = find(chain, epoch->prev);
@@ -345,9 +341,20 @@ static result begin_era(struct epoch_chain *chain, const struct epoch_record *re
 	chain->era_start = chain->order.count;
 	enlist(chain, added);
 	chain->head = added;
-	chain->aside_count = 0;
+	chain->aside_count = chain->late_count = 0;
 	chain->is_frozen = chain->is_era_disputed = chain->is_halted = false;
 	return OK;
+}
+
+/* Another record where this one would stand: on the chain, or aside; NO_ROW when there is none. */
+static uint32_t find_sibling(const struct epoch_chain *chain, const struct epoch *epoch, uint32_t parent)
+{
+	if (row_at(chain, parent)->standing == ON_CHAIN && parent != chain->head)
+		return row_of_epoch(chain, epoch->epoch);
+	for (size_t i = chain->aside_count ? parent + (size_t)1 : chain->row_count; i < chain->row_count; i++)
+		if (row_at(chain, i)->parent == parent && row_at(chain, i)->standing == ASIDE)
+			return (uint32_t)i;
+	return NO_ROW;
 }
 
 static result place(struct epoch_chain *chain, const struct epoch_record *record, const struct row *parent, enum outcome *out)
@@ -358,8 +365,9 @@ static result place(struct epoch_chain *chain, const struct epoch_record *record
 	*out = TAKEN;
 	if (epoch_is_recovery(&record->epoch))
 		return begin_era(chain, record, above);
-	if (parent->standing == ON_CHAIN && above != chain->head)
-		return freeze(chain, record, above, row_of_epoch(chain, record->epoch.epoch), out);
+	uint32_t sibling = find_sibling(chain, &record->epoch, above);
+	if (sibling != NO_ROW)
+		return freeze(chain, record, above, sibling, out);
 	if (is_stopped(chain)) {
 		*out = KEPT_ASIDE;
 		return keep_aside(chain, record, above, &unused);
@@ -369,11 +377,30 @@ static result place(struct epoch_chain *chain, const struct epoch_record *record
 	return OK;
 }
 
+/*
+ * A record of an era that has ended is void, seen now for the first time or not. It is remembered all the same: a second
+ * recovery that began this era may stand on it, and must be recognised.
+ */
+static result remember_late(struct epoch_chain *chain, const struct epoch_record *record, bool is_trusted)
+{
+	const struct row *parent = find(chain, record->epoch.prev);
+	uint32_t era = head_row(chain)->link.era, added;
+	bool may_stand = parent && parent->standing != ASIDE && (parent->standing == ON_CHAIN || parent->void_era == era);
+	if (!may_stand || chain->late_count >= ASIDE_MAX)
+		return fail(EPOCH_VOID, "a record of era %u that was not on the chain when era %u began", record->epoch.era, era);
+	TRY(judge(chain, record, parent, is_trusted));
+	TRY(add_row(chain, record, row_index(chain, parent), VOIDED, &added));
+	row_at(chain, added)->void_era = era;
+	row_at(chain, added)->link.is_void = true;
+	chain->late_count++;
+	return OK;
+}
+
 /* The same record once more. Other signatures are judged anew, so that OK always means that these bytes are good. */
 static result take_known(const struct epoch_chain *chain, const struct epoch_record *record, const struct row *row, bool is_trusted,
 	enum outcome *out)
 {
-	*out = row->standing == ASIDE ? KEPT_ASIDE : KNOWN;
+	*out = row->standing == ASIDE ? KEPT_ASIDE : row->is_listed ? KNOWN : KEPT_VOID;
 	if (span_equal(row->link.record, record->bytes))
 		return OK;
 	if (row->parent != NO_ROW)
@@ -393,6 +420,12 @@ static result take_record(struct epoch_chain *chain, struct span bytes, bool is_
 	const struct row *known = find(chain, record.oid);
 	if (known)
 		return take_known(chain, &record, known, is_trusted, out);
+	if (memcmp(record.epoch.rot_id, epoch_chain_rot_id(chain), OID_SIZE) != 0)
+		return fail(EPOCH_FOREIGN, "the record is of another root");
+	if (record.epoch.era < head_row(chain)->link.era) {
+		*out = KEPT_VOID;
+		return remember_late(chain, &record, is_trusted);
+	}
 	TRY(find_parent(chain, &record.epoch, &parent));
 	if (epoch_is_recovery(&record.epoch) != (record.epoch.era > parent->link.era))
 		return fail(BAD_VALUE, "only a recovery begins an era, and it must");
@@ -498,6 +531,8 @@ static result follow(struct epoch_chain *chain, struct span object, bool is_trus
 	TRY(take(chain, object, is_trusted, &outcome));
 	if (outcome == TAKEN || outcome == KNOWN)
 		return OK;
+	if (outcome == KEPT_VOID)
+		return fail(EPOCH_VOID, "the record was not on the chain when era %u began", head_row(chain)->link.era);
 	if (chain->is_frozen)
 		return fail(EPOCH_FORKED, "two valid records exist for one epoch of this root");
 	return fail(EPOCH_HALTED, "the recovery keys have halted this root");

@@ -44,7 +44,8 @@ NODISCARD result epoch_chain_add_key(struct epoch_chain *chain, struct span spki
  *   NO_RECOVERY_SET BAD_SIGNATURE, parse reasons: refused, nothing changed
  *   EPOCH_FORKED: valid, but the chain is frozen now, or was
  *   EPOCH_HALTED: valid, but the chain is halted and this is no recovery
- * Valid records that came while the chain was stopped are kept aside (a few hundred), because a recovery may stand on one.
+ * Valid records that came while the chain was stopped, or after their era had ended (EPOCH_VOID), are kept aside (a few
+ * hundred), because a recovery may stand on one; of them epoch_chain_count and _at know nothing.
  */
 NODISCARD result epoch_chain_follow(struct epoch_chain *chain, struct span object);
 

@@ -56,14 +56,27 @@ static result add_section_keys(struct epoch_chain *chain, const struct bytes_lis
 	return OK;
 }
 
+/* A root that was forked or halted, and recovered since, has a past that is no plain line; what counts is how it ends. */
 static result follow(struct epoch_chain *chain, struct span record, size_t number)
 {
-	size_t before = epoch_chain_count(chain);
 	result followed = epoch_chain_follow(chain, record);
-	if (followed != OK)
-		return fail_within(followed, "epoch record %zu", number);
-	if (epoch_chain_count(chain) == before)
-		return fail(DAC_EXTRA_NODE, "object %zu of the epochs adds none", number);
+	if (followed == OK || followed == EPOCH_FORKED || followed == EPOCH_HALTED)
+		return OK;
+	return fail_within(followed, "epoch record %zu", number);
+}
+
+static result check_end(const struct epoch_chain *chain, size_t records)
+{
+	switch (epoch_chain_state(chain)) {
+	case CHAIN_FROZEN:
+		return fail(EPOCH_FORKED, "the receipt's own chain holds two valid records for one epoch");
+	case CHAIN_HALTED:
+		return fail(EPOCH_HALTED, "the receipt's own chain ends with a HALT");
+	case CHAIN_LIVE:
+		break;
+	}
+	if (epoch_chain_count(chain) != records)
+		return fail(DAC_EXTRA_NODE, "%zu objects that make %zu epochs", records, epoch_chain_count(chain));
 	return OK;
 }
 
@@ -77,7 +90,7 @@ result receipt_epochs_read(struct receipt_epochs *epochs, const struct trust_roo
 	TRY(add_section_keys(epochs->chain, section, &records));
 	for (size_t i = 1; i < records; i++)
 		TRY(follow(epochs->chain, section->items[i].bytes, i + 1));
-	return OK;
+	return check_end(epochs->chain, records);
 }
 
 result receipt_epochs_use(struct receipt_epochs *epochs, const uint8_t oid[static OID_SIZE], const struct used_epoch **out)
