@@ -29,6 +29,7 @@ static const struct command {
 	{"host", "stop", verb_host_stop, "end the host service"},
 	{"tpm", "enrol", verb_tpm_enrol, "make sure of this host's TPM and write it down for trust files"},
 	{"upgrade", "plan", verb_upgrade_plan, "what an upgrade would change"},
+	{"upgrade", "status", verb_upgrade_status, "whose reference sets count, and what they allow"},
 	{"upgrade", "authorise", verb_upgrade_authorise, "allow the next versions of programs beforehand"},
 	{"reference", "new", verb_reference_new, "make the source of a reference set"},
 	{"reference", "sign", verb_reference_sign, "sign a reference set"},

@@ -91,6 +91,7 @@ int verb_reference_show(int argc, char **argv);
 int verb_reference_lint(int argc, char **argv);
 int verb_upgrade_plan(int argc, char **argv);
 int verb_upgrade_authorise(int argc, char **argv);
+int verb_upgrade_status(int argc, char **argv);
 int verb_host_backup(int argc, char **argv);
 int verb_host_restore(int argc, char **argv);
 int verb_root_verify_history(int argc, char **argv);

@@ -1,5 +1,5 @@
 /*
- * troth upgrade plan|authorise: what an upgrade of Troth or of a job's programs would change, and its authorisation beforehand
+ * troth upgrade plan|authorise|status: what an upgrade of Troth or of a job's programs would change, and its authorisation beforehand
  * by a signed reference set (docs/UPGRADE.md).
  */
 #include "cmd/verb.h"
@@ -12,6 +12,7 @@
 #include "job/state.h"
 #include "object/seal.h"
 #include "root/tcb.h"
+#include "root/upgrade_store.h"
 #include "wire/json.h"
 #include "wire/text.h"
 
@@ -323,5 +324,95 @@ int verb_upgrade_authorise(int argc, char **argv)
 		arguments.set = options.operands.items[0];
 		done = authorise(&arguments, options.json);
 	}
+	return verb_end(done, argc, argv);
+}
+
+/* ---- status --------------------------------------------------------------------------------------------------- */
+
+static void id_text(const uint8_t id[static KEY_ID_SIZE], char out[static 2 * KEY_ID_SIZE + 1])
+{
+	hex_encode(span_of(id, KEY_ID_SIZE), out);
+}
+
+static result print_status_json(const struct upgrades *upgrades)
+{
+	json_t *authors = json_array(), *sets = json_array(), *programs = json_array(), *least = json_object();
+	for (size_t i = 0; i < upgrades->author_count; i++)
+		json_array_append_new(authors, json_hex(SPAN_ARRAY(upgrades->authors[i].id)));
+	for (size_t i = 0; i < upgrades->set_count; i++) {
+		const struct upgrade_set *set = &upgrades->sets[i];
+		json_array_append_new(sets, json_pack("{s:o, s:s, s:I, s:o}", "author", json_hex(SPAN_ARRAY(set->author)), "name", set->name,
+						    "version", (json_int_t)set->version, "oid", json_hex(SPAN_ARRAY(set->oid))));
+	}
+	for (size_t i = 0; i < upgrades->row_count; i++) {
+		const struct upgrade_row *row = &upgrades->rows[i];
+		enum upgrade_program program = (enum upgrade_program)row->program;
+		json_array_append_new(programs,
+			json_pack("{s:s, s:I, s:o, s:s, s:b}", "program", upgrade_program_name(program), "svn", (json_int_t)row->svn, "digest",
+				json_hex(SPAN_ARRAY(row->digest)), "set", upgrades->sets[row->set].name, "allowed",
+				upgrades_allow(upgrades, program, row->digest) == OK));
+	}
+	for (int i = 0; i < UPGRADE_PROGRAMS; i++)
+		json_object_set_new(least, upgrade_program_name((enum upgrade_program)i), json_integer(upgrades->min_svn[i]));
+	json_t *json = json_pack("{s:o, s:o, s:o, s:o}", "authors", authors, "sets", sets, "programs", programs, "min_svn", least);
+	result printed = json ? json_print(stdout, json) : fail(NO_MEMORY, "json");
+	json_decref(json);
+	return printed;
+}
+
+static void print_status(const struct upgrades *upgrades)
+{
+	char id[2 * SHA384_SIZE + 1];
+	if (upgrades->author_count == 0)
+		printf("No author is enrolled: a change of the programs is accepted by hand (`troth host accept-ap`).\n");
+	for (size_t i = 0; i < upgrades->author_count; i++) {
+		id_text(upgrades->authors[i].id, id);
+		printf("author %s\n", id);
+	}
+	for (size_t i = 0; i < upgrades->set_count; i++)
+		printf("set '%s' version %llu of author %02x%02x%02x%02x...\n", upgrades->sets[i].name,
+			(unsigned long long)upgrades->sets[i].version, upgrades->sets[i].author[0], upgrades->sets[i].author[1],
+			upgrades->sets[i].author[2], upgrades->sets[i].author[3]);
+	for (size_t i = 0; i < upgrades->row_count; i++) {
+		const struct upgrade_row *row = &upgrades->rows[i];
+		enum upgrade_program program = (enum upgrade_program)row->program;
+		hex_encode(SPAN_ARRAY(row->digest), id);
+		printf("  %-9s SVN %-4u %.16s... %s\n", upgrade_program_name(program), row->svn, id,
+			upgrades_allow(upgrades, program, row->digest) == OK ? "may run" : "too old: not any more");
+	}
+}
+
+/* From the host's own record; the secure processor keeps one that follows the same rules. */
+static result status(const struct host_options *host, bool json)
+{
+	char state[PATH_SIZE];
+	struct upgrades upgrades;
+	TRY(state_path(host->state, state));
+	if (!state_has_root(state))
+		return fail(NO_ROOT, "'%s'", state);
+	TRY(upgrade_store_load(state, &upgrades));
+	if (json)
+		return print_status_json(&upgrades);
+	print_status(&upgrades);
+	return OK;
+}
+
+int verb_upgrade_status(int argc, char **argv)
+{
+	struct host_options host = {0};
+	const struct option_row rows[] = {
+		{"state", OPTION_TEXT, &host.state, "DIR", "state folder of the host (default: /var/lib/troth, or ~/.local/state/troth)"},
+	};
+	CLEANUP(options_free)
+	struct options options = {
+		.verb = "upgrade status",
+		.usage = "[--state DIR]",
+		.description = "Shows whose reference sets count on this host, which are in force, and which builds of Troth's programs may run.",
+		.rows = rows,
+		.row_count = COUNT_OF(rows),
+	};
+	result done = options_parse(&options, argc, argv);
+	if (done == OK && !options.help)
+		done = status(&host, options.json);
 	return verb_end(done, argc, argv);
 }

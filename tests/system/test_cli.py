@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 COMMANDS = ['run', 'exec', 'verify', 'show', 'inspect', 'seal', 'trust new', 'job new', 'job lint', 'ire measure', 'policy lint', 'host init',
-            'host status', 'host accept-ap', 'host backup', 'host restore', 'host stop', 'upgrade plan', 'upgrade authorise', 'reference new',
+            'host status', 'host accept-ap', 'host backup', 'host restore', 'host stop', 'upgrade plan', 'upgrade authorise', 'upgrade status', 'reference new',
             'reference sign', 'reference show', 'reference lint', 'doctor', 'version']
 
 

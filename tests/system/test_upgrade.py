@@ -154,7 +154,11 @@ def test_a_downgrade_is_refused(up):
     first = up.first_set()
     up.authorise(first, '--enrol').ok()
     old, new = up.machine.bin, up.new_programs()
+    assert up.troth('upgrade', 'status', '--state', up.state, '--json').ok().json['min_svn']['troth-ap'] == 1
     up.authorise(up.next_set(first, new, '--forbid-older')).ok()
+    status = up.troth('upgrade', 'status', '--state', up.state, '--json').ok().json
+    assert status['min_svn'] == {'troth-ap': 2, 'trothd': 2, 'troth-ire': 2} and len(status['authors']) == 1
+    assert [(p['svn'], p['allowed']) for p in status['programs'] if p['program'] == 'troth-ap'] == [(1, False), (2, True)]
     up.machine.bin = new
     up.troth('host', 'status', '--state', up.state).ok()
     up.machine.bin = old
