@@ -283,6 +283,50 @@ static void test_refuses_a_wrong_quorum(void **unused)
 	}
 }
 
+/* The largest quorum that a record has room for, and the largest state there is. */
+static void test_the_widest_set_can_sign(void **unused)
+{
+	enum { ALL = 32, NEEDED = 30 };
+	static struct key keys[ALL];
+	static uint8_t spkis[ALL][SPKI_SIZE];
+	struct digest32 ids[ALL];
+	struct recovery_signature votes[ALL];
+	struct bench b;
+	struct span payload;
+	for (size_t i = 0; i < ALL; i++) {
+		assert_int_equal(key_generate(&keys[i]), OK);
+		key_spki(&keys[i], spkis[i]);
+		memcpy(ids[i].bytes, keys[i].id, KEY_ID_SIZE);
+	}
+	assert_int_equal(schema_sort(&digest32_schema, ids, ALL), OK);
+	struct epoch_recovery set = {NEEDED, ALL, ids, ALL};
+	bench_new_recoverable(&b, &set);
+	for (size_t i = 0; i < ALL; i++)
+		assert_int_equal(epoch_chain_add_key(b.chain, SPAN_ARRAY(spkis[i])), OK);
+	bench_use_disk(&b, NULL);
+	for (unsigned recovers = 0; recovers < 2; recovers++) {
+		assert_int_equal(recovers ? recover(&b, b.epoch - 1, &payload) : set_recovery(&b, &set, &payload), OK);
+		for (size_t i = 0; i < ALL; i++) {
+			CLEANUP(bytes_free) struct bytes tbs = BYTES_EMPTY;
+			assert_int_equal(cose_strict_sign_tbs(payload, kind_label(KIND_EPOCH), keys[i].id, &tbs), OK);
+			assert_int_equal(key_sign(&keys[i], bytes_span(&tbs), votes[i].signature), OK);
+			votes[i].spki = SPAN_ARRAY(spkis[i]);
+		}
+		struct ap_adopt_candidate request = an_adoption(payload, votes, NEEDED - 1);
+		assert_int_equal(adopt_as(&b, &request), RECOVERY_QUORUM);
+		request.signature_count = ALL;
+		assert_int_equal(adopt_as(&b, &request), TOO_LARGE);
+		request.signature_count = NEEDED;
+		assert_int_equal(adopt_as(&b, &request), OK);
+		restart(&b, 1, 2);
+	}
+	assert_int_equal(b.era, 1);
+	rotate(&b);
+	for (size_t i = 0; i < ALL; i++)
+		key_free(&keys[i]);
+	bench_free(&b);
+}
+
 static void test_a_rotation_overtakes_a_new_set_but_not_a_recovery(void **unused)
 {
 	struct bench b;
@@ -616,6 +660,7 @@ int test_ap_recover(void)
 		cmocka_unit_test(test_changes_the_recovery_set),
 		cmocka_unit_test(test_refuses_sets_that_could_not_sign),
 		cmocka_unit_test(test_refuses_a_wrong_quorum),
+		cmocka_unit_test(test_the_widest_set_can_sign),
 		cmocka_unit_test(test_a_rotation_overtakes_a_new_set_but_not_a_recovery),
 		cmocka_unit_test(test_recovers_in_place),
 		cmocka_unit_test(test_recovers_into_an_empty_state),
