@@ -239,7 +239,8 @@ static result add_answer(const char *path, const struct verified *v, const uint8
 	result decoded = schema_decode(&restore_share_schema, kept, arena, &share);
 	if (decoded != OK)
 		return fail_within(SHARE_INVALID, "'%s'", path);
-	if (memcmp(share.backup_oid, v->oid, OID_SIZE) != 0 || memcmp(share.payload_digest, digest, SHA256_SIZE) != 0)
+	if (!span_equal(SPAN_ARRAY(share.backup_oid), span_of(v->oid, OID_SIZE)) ||
+		!span_equal(SPAN_ARRAY(share.payload_digest), span_of(digest, SHA256_SIZE)))
 		return fail(SHARES_MIXED, "'%s' is of another backup or candidate", path);
 	for (size_t i = 0; i < out->count; i++)
 		if (out->shares[i].number == share.number)
