@@ -104,7 +104,7 @@ static void altered_settings_are_refused(void **state)
 		const char *text;
 		result reason;
 	} cases[] = {
-		{"", MISSING_FIELD},
+		{"", BAD_SYNTAX},
 		{"{", BAD_SYNTAX},
 		{"{\"module\": \"/m.so\"}", MISSING_FIELD},
 		{"{\"module\": \"/m.so\", \"token\": null, \"serial\": null, \"pin_file\": null, \"network\": \"no\", \"writable\": [], \"environment\": []}",
