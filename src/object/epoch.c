@@ -76,7 +76,7 @@ result epoch_open_inception(struct span bytes, struct arena *arena, struct epoch
 	TRY(check_inception(&record.epoch));
 	if (record.object.count != 1)
 		return fail(BAD_VALUE, "an inception record with %zu signatures", record.object.count);
-	TRY(epoch_check_points(&record.epoch));
+	TRY(epoch_check_kem(&record.epoch));
 	TRY(key_from_point(SPAN_ARRAY(record.epoch.sign_pk), &key));
 	TRY(cose_strict_sign_verify(&record.object, kind_label(KIND_EPOCH), &key));
 	*out = record.epoch;

@@ -281,8 +281,8 @@ static result judge(const struct epoch_chain *chain, const struct epoch_record *
 	TRY(epoch_rules_link(&record->epoch, &before.epoch, before.oid, epoch_chain_rot_id(chain)));
 	if (is_trusted)
 		return OK;
-	TRY(epoch_check_points(&record->epoch));
-	return epoch_rules_signatures(record, &before.epoch, &chain->keys);
+	TRY(epoch_rules_signatures(record, &before.epoch, &chain->keys));
+	return epoch_check_kem(&record->epoch);
 }
 
 static result keep_aside(struct epoch_chain *chain, const struct epoch_record *record, uint32_t parent, uint32_t *out)

@@ -75,10 +75,9 @@ result epoch_check(const struct epoch *epoch)
 	return check_recovery(epoch);
 }
 
-result epoch_check_points(const struct epoch *epoch)
+result epoch_check_kem(const struct epoch *epoch)
 {
 	uint8_t id[KEY_ID_SIZE];
-	TRY(point_key_id(SPAN_ARRAY(epoch->sign_pk), id));
 	return point_key_id(SPAN_ARRAY(epoch->kem_pk), id);
 }
 

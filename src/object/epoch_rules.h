@@ -39,8 +39,8 @@ NODISCARD result epoch_object_root(struct span bytes, uint8_t out_rot_id[static 
 
 /* What must hold of any record on its own: suite, validity, recovery set, state, kind none without a value. */
 NODISCARD result epoch_check(const struct epoch *epoch);
-/* Valid points as keys; apart because it costs more than the rest together. BAD_POINT. */
-NODISCARD result epoch_check_points(const struct epoch *epoch);
+/* kem_pk is a point; apart because it costs more than all the rest. sign_pk is checked when it verifies. BAD_POINT. */
+NODISCARD result epoch_check_kem(const struct epoch *epoch);
 
 /* A HALT has another number of fields than a record; its label, which is signed, is another too. */
 NODISCARD result epoch_object_is_halt(const struct cose_sign *object, bool *out);
