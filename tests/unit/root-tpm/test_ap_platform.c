@@ -2,7 +2,7 @@
  * The engine on a platform that the test plays: when it counts, mirrors and quotes, and what it makes of a counter that
  * does not fit (RO-01, RO-05, RO-11, RO-14).
  */
-#include "ap_bench.h"
+#include "../root/ap_bench.h"
 
 #include "../expect.h"
 #include "object/epoch_rules.h"
