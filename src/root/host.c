@@ -5,8 +5,10 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -24,7 +26,7 @@
 #include "store/slots.h"
 
 /* A TPM takes its time to make keys. */
-enum { TPM_MS = 60 * 1000, START_MS = 15 * 1000, STOP_MS = 3000 };
+enum { TPM_MS = 60 * 1000, START_MS = 15 * 1000, STOP_MS = 3000, LOCK_PAUSE_MS = 5 };
 
 /* ---- Starting ---------------------------------------------------------------------------------- */
 
@@ -56,6 +58,22 @@ static result open_state_file(const char *ap_dir, struct fd *out)
 	}
 	*out = fd_move(&fd);
 	return OK;
+}
+
+/*
+ * The lock belongs to the open file, which the secure processor inherits. So while one is alive, and be it for the moment
+ * that it takes to die after its host, no second one writes over its state.
+ */
+static result lock_state(int fd, int timeout_ms)
+{
+	for (int waited = 0; waited < timeout_ms; waited += LOCK_PAUSE_MS) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return OK;
+		if (errno != EWOULDBLOCK)
+			return fail_errno("locking the state of the secure processor");
+		nanosleep(&(struct timespec){.tv_nsec = LOCK_PAUSE_MS * 1000000}, NULL);
+	}
+	return fail(STATE_BUSY, "a secure processor of an earlier host still has it");
 }
 
 static result send_wrap_key(const char *ap_dir, const struct wrap_source *source, bool create, struct fd *out_read)
@@ -125,6 +143,7 @@ static result start_process(struct root_host *host, const struct root_host_confi
 	else
 		TRY(send_wrap_key(ap_dir, &config->wrap, fresh, &wrap));
 	TRY(open_state_file(ap_dir, &state));
+	TRY(lock_state(state.n, START_MS));
 	TRY(sock_pair(pair));
 	near_end = pair[0];
 	far_end = pair[1];
@@ -514,8 +533,7 @@ static void host_free(struct root_host *host)
 	ipq_free(&host->queue);
 	tcb_free(&host->tcb);
 	host_head_free(host);
-	pthread_cond_destroy(&host->arrived);
-	pthread_mutex_destroy(&host->lock);
+	turns_destroy(&host->turns);
 	pthread_mutex_destroy(&host->change_lock);
 	bytes_free(&host->evidence.bytes);
 	pthread_mutex_destroy(&host->head_lock);
@@ -525,12 +543,7 @@ static void host_free(struct root_host *host)
 
 static void make_locks(struct root_host *host)
 {
-	pthread_condattr_t monotonic;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&host->arrived, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-	pthread_mutex_init(&host->lock, NULL);
+	turns_init(&host->turns);
 	pthread_mutex_init(&host->change_lock, NULL);
 	pthread_mutex_init(&host->head_lock, NULL);
 	pthread_mutex_init(&host->list_lock, NULL);

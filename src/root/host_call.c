@@ -7,9 +7,9 @@
 #include "base/clock.h"
 
 /*
- * Theory of operation. Several requests may be under way; each has a waiter. Whoever holds `lock` owns the queue: it sends,
+ * Theory of operation. Several requests may be under way; each has a waiter. Whoever's turn it is owns the queue: it sends,
  * and takes what arrives for everybody, handing each reply to its waiter. A request that is answered at once is waited for
- * with the lock held, as the secure processor serves one after the other anyway. One that takes long (a rotation) is not:
+ * without giving the turn away, as the secure processor serves one after the other anyway. One that takes long (a rotation) is not:
  * its waiter lets go and only looks in now and then, so that everybody else is served meanwhile.
  */
 
@@ -36,7 +36,45 @@ bool host_ap_has_ended(const struct root_host *host)
 	return poll(&poller, 1, 0) > 0;
 }
 
-/* ---- Replies find their waiters. `lock` is held. --------------------------------------------------- */
+/* ---- Turns ------------------------------------------------------------------------------------------ */
+
+void turns_init(struct turns *turns)
+{
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&turns->arrived, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	pthread_cond_init(&turns->moved, NULL);
+	pthread_mutex_init(&turns->lock, NULL);
+}
+
+void turns_destroy(struct turns *turns)
+{
+	pthread_cond_destroy(&turns->arrived);
+	pthread_cond_destroy(&turns->moved);
+	pthread_mutex_destroy(&turns->lock);
+}
+
+static void take_turn(struct turns *turns)
+{
+	pthread_mutex_lock(&turns->lock);
+	uint64_t mine = turns->next++;
+	while (turns->serving != mine)
+		pthread_cond_wait(&turns->moved, &turns->lock);
+	pthread_mutex_unlock(&turns->lock);
+}
+
+static void give_turn(struct turns *turns)
+{
+	pthread_mutex_lock(&turns->lock);
+	turns->serving++;
+	if (turns->serving != turns->next)
+		pthread_cond_broadcast(&turns->moved);
+	pthread_mutex_unlock(&turns->lock);
+}
+
+/* ---- Replies find their waiters. It is our turn. --------------------------------------------------- */
 
 static void unlink_waiter(struct root_host *host, const struct waiter *waiter)
 {
@@ -63,8 +101,10 @@ static void hand_over(struct root_host *host)
 								 : arena_copy(waiter->arena, ipq_payload(&host->message), &waiter->reply);
 		if (waiter->status != OK)
 			snprintf(waiter->text, sizeof(waiter->text), "%s", failure_text());
+		pthread_mutex_lock(&host->turns.lock);
 		waiter->done = true;
-		pthread_cond_broadcast(&host->arrived);
+		pthread_cond_broadcast(&host->turns.arrived);
+		pthread_mutex_unlock(&host->turns.lock);
 	}
 	wipe(host->message.data, host->message.len);
 }
@@ -87,16 +127,24 @@ static result await_at_once(struct root_host *host, struct waiter *waiter)
 	return OK;
 }
 
-static void pause_a_little(struct root_host *host)
+/* Gives the others their turns for a moment; true when the reply has come meanwhile. */
+static bool let_others(struct root_host *host, const struct waiter *waiter)
 {
 	struct timespec until;
+	give_turn(&host->turns);
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += LOOK_IN_NS;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
-	(void)pthread_cond_timedwait(&host->arrived, &host->lock, &until);
+	pthread_mutex_lock(&host->turns.lock);
+	if (!waiter->done)
+		(void)pthread_cond_timedwait(&host->turns.arrived, &host->turns.lock, &until);
+	bool done = waiter->done;
+	pthread_mutex_unlock(&host->turns.lock);
+	take_turn(&host->turns);
+	return done;
 }
 
 static result await_patiently(struct root_host *host, struct waiter *waiter)
@@ -114,7 +162,8 @@ static result await_patiently(struct root_host *host, struct waiter *waiter)
 			return PEER_CLOSED;
 		if (clock_monotonic_ns() >= until)
 			return TIMED_OUT;
-		pause_a_little(host);
+		if (let_others(host, waiter))
+			return OK;
 	}
 	return OK;
 }
@@ -129,7 +178,7 @@ static bool takes_long(enum ipq_type type)
 static result exchange(struct root_host *host, enum ipq_type type, struct span body, struct arena *arena, struct span *out)
 {
 	struct waiter waiter = {.arena = arena};
-	pthread_mutex_lock(&host->lock);
+	take_turn(&host->turns);
 	result called = host_ap_has_ended(host) ? PEER_CLOSED : ipq_request(host->queue, type, body, host_deadline(CALL_MS), &waiter.id);
 	if (called == OK) {
 		waiter.next = host->waiters;
@@ -137,7 +186,7 @@ static result exchange(struct root_host *host, enum ipq_type type, struct span b
 		called = takes_long(type) ? await_patiently(host, &waiter) : await_at_once(host, &waiter);
 		unlink_waiter(host, &waiter);
 	}
-	pthread_mutex_unlock(&host->lock);
+	give_turn(&host->turns);
 	if (called == PEER_CLOSED || called == TIMED_OUT)
 		return fail(AP_STOPPED, "while asked for %s", ipq_message_name(type));
 	TRY(called);

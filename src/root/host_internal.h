@@ -6,7 +6,7 @@
  *   change_lock   whoever changes the root: init, rotation, drain, recovery, halt; held over requests
  *                 (which must be such as do not wait for it: HEALTH, ATTEST, and what changes the root)
  *   head_lock     what is known of the root now: identity, expected, refusal, the chain
- *   lock          the queue, its one message buffer and who waits for a reply
+ *   turns         the queue, its one message buffer and who waits for a reply; fair: a rotation is not starved by others
  *   list_lock     subscriptions
  */
 #ifndef TROTH_ROOT_HOST_INTERNAL_H
@@ -19,6 +19,14 @@
 #include "base/process.h"
 #include "root/history.h"
 #include "root/tcb.h"
+
+/* A lock that is got in the order in which it was asked for. */
+struct turns {
+	pthread_mutex_t lock;
+	pthread_cond_t moved;	/* the next one's turn */
+	pthread_cond_t arrived; /* a reply was handed to its waiter */
+	uint64_t next, serving;
+};
 
 struct waiter; /* one request under way */
 struct head;   /* a root_identity with its count */
@@ -52,8 +60,7 @@ struct root_host {
 	uint8_t ap_digest[SHA384_SIZE];
 	bool measured; /* phases 0 and 1 are complete */
 
-	pthread_mutex_t lock;
-	pthread_cond_t arrived; /* a reply was handed to its waiter */
+	struct turns turns;
 	struct ipq *queue;
 	struct ipq_message message;
 	struct waiter *waiters;
@@ -93,6 +100,9 @@ NODISCARD result host_queue_greet(struct root_host *host, uint64_t deadline_ns);
 NODISCARD result host_queue_check(const struct root_host *host, struct span record);
 
 /* ---- host_call.c */
+
+void turns_init(struct turns *turns);
+void turns_destroy(struct turns *turns);
 
 bool host_ap_has_ended(const struct root_host *host);
 uint64_t host_deadline(int ms);

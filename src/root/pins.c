@@ -83,9 +83,12 @@ static result make_key(const char *state_dir, struct secret *out)
 static const struct form *decode(struct span bytes, struct arena *arena, struct pins *out)
 {
 	for (size_t i = 0; i < COUNT_OF(forms); i++) {
-		*out = (struct pins){.trust_domain = ""};
-		if (schema_decode(&forms[i].whole, bytes, arena, out) == OK)
-			return &forms[i];
+		*out = (struct pins){.v = 0};
+		if (schema_decode(&forms[i].whole, bytes, arena, out) != OK)
+			continue;
+		if (!out->trust_domain)
+			out->trust_domain = "";
+		return &forms[i];
 	}
 	return NULL;
 }

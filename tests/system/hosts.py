@@ -2,7 +2,6 @@
 import array
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -99,8 +98,10 @@ class Service:
         self.machine = machine
         ours, theirs = socket.socketpair()
         command = [*wrap, *machine.command('host', '--state', machine.state, '--ready-fd', str(theirs.fileno()), *options, program='trothd')]
-        self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=machine.env(),
-                                      pass_fds=[theirs.fileno()])
+        self.log = os.path.join(machine.home, 'host.log')  # a pipe that nobody reads would hold it up
+        with open(self.log, 'wb') as log:
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env=machine.env(),
+                                          pass_fds=[theirs.fileno()])
         theirs.close()
         with ours:
             ours.settimeout(60)
@@ -108,8 +109,7 @@ class Service:
             message = cbor2.loads(ours.recv(int.from_bytes(told, 'big'), socket.MSG_WAITALL)) if told else {1: None}
         self.refused = REASONS[cbor2.loads(message[2])[1]] if message[1] == ERROR else None
         if message[1] != DONE:
-            _, error = self.child.communicate(timeout=60)
-            self.error = error.decode()
+            self.child.wait(timeout=60)
 
     def client(self):
         return Client(self.machine.state)
@@ -118,22 +118,15 @@ class Service:
         """The processes of its secure processor; the last is the one inside the namespaces."""
         return jobs.processes('troth-ap')
 
-    def kill(self, victim='trothd'):
-        if victim == 'trothd':
-            self.child.kill()
-        else:
-            for pid in self.ap():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        _, error = self.child.communicate(timeout=60)
-        self.error = error.decode()
-
     def stop(self):
         if self.child.poll() is None:
             self.child.terminate()
-        if not self.child.stderr.closed:
-            _, error = self.child.communicate(timeout=60)
-            self.error = error.decode()
+        self.child.wait(timeout=60)
+
+    @property
+    def error(self):
+        with open(self.log, errors='replace') as f:
+            return f.read()
 
 
 @contextlib.contextmanager

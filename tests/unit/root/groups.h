@@ -14,6 +14,8 @@
 	GROUP(test_ap_rotate)                                                                                          \
 	GROUP(test_ap_token)                                                                                           \
 	GROUP(test_ap_recover)                                                                                         \
+	GROUP(test_history)                                                                                             \
+	GROUP(test_schedule)                                                                                            \
 	GROUP(test_pins)                                                                                               \
 	GROUP(test_tcb)                                                                                                \
 	GROUP(test_token_settings)                                                                                     \

@@ -39,6 +39,9 @@ static struct pins some_pins(void)
 	struct pins pins = {.head = span_str("the head record"), .era = 0, .epoch = 1};
 	memset(pins.rot_id, 0x11, OID_SIZE);
 	memset(pins.ap_digest, 0x22, SHA384_SIZE);
+	memset(pins.history.digest, 0x33, SHA256_SIZE);
+	pins.history.count = 7;
+	pins.trust_domain = "troth.internal";
 	return pins;
 }
 
@@ -66,6 +69,10 @@ static void comes_back_as_it_was(void **unused)
 	assert_memory_equal(back.rot_id, pins.rot_id, OID_SIZE);
 	assert_memory_equal(back.ap_digest, pins.ap_digest, SHA384_SIZE);
 	assert_int_equal(back.seq, 1);
+	assert_int_equal(back.v, 2);
+	assert_int_equal(back.history.count, 7);
+	assert_memory_equal(back.history.digest, pins.history.digest, SHA256_SIZE);
+	assert_string_equal(back.trust_domain, "troth.internal");
 	store(&back);
 	expect_ok(load(&pins));
 	assert_int_equal(pins.seq, 2);
@@ -143,12 +150,63 @@ static void survives_every_failing_step(void **unused)
 	}
 }
 
+/* As the version before wrote it: eight fields, the MAC under its own label. */
+static void a_store_of_the_first_version_is_read(void **unused)
+{
+	struct pins pins = some_pins(), back;
+	CLEANUP(bytes_free) struct bytes key = BYTES_EMPTY;
+	CLEANUP(writer_free) struct writer w = writer_growing(4096);
+	uint8_t mac[SHA256_SIZE];
+	struct span body, file;
+	store(&pins); /* makes the key */
+	expect_ok(file_read(at("pins.key"), 64, &key));
+	static const uint8_t head[] = {0x01, 0x01, 0x02, 0x58, 0x20};
+	writer_u8(&w, 0xa7);
+	writer_put(&w, head, sizeof(head));
+	writer_put(&w, pins.rot_id, OID_SIZE);
+	static const uint8_t record[] = {0x03, 0x43, 'a', 'b', 'c', 0x04, 0x00, 0x05, 0x01, 0x06, 0x03, 0x07, 0x58, 0x30};
+	writer_put(&w, record, sizeof(record));
+	writer_put(&w, pins.ap_digest, SHA384_SIZE);
+	expect_ok(writer_finish(&w, &body));
+	struct hmac hmac;
+	expect_ok(hmac_start(&hmac, bytes_span(&key)));
+	hmac_add(&hmac, span_str("troth pins1"));
+	hmac_add(&hmac, body);
+	hmac_finish(&hmac, mac);
+	static const uint8_t tail[] = {0x08, 0x58, 0x20};
+	writer_put(&w, tail, sizeof(tail));
+	writer_put(&w, mac, sizeof(mac));
+	expect_ok(writer_finish(&w, &file));
+	w.data[0] = 0xa8;
+	expect_ok(file_write_atomic(at("pins"), file, 0600));
+	expect_ok(load(&back));
+	assert_int_equal(back.v, 1);
+	assert_int_equal(back.epoch, 1);
+	assert_int_equal(back.seq, 3);
+	expect_span(back.head, span_str("abc"));
+	assert_string_equal(back.trust_domain, "");
+	assert_int_equal(back.history.count, 0);
+	/* A MAC of one version is none of the other. */
+	w.data[w.len - 1] ^= 1;
+	expect_ok(file_write_atomic(at("pins"), span_of(w.data, w.len), 0600));
+	expect(load(&back), PIN_DAMAGED);
+	/* What is stored next is of this version. */
+	w.data[w.len - 1] ^= 1;
+	expect_ok(file_write_atomic(at("pins"), span_of(w.data, w.len), 0600));
+	expect_ok(load(&back));
+	store(&back);
+	expect_ok(load(&pins));
+	assert_int_equal(pins.v, 2);
+	assert_int_equal(pins.seq, 4);
+}
+
 int test_pins(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(comes_back_as_it_was, make_folder, drop_folder),
 		cmocka_unit_test_setup_teardown(every_altered_byte_is_noticed, make_folder, drop_folder),
 		cmocka_unit_test_setup_teardown(the_key_must_be_there_and_the_same, make_folder, drop_folder),
+		cmocka_unit_test_setup_teardown(a_store_of_the_first_version_is_read, make_folder, drop_folder),
 		cmocka_unit_test_setup_teardown(survives_every_failing_step, make_folder, drop_folder),
 	};
 	return cmocka_run_group_tests_name("pins", tests, NULL, NULL);
