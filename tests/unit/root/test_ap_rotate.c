@@ -436,6 +436,38 @@ static void test_derived_keys_are_of_their_epoch(void **unused)
 	bench_free(&b);
 }
 
+/* Both ends must mean one epoch: its KEM key makes the key, its signing key the answer. */
+static void test_peers_derive_under_the_epoch_they_name(void **unused)
+{
+	struct bench b;
+	struct enclave e;
+	struct ap_endorsed endorsed;
+	struct ap_derived derived;
+	struct derive_answer answer;
+	struct key peer, first;
+	bench_new(&b);
+	assert_int_equal(key_generate(&peer), OK);
+	endorse(&b, "IRE-A", &e, &endorsed);
+	struct ap_derive request = {.mode = DERIVE_PEER, .purpose = "test", .id_own = "i", .id_peer = "r"};
+	memcpy(request.launch_id, e.launch.launch_id, LAUNCH_ID_SIZE);
+	memcpy(request.ephemeral_peer, peer.point, POINT_SIZE);
+	first = key_ref(&b.root_sign);
+	rotate(&b);
+	for (uint64_t epoch = 1; epoch <= 2; epoch++) {
+		assert_int_equal(ask_at(&b, epoch, IPQ_DERIVE, &ap_derive_schema, &request, &ap_derived_schema, &derived), OK);
+		const struct key *signer = epoch == 1 ? &first : &b.root_sign;
+		assert_int_equal(object_open(KIND_DERIVE_ANSWER, derived.answer, signer, &b.arena, &answer, NULL), OK);
+		assert_memory_equal(answer.epoch_oid, epoch_chain_at(b.chain, epoch - 1)->oid, OID_SIZE);
+		assert_memory_equal(answer.ephemeral_r, epoch_chain_at(b.chain, epoch - 1)->kem_pk, POINT_SIZE);
+	}
+	assert_int_equal(drain(&b), OK);
+	assert_int_equal(ask_at(&b, 1, IPQ_DERIVE, &ap_derive_schema, &request, NULL, NULL), EPOCH_OLD);
+	key_free(&first);
+	key_free(&peer);
+	enclave_free(&e);
+	bench_free(&b);
+}
+
 static void test_boxes_of_the_former_epoch_open_during_its_grace(void **unused)
 {
 	struct bench b;
@@ -1060,6 +1092,7 @@ int test_ap_rotate(void)
 		cmocka_unit_test(test_reissues_under_the_new_epoch),
 		cmocka_unit_test(test_late_requests_that_harm_nothing_are_done),
 		cmocka_unit_test(test_derived_keys_are_of_their_epoch),
+		cmocka_unit_test(test_peers_derive_under_the_epoch_they_name),
 		cmocka_unit_test(test_boxes_of_the_former_epoch_open_during_its_grace),
 		cmocka_unit_test(test_sealed_secrets_outlive_epochs),
 		cmocka_unit_test(test_a_host_that_lies_about_seed_and_share_gains_nothing),
