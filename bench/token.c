@@ -230,14 +230,14 @@ int main(int argc, char **argv)
 	double made = generate(token, 0, 20);
 	double here = in_process(signatures, &made_here);
 	double there = through_worker(token, signatures), module = by_the_module(signatures);
-	bench_row(&(struct bench_row){"token.sign", there, "ns", here, module, "SoftHSM2 itself"});
-	bench_row(&(struct bench_row){"token.generate", made, "ns", made_here, 0, NULL});
+	bench_row(&(struct bench_row){"token.sign", there / 1e3, "us", here / 1e3, module / 1e3, "SoftHSM2 itself"});
+	bench_row(&(struct bench_row){"token.generate", made / 1e6, "ms", made_here / 1e6, 0, NULL});
 	(void)generate(token, 20, keys - 20);
 	token_free(token);
 	token = start();
-	bench_row(&(struct bench_row){"token.find", look_up(token, keys), "ns", 0, 0, NULL});
+	bench_row(&(struct bench_row){"token.find", look_up(token, keys) / 1e6, "ms", 0, 0, NULL});
 	token_free(token);
-	bench_row(&(struct bench_row){"token.start", starts(STARTS), "ns", 0, 0, NULL});
+	bench_row(&(struct bench_row){"token.start", starts(STARTS) / 1e6, "ms", 0, 0, NULL});
 	must(file_remove_tree(AT_FDCWD, folder), folder);
 	bench_close();
 	return 0;
