@@ -61,6 +61,26 @@ static void a_line_of_the_status_is_its_whole_value(void **unused)
 
 /* ---- How it meets the host -------------------------------------------------------------------------- */
 
+/* A secure processor that has lost its host keeps the lock of the state until it is gone; then the next one may start. */
+static void two_never_share_one_state(void **unused)
+{
+	char path[] = "/tmp/troth-state-XXXXXX";
+	CLEANUP(fd_close) struct fd first = fd_of(mkstemp(path));
+	CLEANUP(fd_close) struct fd second = fd_of(open(path, O_RDWR | O_CLOEXEC));
+	expect_ok(lock_state(first.n, 100));
+	pid_t orphan = fork();
+	if (orphan == 0) {
+		pause();
+		_exit(0);
+	}
+	fd_close(&first); /* the host is gone, what it started is not */
+	expect(lock_state(second.n, 20), STATE_BUSY);
+	kill(orphan, SIGKILL);
+	expect_ok(lock_state(second.n, 10000));
+	assert_int_equal(waitpid(orphan, NULL, 0), orphan);
+	unlink(path);
+}
+
 /* The rings are exchanged over a socket of which the test holds the other end. */
 static void one_that_ends_while_it_starts_is_told_so(void **unused)
 {
@@ -199,7 +219,7 @@ int test_host(void)
 		cmocka_unit_test(what_it_could_do_counts_against_it),
 		cmocka_unit_test(an_instrumented_one_needs_an_instrumented_host),
 		cmocka_unit_test(a_line_of_the_status_is_its_whole_value),
-		cmocka_unit_test(one_that_ends_while_it_starts_is_told_so),
+		cmocka_unit_test(two_never_share_one_state), cmocka_unit_test(one_that_ends_while_it_starts_is_told_so),
 		cmocka_unit_test(one_that_sends_no_ring_is_not_trusted),
 		cmocka_unit_test(what_was_left_out_is_seen_from_outside),
 		cmocka_unit_test(one_without_a_namespace_of_its_own_is_refused),
