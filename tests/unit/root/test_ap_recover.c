@@ -511,6 +511,24 @@ static void test_recovers_from_a_wrong_measurement(void **unused)
 	bench_free(&b);
 }
 
+/* A failed write leaves it unknown what is on disk: only a start tells, no recovery. */
+static void test_does_not_recover_from_a_failed_write(void **unused)
+{
+	struct bench b;
+	struct span payload;
+	bench_with_holders(&b);
+	bench_use_disk(&b, NULL);
+	struct ap_rotate request = a_rotation(1);
+	fault_arm("slots.write", 1, EIO, false);
+	assert_int_equal(rotate_as(&b, &request), IO_ERROR);
+	fault_disarm();
+	assert_int_equal(state_of(&b), AP_FAILED);
+	assert_int_equal(recover(&b, 0, &payload), NOT_READY);
+	restart(&b, 1, 2);
+	assert_int_equal(recover(&b, 0, &payload), OK);
+	bench_free(&b);
+}
+
 /* A record that its own key has signed, with another number. */
 static void forge_base(struct bench *b, uint64_t epoch_number, uint32_t era, bool good, struct bytes *out)
 {
@@ -665,6 +683,7 @@ int test_ap_recover(void)
 		cmocka_unit_test(test_recovers_in_place),
 		cmocka_unit_test(test_recovers_into_an_empty_state),
 		cmocka_unit_test(test_recovers_from_a_wrong_measurement),
+		cmocka_unit_test(test_does_not_recover_from_a_failed_write),
 		cmocka_unit_test(test_refuses_bases_that_are_none),
 		cmocka_unit_test(test_numbers_do_not_wrap),
 		cmocka_unit_test(test_adoption_survives_every_failing_step),

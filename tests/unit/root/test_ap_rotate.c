@@ -203,6 +203,13 @@ static void test_waits_for_the_drain_but_in_an_emergency(void **unused)
 	health_of(&b, &health);
 	assert_false(health.draining);
 	assert_int_equal(derive_at(&b, 2, &derived), EPOCH_OLD);
+	/* What was on its way and harms nothing is done all the same, under the new epoch. */
+	struct ap_sign_report body = {.challenge = span_str("0123456789abcdef")};
+	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
+	assert_int_equal(schema_encode(&ap_sign_report_schema, &body, &encoding), OK);
+	struct ap_sign sign = {KIND_REPORT, bytes_span(&encoding)};
+	assert_int_equal(ask_at(&b, 2, IPQ_SIGN, &ap_sign_schema, &sign, NULL, NULL), OK);
+	assert_int_equal(ask_at(&b, 1, IPQ_SIGN, &ap_sign_schema, &sign, NULL, NULL), EPOCH_OLD);
 	/* So does a record without a grace. */
 	request = a_rotation(78);
 	request.grace_s = 0;
