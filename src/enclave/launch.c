@@ -160,7 +160,7 @@ static result list_records(struct ire *ire, size_t from, size_t to, struct arena
 	return OK;
 }
 
-/* The same keys under the current epoch: nothing is asked of the runtime. */
+/* Of those that signed any record of the chain. */
 static result list_keys(struct ire *ire, struct arena *arena, struct bytes_item **out, size_t *out_count)
 {
 	struct span *keys;
@@ -193,6 +193,7 @@ static result take_platform(struct ire *ire, const struct root_identity *root, s
 	return made;
 }
 
+/* The same keys under the current epoch: nothing is asked of the runtime. */
 static result reissue(struct ire *ire, struct arena *arena, struct control_reissued *out)
 {
 	struct ap_reissue request;
