@@ -112,6 +112,36 @@ static result exchange_rings(struct root_host *host, struct span pairing, int bo
 	return OK;
 }
 
+static result check_program(struct root_host *host, const struct root_host_config *config, const struct pins *pins, bool *out_accept)
+{
+	bool changed = memcmp(pins->ap_digest, host->ap_digest, SHA384_SIZE) != 0;
+	*out_accept = config->accept_digest && memcmp(config->accept_digest, host->ap_digest, SHA384_SIZE) == 0;
+	result allowed = changed && !*out_accept ? host_upgrade_allows_ap(host->state_dir, host->ap_digest) : OK;
+	if (allowed == SVN_TOO_LOW)
+		return allowed; /* one that is known, and was forbidden since */
+	if (allowed != OK) {
+		char now[2 * SHA384_SIZE + 1];
+		for (size_t i = 0; i < SHA384_SIZE; i++)
+			snprintf(now + 2 * i, 3, "%02x", host->ap_digest[i]);
+		return fail(AP_CHANGED, "troth-ap is now %s", now);
+	}
+	return OK;
+}
+
+/*
+ * Before it is given the key of the state: a changed secure processor that nobody accepted or authorised would have the root's
+ * secrets before it was refused. Whatever else is wrong is told by check_root.
+ */
+static result check_before_key(struct root_host *host, const struct root_host_config *config)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(128 * 1024);
+	struct pins pins;
+	bool accept;
+	if (config->recovery || pins_load(host->state_dir, &arena, &pins) != OK)
+		return OK;
+	return check_program(host, config, &pins, &accept);
+}
+
 static result start_process(struct root_host *host, const struct root_host_config *config)
 {
 	char ap_dir[PATH_SIZE], uid[24];
@@ -134,6 +164,7 @@ static result start_process(struct root_host *host, const struct root_host_confi
 	if (profile == IPQ_PROFILE_SEALED)
 		TRY(host_queue_pair(&pairing, &pairing_pipe));
 	TRY(program_copy(config->program_dir, "troth-ap", &program, host->ap_digest));
+	TRY(check_before_key(host, config));
 	TRY(host_token_start(host, &token));
 	/* The key before the state: a start that fails in between is simply done again, while a state without its key is lost. */
 	TRY(is_fresh(ap_dir, &fresh));
@@ -295,19 +326,6 @@ static bool init_was_interrupted(const struct root_host *host)
 {
 	char path[PATH_SIZE];
 	return pending_path(host, path) == OK && access(path, F_OK) == 0;
-}
-
-static result check_program(struct root_host *host, const struct root_host_config *config, const struct pins *pins, bool *out_accept)
-{
-	bool changed = memcmp(pins->ap_digest, host->ap_digest, SHA384_SIZE) != 0;
-	*out_accept = config->accept_digest && memcmp(config->accept_digest, host->ap_digest, SHA384_SIZE) == 0;
-	if (changed && !*out_accept && host_upgrade_allows_ap(host->state_dir, host->ap_digest) != OK) {
-		char now[2 * SHA384_SIZE + 1];
-		for (size_t i = 0; i < SHA384_SIZE; i++)
-			snprintf(now + 2 * i, 3, "%02x", host->ap_digest[i]);
-		return fail(AP_CHANGED, "troth-ap is now %s", now);
-	}
-	return OK;
 }
 
 /* Version 1 was of roots with one epoch and had no history: it begins with what was pinned. */

@@ -162,11 +162,35 @@ def test_a_downgrade_is_refused(up):
     up.machine.bin = new
     up.troth('host', 'status', '--state', up.state).ok()
     up.machine.bin = old
-    up.troth('host', 'status', '--state', up.state).refused('AP_CHANGED')
+    up.troth('host', 'status', '--state', up.state).refused('SVN_TOO_LOW')
     up.authorise(first).refused('REFERENCE_OLD')  # the set in which the old one was good
-    up.troth('host', 'status', '--state', up.state).refused('AP_CHANGED')
+    up.troth('host', 'status', '--state', up.state).refused('SVN_TOO_LOW')
     up.machine.bin = new
     up.troth('host', 'status', '--state', up.state).ok()
+
+
+THIEF = '''
+#include <fcntl.h>
+#include <unistd.h>
+int main(void)
+{
+	char key[64];
+	ssize_t got = read(5, key, sizeof(key));
+	int file = open(STOLEN, O_CREAT | O_WRONLY, 0600);
+	return write(file, key, got > 0 ? got : 0) > 0;
+}
+'''
+
+
+@pytest.mark.attack('RO-09')
+def test_a_changed_secure_processor_gets_no_key(up):
+    """It is refused before the key of the state is handed to it, not after."""
+    stolen = up.path('stolen')
+    thief = jobs.compile_text(up.home, 'thief', THIEF, f'-DSTOLEN="{stolen}"')
+    os.replace(thief, os.path.join(up.machine.bin, 'troth-ap'))
+    up.troth('host', 'status', '--state', up.state).refused('AP_CHANGED')
+    up.run(jobs.written(up.home, 'none', ''), 'out').refused('AP_CHANGED')
+    assert not os.path.exists(stolen)
 
 
 def test_a_set_may_come_after_the_programs(up):
