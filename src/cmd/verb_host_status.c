@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "crypto/random.h"
+#include "root/token_settings.h"
 #include "wire/json.h"
 
 struct facts {
@@ -13,6 +14,7 @@ struct facts {
 	struct epoch epoch;
 	uint8_t rot_id[OID_SIZE];
 	struct rot_challenge answer;
+	struct token_source token; /* where the signing keys lie; module NULL: they come from seeds in the state */
 };
 
 /* Only the holder of the root's key answers a challenge that was drawn just now. */
@@ -44,6 +46,7 @@ static result print_json(const struct facts *facts)
 	if (!json)
 		return fail(NO_MEMORY, "json");
 	json_object_set_new(json, "has_root", json_boolean(facts->has_root));
+	json_object_set_new(json, "token", facts->token.module ? json_string(facts->token.label ? facts->token.label : "") : json_null());
 	if (facts->has_root) {
 		rot_fingerprint(facts->rot_id, fingerprint);
 		json_object_set_new(json, "fingerprint", json_string(fingerprint));
@@ -96,6 +99,9 @@ static void print_people(const struct facts *facts)
 	else
 		printf("  %-17s none: an old copy of the whole state folder is noticed by verifiers only\n", "TPM");
 	printf("  %-17s %s\n", "keys in", health->secret_memory);
+	if (facts->token.module)
+		printf("  %-17s in the token '%s', by %s\n", "signing keys", facts->token.label ? facts->token.label : "(the only one)",
+			facts->token.module);
 	printf("  %-17s %zu of %zu forbidden things refused when tried\n", "confinement", refused, health->denial_count);
 	print_hex("troth-ap", SPAN_ARRAY(status->ap_digest));
 	if (facts->has_root) {
@@ -119,6 +125,9 @@ static result show(const struct host_options *host, bool json)
 	facts.has_root = facts.status.health.epoch_record.len > 0;
 	if (facts.has_root)
 		TRY(challenge_root(&client, &arena, &facts));
+	result in_token = token_settings_load(facts.status.state_dir, &arena, &facts.token);
+	if (in_token != OK && in_token != NOT_FOUND)
+		return in_token;
 	if (json)
 		return print_json(&facts);
 	print_people(&facts);

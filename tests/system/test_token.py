@@ -181,6 +181,7 @@ def test_a_job_under_a_root_in_a_token(home, token, who):
     machine.give_away()
     init(machine, token).ok()
     assert len(token.keys()) == 2  # this epoch's, and the next one's ahead
+    assert machine.troth('host', 'status', '--state', machine.state, '--json').ok().json['token'] == token.label
     job = jobs.single(machine.work, 'date')
     machine.run(job).ok()
     trust = machine.trust(job)

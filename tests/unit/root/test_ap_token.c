@@ -314,6 +314,31 @@ static void a_full_token_keeps_the_old_epoch(void **state)
 	bench_free(&b);
 }
 
+static result write_nothing(void *context, struct span state)
+{
+	return fail(IO_ERROR, "killed before the write");
+}
+
+/* The keys were made in the token, their state was never written: the old epoch stands, and only keys of no use are left. */
+static void a_crash_before_the_write_forks_nothing(void **state)
+{
+	struct bench b;
+	struct ap_action action;
+	new_root(&b, token);
+	struct ap_rotate request = a_rotation(1);
+	step(&b, IPQ_ROTATE_ROT, &ap_rotate_schema, &request, &action);
+	assert_int_equal(action.kind, AP_ROTATE);
+	ap_rotation_run(action.rotation, write_nothing, NULL);
+	assert_int_equal(worker.count, 3);
+	restart(&b, 1, 2);
+	assert_int_equal(attest(&b), OK);
+	assert_int_equal(rotate_as(&b, &request), OK);
+	assert_int_equal(drain(&b), OK);
+	assert_int_equal(attest(&b), OK);
+	assert_int_equal(worker.count, 3); /* two in use */
+	bench_free(&b);
+}
+
 static void wrong_signatures_go_no_further(void **state)
 {
 	struct bench b;
@@ -387,6 +412,7 @@ int test_ap_token(void)
 		WITH_TOKEN(without_its_token_it_does_not_start),
 		WITH_TOKEN(a_token_that_is_away_fails_one_request),
 		WITH_TOKEN(a_full_token_keeps_the_old_epoch),
+		WITH_TOKEN(a_crash_before_the_write_forks_nothing),
 		WITH_TOKEN(wrong_signatures_go_no_further),
 		WITH_TOKEN(a_token_that_lets_keys_out_makes_no_root),
 		WITH_TOKEN(a_root_of_seeds_stays_one),
