@@ -41,8 +41,9 @@ NODISCARD result slots_open(int fd, size_t slot_size, struct slots *out);
 NODISCARD result slots_read(const struct slots *slots, struct bytes *out);
 
 /*
- * Durable when it returns OK. TOO_LARGE and DISK_FULL leave the old payload in force. After any other failure the
- * handle is poisoned, and the next slots_open finds the old or the new payload, as after a crash.
+ * Durable when it returns OK. TOO_LARGE and DISK_FULL leave the old payload in force, though the next slots_open may find
+ * the new one. After any other failure, and a DISK_FULL of the sync, the handle is poisoned, and the next slots_open finds
+ * the old or the new payload, as after a crash.
  */
 NODISCARD result slots_write(struct slots *slots, struct span payload);
 
