@@ -186,6 +186,7 @@ static result exchange(struct root_host *host, enum ipq_type type, struct span b
 		called = takes_long(type) ? await_patiently(host, &waiter) : await_at_once(host, &waiter);
 		unlink_waiter(host, &waiter);
 	}
+	host_queue_look(host);
 	give_turn(&host->turns);
 	if (called == PEER_CLOSED || called == TIMED_OUT)
 		return fail(AP_STOPPED, "while asked for %s", ipq_message_name(type));

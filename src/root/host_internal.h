@@ -55,6 +55,7 @@ struct root_host {
 	uint64_t boot_gen;
 	bool greeted_with_root; /* profile sealed: whose key signed the greeting */
 	uint8_t greeted_oid[OID_SIZE];
+	bool queue_ended; /* it was poisoned */
 	struct tcb tcb;
 	struct host_program programs[HOST_PROGRAMS];
 	uint8_t ap_digest[SHA384_SIZE];
@@ -96,6 +97,11 @@ NODISCARD result host_queue_choose(const char *ap_dir, enum host_queue wanted, e
 /* A fresh pairing secret, and the end of a pipe that holds it for the secure processor. */
 NODISCARD result host_queue_pair(struct secret *out_pairing, struct fd *out_read);
 NODISCARD result host_queue_greet(struct root_host *host, uint64_t deadline_ns);
+/*
+ * After each use of the queue: a poisoned one is never mended, so the secure processor is ended, whose end the server sees
+ * (AP_STOPPED); the next start has a new one with new rings and boot_gen + 1.
+ */
+void host_queue_look(struct root_host *host);
 /* The record that HEALTH names is the one whose key signed the greeting. AP_UNTRUSTED. */
 NODISCARD result host_queue_check(const struct root_host *host, struct span record);
 

@@ -2,6 +2,7 @@
  * The host's end of the queue: its profile and the greeting. A state folder that was once started with profile `sealed` stays
  * with it: `ap/queue` says so, and a start that asks for less is refused, as is a secure processor that answers with less.
  */
+#include <signal.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -106,6 +107,17 @@ result host_queue_check(const struct root_host *host, struct span record)
 	if (memcmp(oid, host->greeted_oid, OID_SIZE) != 0)
 		return fail(AP_UNTRUSTED, "it greeted with one record of its root and answers with another");
 	return OK;
+}
+
+void host_queue_look(struct root_host *host)
+{
+	enum reason poison = ipq_poisoned(host->queue);
+	if (poison == OK || host->queue_ended)
+		return;
+	host->queue_ended = true;
+	log_error("the secure processor broke the rules of the queue and is ended; the next start has a new queue",
+		LOG_TEXT("violation", reason_name(poison)), LOG_NUMBER("boot_generation", host->boot_gen));
+	(void)!process_signal_group(&host->process, SIGKILL);
 }
 
 enum ipq_profile root_host_queue(const struct root_host *host)

@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -136,6 +137,31 @@ static void before_there_is_a_root_nothing_is_signed(void **unused)
 	bench_free(&rooted);
 }
 
+/* Also one that would rather stay: the queue is never used again, so it is ended. */
+static void a_secure_processor_that_breaks_the_rules_is_ended(void **unused)
+{
+	static struct ipq_message message;
+	static const char *const argv[] = {"sleep", "1000", NULL};
+	const struct process_spec spec = {.path = "/bin/sleep", .argv = argv, .die_with_parent = true};
+	struct root_host host = {.boot_gen = 3};
+	struct process_end end;
+	struct raw peer;
+	assert_int_equal(process_start(&spec, &host.process), OK);
+	host.queue = raw_victim(&peer, IPQ_HOST, 3);
+	host_queue_look(&host); /* nothing is wrong yet */
+	assert_int_equal(process_wait(&host.process, 0, &end), TIMED_OUT);
+	raw_send(&peer, IPQ_HEALTH_REPLY, 77, SPAN_EMPTY);
+	assert_int_equal(ipq_try_receive(host.queue, &message), QUEUE_REPLAY);
+	host_queue_look(&host);
+	assert_int_equal(process_wait(&host.process, 10000, &end), OK);
+	assert_false(end.exited);
+	assert_int_equal(end.code, SIGKILL);
+	host_queue_look(&host); /* once */
+	ipq_free(&host.queue);
+	raw_close(&peer);
+	process_free(&host.process);
+}
+
 int test_host_queue(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -143,6 +169,7 @@ int test_host_queue(void)
 		cmocka_unit_test(each_start_has_its_own_pairing_secret),
 		cmocka_unit_test(the_greeting_is_signed_by_the_epoch_that_health_names),
 		cmocka_unit_test(before_there_is_a_root_nothing_is_signed),
+		cmocka_unit_test(a_secure_processor_that_breaks_the_rules_is_ended),
 	};
 	return cmocka_run_group_tests_name("host: its end of a sealed queue", tests, NULL, NULL);
 }
