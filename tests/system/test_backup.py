@@ -6,6 +6,7 @@ import signal
 import subprocess
 
 import cbor2
+import conftest
 import jobs
 import pytest
 
@@ -122,6 +123,20 @@ def test_a_backup_tells_nobody_anything_alone(lost):
     lost.back_up([*lost.holders[:2], lost.key('stranger')], lost.path('b2')).refused('HOLDER_FOREIGN')
     lost.back_up([lost.holders[0]] * 3, lost.path('b2')).refused('HOLDER_FOREIGN')
     assert not os.path.exists(lost.path('b2'))
+
+
+def test_other_code_opens_a_backup_as_the_page_says(lost):
+    """Any quorum of the holders gets the same storage key; fewer, or a stranger, get nothing."""
+    lost.back_up().ok()
+    program = os.path.join(conftest.ROOT, 'tests', 'outside', 'open_backup.py')
+    found = set()
+    for keys in ((0, 1), (0, 2), (1, 2), (2, 1, 0)):
+        done = conftest.run(['/usr/bin/python3', program, lost.backup, *(lost.holders[i] for i in keys)]).ok()
+        assert [line.split()[0] for line in done.stdout.splitlines()] == ['1']
+        found.add(done.stdout)
+    assert len(found) == 1
+    assert conftest.run(['/usr/bin/python3', program, lost.backup, lost.holders[0]]).code == 1
+    assert conftest.run(['/usr/bin/python3', program, lost.backup, lost.holders[0], lost.key('stranger')]).code == 1
 
 
 def test_a_host_without_recovery_keys_cannot_be_backed_up(lost):
