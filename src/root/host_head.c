@@ -355,12 +355,34 @@ static result add_to_history(struct root_host *host, const struct unsaved *unsav
 	return history_commit(host->history);
 }
 
+static result ignore_entry(void *ctx, enum history_type type, struct span payload, bool is_pinned)
+{
+	(void)ctx, (void)type, (void)payload, (void)is_pinned;
+	return OK;
+}
+
+/* A journal that has failed is looked at anew: what is on the disk counts. */
+static result reopen_history(struct root_host *host)
+{
+	const struct history_mark nothing = {0};
+	history_close(host->history);
+	host->history = NULL;
+	TRY(history_open(host->state_dir, false, &host->history));
+	return history_read(host->history, &nothing, ignore_entry, NULL);
+}
+
 /* The new head is given out only when it is durable and pinned. */
 static result save(struct root_host *host)
 {
 	struct unsaved *unsaved = host->unsaved;
+	result added = OK;
+	if (!host->history)
+		TRY(reopen_history(host));
 	if (!unsaved->in_history)
-		TRY(add_to_history(host, unsaved));
+		added = add_to_history(host, unsaved);
+	if (added == JOURNAL_POISONED && reopen_history(host) == OK)
+		added = add_to_history(host, unsaved); /* what was written the first time may stand there twice: it is known then */
+	TRY(added);
 	unsaved->in_history = true;
 	TRY(host_pin(host));
 	unsaved_free(unsaved);

@@ -498,7 +498,7 @@ def test_a_full_disk_while_it_rotates(home):
     machine = Machine(home)
     script = ('mount -t tmpfs -o size=2m,mode=0700 none "$1"; "$2" host init --no-recovery --grace 0 --state "$1" >&2; '
               '"$3" host --state "$1" --rotate-every 0 --rotate-burst 0 & '
-              'until "$2" root rotate --state "$1" --reason ready; do :; done 2>/dev/null >&2; '
+              'until [ -S "$1/socket" ]; do :; done; "$2" root rotate --state "$1" --reason ready >&2; '
               'codes=""; for left in 300 200 100 60 30 16 8 4 0; do '
               '  head -c 4m /dev/zero > "$1/fill" 2>/dev/null || true; '
               '  size=$(stat -c %s "$1/fill"); truncate -s $((size > left * 1024 ? size - left * 1024 : 0)) "$1/fill"; '
