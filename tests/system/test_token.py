@@ -373,3 +373,17 @@ def test_without_user_namespaces_the_worker_still_denies_calls(machine, home, de
     done = machine.troth('root', 'ceremony', *holder.options(), '--out', holder.place, env=holder.env, wrap=deny('--no-userns')).ok()
     assert 'without namespaces of its own' in done.stderr
     assert len(holder.keys()) == 1
+
+
+def test_a_killed_host_leaves_no_worker_and_loses_nothing(machine, token):
+    init(machine, token).ok()
+    keys = token.keys()
+    with machine.running(jobs.single(machine.work, 'sleep', ['30'])) as child:
+        jobs.until(lambda: jobs.processes('troth-ire') and jobs.processes('troth-token'), 'the job runs')
+        for pid in jobs.processes('trothd'):
+            os.kill(pid, signal.SIGKILL)
+        child.wait(60)
+        jobs.until(lambda: not jobs.processes('troth-token') and not jobs.processes('troth-ap'), 'both are gone')
+    shutil.rmtree(machine.out, ignore_errors=True)
+    machine.run(jobs.single(machine.work, 'date')).ok()
+    assert token.keys() == keys
