@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "../base/allocations.h"
 #include "../epoch_maker.h"
 #include "groups.h"
 #include "object/epoch_rules.h"
@@ -991,6 +992,151 @@ static void what_is_kept_aside_is_bounded(void **unused)
 	fixture_free(&f);
 }
 
+/* Offers an object while one allocation after the other fails: it is taken whole or not at all. */
+static void offer_without_memory(struct epoch_chain *chain, struct span object, result wanted)
+{
+	bool failed = true;
+	for (unsigned n = 1; failed; n++) {
+		const struct epoch_link *head = epoch_chain_head(chain);
+		size_t count = epoch_chain_count(chain);
+		enum epoch_chain_state state = epoch_chain_state(chain);
+		allocations_fail(n);
+		result taken = epoch_chain_follow(chain, object);
+		failed = allocations_restore();
+		if (taken == wanted)
+			return;
+		assert_true(failed);
+		assert_ptr_equal(epoch_chain_head(chain), head);
+		assert_int_equal(epoch_chain_count(chain), count);
+		assert_int_equal(epoch_chain_state(chain), state);
+	}
+	fail_msg("never taken");
+}
+
+static void survives_without_memory(void **unused)
+{
+	struct fixture f;
+	struct epoch_maker clone;
+	CLEANUP(bytes_free) struct bytes halt = BYTES_EMPTY, history = BYTES_EMPTY;
+	struct epoch_chain *copy = NULL;
+	fixture_make(&f, 1);
+	for (int i = 0; i < 66; i++) { /* into the second segment, and the table grows on the way */
+		epoch_maker_rotate(&f.m);
+		if (i < 62)
+			expect_ok(epoch_chain_follow_trusted(f.chain, bytes_span(&f.m.record)));
+		else
+			offer_without_memory(f.chain, bytes_span(&f.m.record), OK);
+	}
+	epoch_maker_clone(&f.m, 9, &clone);
+	epoch_maker_rotate(&f.m);
+	epoch_maker_rotate(&clone);
+	expect_ok(follow(f.chain, &f.m));
+	offer_without_memory(f.chain, bytes_span(&clone.record), EPOCH_FORKED);
+	epoch_maker_halt(&f.m, 0, 1, SIGN_R0 | SIGN_R1, &halt);
+	offer_without_memory(f.chain, bytes_span(&halt), OK);
+	epoch_maker_recover(&f.m, SIGN_R1 | SIGN_R2);
+	offer_without_memory(f.chain, bytes_span(&f.m.record), OK);
+	assert_int_equal(epoch_chain_head(f.chain)->epoch, 69);
+	assert_int_equal(epoch_chain_state(f.chain), CHAIN_LIVE);
+	for (unsigned n = 1; !copy; n++) {
+		allocations_fail(n);
+		bytes_free(&history);
+		if (epoch_chain_history(f.chain, &history) == OK)
+			(void)!epoch_chain_new(epoch_chain_at(f.chain, 0)->record, &copy);
+		allocations_restore();
+		assert_true(n < 10000);
+	}
+	epoch_chain_free(copy);
+	copy = NULL;
+	expect_ok(epoch_chain_of_history(bytes_span(&history), &copy));
+	expect_same(f.chain, copy);
+	epoch_chain_free(copy);
+	epoch_maker_free(&clone);
+	fixture_free(&f);
+}
+
+/* ---- Small parts ------------------------------------------------------------------------------------------------- */
+
+static void all_of_a_recovery_set_may_be_needed(void **unused)
+{
+	struct fixture f;
+	epoch_maker_begin(&f.m, 3, 3, 3);
+	expect_ok(epoch_chain_new(bytes_span(&f.m.record), &f.chain));
+	epoch_maker_give_keys(&f.m, f.chain);
+	struct epoch draft;
+	epoch_maker_draft(&f.m, EPOCH_RECOVERY, &draft);
+	expect(offer(&f, &draft, SIGN_NEW | SIGN_R0 | SIGN_R1), RECOVERY_QUORUM);
+	expect_ok(offer(&f, &draft, SIGN_NEW | SIGN_R0 | SIGN_R1 | SIGN_R2));
+	fixture_free(&f);
+}
+
+static void tells_the_root_of_an_object(void **unused)
+{
+	struct fixture f;
+	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY, payload = BYTES_EMPTY;
+	uint8_t root[OID_SIZE];
+	const struct { /* a record's key 1, and nothing of the rest */
+		uint8_t v;
+	} little = {1};
+	static const struct field fields[] = {{.key = 1, .name = "v", .type = FIELD_UINT, .size = 1}};
+	const struct schema schema = {"little", SHAPE_MAP, sizeof(little), fields, 1};
+	fixture_make(&f, 1);
+	expect_ok(epoch_object_root(bytes_span(&f.m.record), root));
+	assert_memory_equal(root, f.m.rot_id, OID_SIZE);
+	epoch_maker_halt(&f.m, 0, 1, SIGN_R0, &object);
+	memset(root, 0, sizeof(root));
+	expect_ok(epoch_object_root(bytes_span(&object), root));
+	assert_memory_equal(root, f.m.rot_id, OID_SIZE);
+	epoch_maker_rotate(&f.m);
+	memset(root, 0, sizeof(root));
+	expect_ok(epoch_object_root(bytes_span(&f.m.record), root));
+	assert_memory_equal(root, f.m.rot_id, OID_SIZE);
+	const struct key *keys[] = {&f.m.recovery[0]};
+	expect_ok(schema_encode(&schema, &little, &payload));
+	expect_ok(cose_strict_sign_make(bytes_span(&payload), "troth epoch", keys, 1, &object));
+	expect(epoch_object_root(bytes_span(&object), root), MISSING_FIELD);
+	expect(epoch_object_root(span_str("junk"), root), WRONG_TAG);
+	fixture_free(&f);
+}
+
+/* The rules for two records alone, as the secure processor asks them. */
+static void rules_of_two_records(void **unused)
+{
+	struct fixture f;
+	struct epoch draft, before;
+	uint8_t other[OID_SIZE] = {7};
+	fixture_make(&f, 2);
+	before = f.m.epoch;
+	epoch_maker_draft(&f.m, EPOCH_SCHEDULED, &draft);
+	expect_ok(epoch_rules_link(&draft, &before, f.m.oid, f.m.rot_id));
+	expect(epoch_rules_link(&draft, &before, f.m.oid, other), EPOCH_FOREIGN);
+	expect(epoch_rules_link(&draft, &before, other, f.m.rot_id), EPOCH_FOREIGN);
+	expect(epoch_rules_link(&before, &draft, f.m.oid, f.m.rot_id), EPOCH_FOREIGN);
+	fixture_free(&f);
+}
+
+static void a_key_ring_is_bounded(void **unused)
+{
+	CLEANUP(key_ring_free) struct key_ring ring = {0};
+	uint8_t spki[SPKI_SIZE], last[SPKI_SIZE], scalar[SCALAR_SIZE] = {1};
+	for (unsigned i = 0; i <= KEY_RING_MAX; i++) {
+		CLEANUP(key_free) struct key key = KEY_EMPTY;
+		scalar[30] = (uint8_t)(i >> 8);
+		scalar[31] = (uint8_t)i;
+		expect_ok(key_from_scalar(SPAN_ARRAY(scalar), &key));
+		key_spki(&key, spki);
+		if (i < KEY_RING_MAX) {
+			expect_ok(key_ring_add(&ring, SPAN_ARRAY(spki)));
+			memcpy(last, spki, sizeof(last));
+		} else {
+			expect(key_ring_add(&ring, SPAN_ARRAY(spki)), TOO_LARGE);
+		}
+	}
+	assert_int_equal(ring.count, KEY_RING_MAX);
+	expect_ok(key_ring_add(&ring, SPAN_ARRAY(last))); /* known */
+	assert_int_equal(ring.count, KEY_RING_MAX);
+}
+
 int group_epoch_chain(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1031,6 +1177,11 @@ int group_epoch_chain(void)
 		cmocka_unit_test(refuses_histories),
 		cmocka_unit_test(holds_many_epochs),
 		cmocka_unit_test(what_is_kept_aside_is_bounded),
+		cmocka_unit_test(survives_without_memory),
+		cmocka_unit_test(all_of_a_recovery_set_may_be_needed),
+		cmocka_unit_test(tells_the_root_of_an_object),
+		cmocka_unit_test(rules_of_two_records),
+		cmocka_unit_test(a_key_ring_is_bounded),
 	};
 	return cmocka_run_group_tests_name("epoch chain", tests, NULL, NULL);
 }
