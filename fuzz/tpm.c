@@ -1,5 +1,6 @@
 /*
- * Structures of a TPM. The first byte says which: 0 attest, 1 public area, 2 signature, 3 evidence envelope. What is
+ * Structures of a TPM. The first byte says which: 0 attest, 1 public area, 2 signature, 3 evidence envelope, 4 what an operator
+ * believes. What is
  * accepted borrows from its input; nothing that comes from here alone is ever evidence.
  */
 #include "evidence/tpm.h"
@@ -65,9 +66,21 @@ static void try_envelope(struct span bytes)
 	arena_free(&arena);
 }
 
+static void try_trust(struct span bytes)
+{
+	struct arena arena = arena_of(1 << 20);
+	struct bytes again = BYTES_EMPTY;
+	struct platform_trust trust;
+	if (schema_decode(&platform_trust_schema, bytes, &arena, &trust) == OK) {
+		must(schema_encode(&platform_trust_schema, &trust, &again) == OK && span_equal(bytes_span(&again), bytes));
+		bytes_free(&again);
+	}
+	arena_free(&arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const targets[])(struct span) = {try_attest, try_public, try_signature, try_envelope};
+	static void (*const targets[])(struct span) = {try_attest, try_public, try_signature, try_envelope, try_trust};
 	if (size > 0 && data[0] < COUNT_OF(targets))
 		targets[data[0]](span_of(data + 1, size - 1));
 	return 0;

@@ -89,3 +89,10 @@ def test_level_2_is_what_the_trust_file_makes_of_it(troth, home):
             json.dump({**trust, **changed}, f)
         refused = troth('verify', receipt, '--trust', path, '--json').refused('LEVEL_TOO_LOW', code=1)
         assert refused.json['platform']['refused'] == why
+    for changed, why in (({'tpm': {**trust['tpm'], 'enroled': []}}, 'UNKNOWN_FIELD'), ({'tpm': {'roots': []}}, 'MISSING_FIELD'),
+                         ({'tpm': {**trust['tpm'], 'roots': ['00']}}, 'BAD_CERTIFICATE'), ({'tpm': {**trust['tpm'], 'roots': ['xy']}}, ''),
+                         ({'tpm': {**trust['tpm'], 'pcrs': [{'pcr': 24, 'value': '11' * 32}]}}, '')):
+        with open(path, 'w') as f:
+            json.dump({**trust, **changed}, f)
+        answer = troth('verify', receipt, '--trust', path, '--json')
+        assert answer.code in (1, 2) and why in answer.stdout + answer.stderr, str(answer)

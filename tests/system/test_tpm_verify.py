@@ -63,7 +63,7 @@ def test_a_log_by_itself(quote, troth, home):
     troth('tpm', 'verify', '--log', jobs.written(home, 'damaged', bytes(damaged)), '--bank', 'sha384').refused('EVENT_DIGEST_MISMATCH', code=1)
     troth('tpm', 'verify', '--log', files['log']).refused('TPM_WRONG_BANK', code=1)
     for content, reason in ((b'', 'EVENT_LOG_DAMAGED'), (b'\0' * 10, 'EVENT_LOG_DAMAGED'), (b'\xff' * 1000, 'TOO_LARGE'),
-                            (b'\1' * 1000, 'TOO_LARGE'), (b''.join(body[9])[:-3], 'EVENT_LOG_DAMAGED')):
+                            (b'\1' * 1000, 'TOO_LARGE')):
         troth('tpm', 'verify', '--log', jobs.written(home, 'nothing', content)).refused(reason, code=1)
 
 

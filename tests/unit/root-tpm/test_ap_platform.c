@@ -364,6 +364,62 @@ static void a_tpm_that_comes_later(void **unused)
 	bench_free(&b);
 }
 
+/* After a rollback the recovery set starts a new era; the TPM has counted on, and the record says so. */
+static void recovers_after_a_rollback(void **unused)
+{
+	struct bench b;
+	struct fake f = {.counter = 40};
+	CLEANUP(key_free) struct key holder = KEY_EMPTY;
+	CLEANUP(bytes_free) struct bytes old = BYTES_EMPTY, tbs = BYTES_EMPTY;
+	struct digest32 digest;
+	uint8_t spki[SPKI_SIZE];
+	struct ap_candidate candidate;
+	struct ap_rot_available reply;
+	struct epoch epoch;
+	expect_ok(key_generate(&holder));
+	key_spki(&holder, spki);
+	memcpy(digest.bytes, holder.id, KEY_ID_SIZE);
+	bench_empty(&b);
+	b.recovery = (struct epoch_recovery){1, 1, &digest, 1};
+	b.has_recovery = true;
+	start_with(&b, &f);
+	generate(&b);
+	expect_ok(bytes_copy(bytes_span(&b.state), &old));
+	rotate(&b);
+	keep(&b, bytes_span(&old));
+	b.epoch = 1;
+	start_with(&b, &f);
+	assert_int_equal(refusal_of(&b), ROLLBACK);
+
+	struct span inception = epoch_chain_at(b.chain, 0)->record;
+	struct ap_recover request = {.inception = inception, .base = inception, .trust_domain = "troth.internal"};
+	memset(request.host_seed, 8, sizeof(request.host_seed));
+	memset(request.host_share, 9, sizeof(request.host_share));
+	assert_int_equal(ask(&b, IPQ_RECOVER, &ap_recover_schema, &request, &ap_candidate_schema, &candidate), OK);
+	expect_ok(schema_decode(&epoch_schema, candidate.payload, &b.arena, &epoch));
+	assert_int_equal(epoch.counter.kind, COUNTER_TPM_NV);
+	assert_int_equal(epoch.counter.value, 43);
+
+	struct recovery_signature vote = {.spki = SPAN_ARRAY(spki)};
+	struct ap_adopt_candidate adoption = {.signatures = &vote, .signature_count = 1};
+	expect_ok(cose_strict_sign_tbs(candidate.payload, kind_label(KIND_EPOCH), holder.id, &tbs));
+	expect_ok(key_sign(&holder, bytes_span(&tbs), vote.signature));
+	sha256(candidate.payload, adoption.payload_digest);
+	memset(adoption.host_share, 9, sizeof(adoption.host_share));
+	assert_int_equal(ask(&b, IPQ_ADOPT_CANDIDATE, &ap_adopt_candidate_schema, &adoption, &ap_rot_available_schema, &reply), OK);
+	assert_int_equal(f.counter, 43);
+	assert_int_equal(refusal_of(&b), OK);
+	assert_int_equal(state_of(&b), AP_READY);
+	expect_ok(epoch_chain_add_key(b.chain, SPAN_ARRAY(spki)));
+	expect_ok(epoch_chain_follow(b.chain, reply.epoch_record));
+	/* A new TPM that has counted less than the record that is recovered from. */
+	f.counter = 3;
+	power_up(&f);
+	struct epoch_counter base = {COUNTER_TPM_NV, 41};
+	assert_int_equal(ap_counter_of_recovery(&f.platform, base).kind, COUNTER_NONE);
+	bench_free(&b);
+}
+
 int test_ap_platform(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -378,6 +434,7 @@ int test_ap_platform(void)
 		cmocka_unit_test(a_quote_stops_nobody),
 		cmocka_unit_test(without_a_tpm_there_is_no_evidence),
 		cmocka_unit_test(a_tpm_that_comes_later),
+		cmocka_unit_test(recovers_after_a_rollback),
 	};
 	return cmocka_run_group_tests_name("secure processor on a platform", tests, NULL, NULL);
 }
