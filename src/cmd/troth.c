@@ -59,7 +59,7 @@ static int usage(FILE *to, const char *noun, int code)
 			continue;
 		snprintf(name, sizeof(name), "%s%s%s", commands[i].noun, commands[i].verb ? " " : "",
 			commands[i].verb ? commands[i].verb : "");
-		fprintf(to, "  %-15s %s\n", name, commands[i].description);
+		fprintf(to, "  %-20s %s\n", name, commands[i].description);
 	}
 	fprintf(to,
 		"\ntroth COMMAND --help shows the options of a command. Exit codes: 0 done, 1 refused, 2 usage, 3 environment,\n"
