@@ -14,9 +14,9 @@ import pytest
 from jobs import Machine, written
 from partner import Partner, iecp
 
-GRACE_S = 2
+GRACE_S = 3
 SLOWLY = 'while read row; do echo "$row"; sleep 0.25; done'
-ROWS = ''.join(f'{number},{number * 7919 % 1000}\n' for number in range(60))
+ROWS = ''.join(f'{number},{number * 7919 % 1000}\n' for number in range(72))
 
 
 @contextlib.contextmanager

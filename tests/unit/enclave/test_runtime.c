@@ -937,7 +937,7 @@ static void a_run_goes_on_across_three_rotations(void **unused)
 	relay_start(&r);
 	relay_until_open(&r);
 	for (unsigned i = 0; i < 3 && going(&r); i++) {
-		rotate(&r.host, 4);
+		rotate(&r.host, 8);
 		tell_rotated(&r, i % 2 ? &r.b : &r.a);
 		tell_rotated(&r, i % 2 ? &r.a : &r.b);
 		relay_until_renewed(&r, i + 2);
@@ -958,7 +958,7 @@ static void launches_of_two_epochs_meet(void **unused)
 	struct relay r;
 	relay_new(&r);
 	/* Both get a history with PREPARE; A is launched before another rotation, B after it. */
-	rotate(&r.host, 4);
+	rotate(&r.host, 8);
 	r.rotate_between = true;
 	relay_start(&r);
 	relay_until_open(&r);
@@ -985,7 +985,7 @@ static void a_reader_that_stalls_does_not_miss_it(void **unused)
 		for (int i = 0; i < 20; i++)
 			relay_turn(&r, true);
 	} while (r.written > before && going(&r));
-	rotate(&r.host, 4);
+	rotate(&r.host, 8);
 	tell_rotated(&r, &r.a);
 	tell_rotated(&r, &r.b);
 	relay_until_renewed(&r, 2);
