@@ -1,6 +1,6 @@
 /*
  * Writes a genuine receipt of the fixture's job into a folder, with its trust file, inputs and outputs: seeds of the fuzz
- * targets, tests/golden, and something to try the verbs on. Run by hand: make-receipt DIR [STORY]
+ * targets, and something to try the verbs on. Run by hand: make-receipt DIR [STORY]
  *	rotated    the root changes its keys before, while and after the run
  *	recovered  the root was recovered before the run, and changes its keys while it runs
  * A story leaves what is known of the root at its end, too: `history`, and `history.halted`, which goes on with a HALT.
