@@ -4,6 +4,7 @@
  *   lock             held by the one host that uses the folder       socket        where it listens
  *   ap/              the secure processor's state and wrap key       pins, pins.key   the pinned root
  *   journal/         what was authorised, recorded, refused          inception.epoch  E_1, to hand out
+ *   epochs/          every record of the root, and why it came       share         the host's half of what opens the next keys
  *   tmp/             emptied at each start
  */
 #ifndef TROTH_JOB_STATE_H

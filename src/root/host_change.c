@@ -258,6 +258,13 @@ static void chain_cleanup(struct epoch_chain **chain)
 	epoch_chain_free(*chain);
 }
 
+static result export_inception(const struct root_host *host, struct span record)
+{
+	char path[PATH_SIZE];
+	TRY(path_join(path, host->state_dir, "inception.epoch"));
+	return file_write_atomic(path, record, 0644);
+}
+
 /* Another's history: verified whole before anything here is replaced. */
 static result import_history(struct root_host *host, struct span bytes, const char *trust_domain)
 {
@@ -274,6 +281,7 @@ static result import_history(struct root_host *host, struct span bytes, const ch
 	if (root && root_host_refusal(host) == OK)
 		return fail(EPOCH_FOREIGN, "the history is of another root than this host's, which is in order");
 	TRY(begin_import(host, &history));
+	TRY(export_inception(host, history.objects[0].bytes));
 	snprintf(host->trust_domain, sizeof(host->trust_domain), "%s", trust_domain);
 	pthread_mutex_lock(&host->head_lock);
 	host->chain = chain;
