@@ -219,6 +219,50 @@ def test_the_whole_state_folder_put_back(machine, tpm):
     machine.troth('host', 'status', '--state', machine.state).refused('ROLLBACK', code=1)
 
 
+@pytest.mark.attack('DA-13')
+def test_history_truncated_or_rewritten(machine, tpm):
+    """The host's record of its epochs: cut, altered, put back alone, with its pins, and with everything."""
+    def rotate(times):
+        for _ in range(times):
+            machine.troth('root', 'rotate', '--state', machine.state, '--emergency').ok()
+
+    def copy(target, source):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target, ignore=lambda folder, names: [n for n in names if n.endswith('sock')])
+
+    def restored(names=()):
+        """Today's folder, with these parts of the earlier one."""
+        copy(machine.state, now)
+        for name in names:
+            target = os.path.join(machine.state, name)
+            shutil.rmtree(target) if os.path.isdir(target) else os.unlink(target)
+            source = os.path.join(earlier, name)
+            shutil.copytree(source, target) if os.path.isdir(source) else shutil.copy2(source, target)
+        return machine.troth('host', 'status', '--state', machine.state)
+
+    earlier, now = machine.state + '.earlier', machine.state + '.now'
+    rotate(2)
+    copy(earlier, machine.state)
+    rotate(2)
+    copy(now, machine.state)
+    restored().ok()
+    history = [n for n in os.listdir(now) if n.startswith('epochs')]
+    pins = [n for n in os.listdir(now) if n.startswith('pins')]
+    assert history and pins
+    restored(history).refused('HISTORY_DAMAGED', code=1)
+    refused = restored(history + pins)
+    assert refused.code == 1 and any(r in refused.stderr for r in ('PIN_DAMAGED', 'EPOCH_SKIPPED')), str(refused)
+    restored([*history, *pins, 'ap']).refused('ROLLBACK', code=1)
+    restored().ok()
+    path = os.path.join(machine.state, 'epochs', 'epochs-00000001.log')
+    with open(path, 'rb') as f:
+        content = bytearray(f.read())
+    content[len(content.rstrip(b'\0')) // 2] ^= 1
+    with open(path, 'wb') as f:
+        f.write(content)
+    machine.troth('host', 'status', '--state', machine.state).refused('HISTORY_DAMAGED', code=1)
+
+
 def test_tpm_gone(machine, tpm):
     tpm.stop()
     machine.troth('host', 'status', '--state', machine.state).refused('TPM_UNAVAILABLE', code=3)
