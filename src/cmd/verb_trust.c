@@ -15,7 +15,7 @@
 
 /* `troth trust new`: what an auditor writes down before any run. Talks to no daemon; reads records, programs and job files. */
 
-enum { MOST_ROOTS = 64, MOST_KEYS = 32, INCEPTION_MAX = 16 * 1024, PEM_MAX = 64 * 1024, EPOCHS_MEMORY = 64 << 20 };
+enum { MOST_ROOTS = 64, MOST_BUILDS = 16, MOST_KEYS = 32, INCEPTION_MAX = 16 * 1024, PEM_MAX = 64 * 1024, EPOCHS_MEMORY = 64 << 20 };
 
 struct trust_words {
 	struct words roots, recovery, epochs, files;
@@ -23,7 +23,8 @@ struct trust_words {
 	bool reads_input;
 	struct words platforms; /* enrolments of TPMs */
 	bool allow_synthetic;
-	const char *reference, *programs, *domain, *expires, *output;
+	struct words programs; /* folders */
+	const char *reference, *domain, *expires, *output;
 	uint64_t max_run_s;
 };
 
@@ -37,7 +38,8 @@ struct gathered {
 	struct span *epochs; /* records and HALTs that the auditor knows of */
 	size_t epoch_count;
 	struct platform_trust platform;
-	struct tcb tcb;
+	struct trust_tcb tcbs[MOST_BUILDS];
+	size_t tcb_count;
 	struct job_plan plan;
 };
 
@@ -46,7 +48,6 @@ static void gathered_free(struct gathered *g)
 	for (size_t i = 0; i < MOST_ROOTS; i++)
 		bytes_free(&g->records[i]);
 	arena_free(&g->arena);
-	tcb_free(&g->tcb);
 	job_plan_free(&g->plan);
 }
 
@@ -170,6 +171,16 @@ static result plan_command(const struct trust_words *words, struct job_plan *out
 	return job_plan_command(&command, out);
 }
 
+static result add_build(const struct trust_words *words, struct gathered *g, const char *folder)
+{
+	CLEANUP(tcb_free) struct tcb tcb = {0};
+	struct trust_tcb *out = &g->tcbs[g->tcb_count++];
+	TRY(tcb_measure(folder, words->domain ? words->domain : "troth.internal", &tcb));
+	memcpy(out->register0, tcb.registers[REGISTER_AP].value, SHA384_SIZE);
+	memcpy(out->register1, tcb.registers[REGISTER_HOST].value, SHA384_SIZE);
+	return OK;
+}
+
 static result measure(const struct trust_words *words, struct gathered *g)
 {
 	char folder[PATH_SIZE];
@@ -180,15 +191,19 @@ static result measure(const struct trust_words *words, struct gathered *g)
 		return fail(USAGE, "name what a receipt must be about: --reference JOB, or a command behind --");
 	if (!is_command && (words->files.count || words->reads_input))
 		return fail(USAGE, "--file and --with-input belong to a command behind --");
-	if (!words->programs)
+	if (words->programs.count > MOST_BUILDS)
+		return fail(USAGE, "more than %d builds", MOST_BUILDS);
+	if (words->programs.count == 0)
 		TRY(program_folder(folder, sizeof(folder)));
-	TRY(tcb_measure(words->programs ? words->programs : folder, words->domain ? words->domain : "troth.internal", &g->tcb));
+	if (words->programs.count == 0)
+		TRY(add_build(words, g, folder));
+	for (size_t i = 0; i < words->programs.count; i++)
+		TRY(add_build(words, g, words->programs.items[i]));
 	return is_command ? plan_command(words, &g->plan) : job_plan_load(words->reference, &g->plan);
 }
 
 static result compose(const struct trust_words *words, struct gathered *g, struct bytes *out)
 {
-	struct trust_tcb tcb;
 	struct trust_parts parts = {
 		.inceptions = g->inceptions,
 		.inception_count = words->roots.count,
@@ -198,15 +213,13 @@ static result compose(const struct trust_words *words, struct gathered *g, struc
 		.recovery_spki_count = g->spki_count,
 		.epochs = g->epochs,
 		.epoch_count = g->epoch_count,
-		.tcbs = &tcb,
-		.tcb_count = 1,
+		.tcbs = g->tcbs,
+		.tcb_count = g->tcb_count,
 		.job = &g->plan.job,
 		.max_run_s = words->max_run_s,
 		.expires = words->expires,
 		.platform = words->platforms.count ? &g->platform : NULL,
 	};
-	memcpy(tcb.register0, g->tcb.registers[REGISTER_AP].value, SHA384_SIZE);
-	memcpy(tcb.register1, g->tcb.registers[REGISTER_HOST].value, SHA384_SIZE);
 	memcpy(parts.job_digest, g->plan.digest, SHA256_SIZE);
 	TRY(trust_write(&parts, out));
 	/* What is written must be what a verifier would read. */
@@ -301,7 +314,8 @@ int verb_trust_new(int argc, char **argv)
 		{"reference", OPTION_TEXT, &words.reference, "JOB", "job file that receipts must be about; its programs are measured here"},
 		{"file", OPTION_LIST, &words.files, "PATH", "with a command: a file that it reads or starts, as given to `troth exec` (repeat)"},
 		{"with-input", OPTION_FLAG, &words.reads_input, NULL, "with a command: `troth exec` gave it an --input"},
-		{"programs", OPTION_TEXT, &words.programs, "DIR", "folder of the host's programs (default: that of this program)"},
+		{"programs", OPTION_LIST, &words.programs, "DIR",
+			"folder of the host's programs (default: that of this program); repeat for each build that is good"},
 		{"trust-domain", OPTION_TEXT, &words.domain, "NAME", "trust domain of those hosts (troth.internal)"},
 		{"expires", OPTION_TEXT, &words.expires, "TIME", "do not judge by this file after, as 2027-11-21T15:47:31Z"},
 		{"max-run", OPTION_NUMBER, &words.max_run_s, "SECONDS", "how long a run may take (86400)"},

@@ -133,6 +133,12 @@ def test_an_upgrade_in_mid_life_is_refused_and_then_authorised(up):
     # The new programs have other registers: a receipt of theirs needs a trust file that names them.
     up.machine.verify(trust, up.path('after')).refused('RECEIPT_REFUSED')
     assert up.machine.verify(up.machine.trust(up.job, 'trust2.json'), up.path('after')).ok().json['verdict'] == 'accepted'
+    # One file for both builds judges what either of them left of this job.
+    both = up.path('both.json')
+    up.troth('trust', 'new', '--root', os.path.join(up.state, 'inception.epoch'), '--reference', up.job, '--programs', old, '--programs', new,
+             '--output', both).ok()
+    assert len(json.load(open(both))['tcb']) == 2
+    assert up.machine.verify(both, up.path('after')).ok().json['verdict'] == 'accepted'
 
 
 @pytest.mark.attack('RO-09')
