@@ -53,6 +53,29 @@ static result offer(struct fixture *f, const struct epoch *draft, unsigned signe
 	return taken;
 }
 
+static void expect_same(const struct epoch_chain *a, const struct epoch_chain *b)
+{
+	assert_int_equal(epoch_chain_count(a), epoch_chain_count(b));
+	assert_int_equal(epoch_chain_state(a), epoch_chain_state(b));
+	for (size_t i = 0; i < epoch_chain_count(a); i++) {
+		assert_memory_equal(epoch_chain_at(a, i)->oid, epoch_chain_at(b, i)->oid, OID_SIZE);
+		assert_int_equal(epoch_chain_at(a, i)->is_void, epoch_chain_at(b, i)->is_void);
+	}
+	assert_memory_equal(epoch_chain_head(a)->oid, epoch_chain_head(b)->oid, OID_SIZE);
+}
+
+static void expect_replays(const struct epoch_chain *chain)
+{
+	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY, again = BYTES_EMPTY;
+	struct epoch_chain *copy;
+	expect_ok(epoch_chain_history(chain, &history));
+	expect_ok(epoch_chain_of_history(bytes_span(&history), &copy));
+	expect_same(chain, copy);
+	expect_ok(epoch_chain_history(copy, &again));
+	expect_span(bytes_span(&again), bytes_span(&history));
+	epoch_chain_free(copy);
+}
+
 /* ---- Scheduled ----------------------------------------------------------------------------------- */
 
 static void follows_scheduled_records(void **unused)
@@ -628,6 +651,41 @@ static void two_recoveries_of_one_era_freeze(void **unused)
 	}
 }
 
+/* The record that the second recovery stands on comes when its era has ended: void, but known for what may stand on it. */
+static void a_late_record_is_remembered(void **unused)
+{
+	struct fixture f;
+	struct epoch_maker late, beside;
+	struct epoch draft;
+	CLEANUP(bytes_free) struct bytes record = BYTES_EMPTY;
+	fixture_make(&f, 1);
+	epoch_maker_clone(&f.m, 1, &late);
+	epoch_maker_draft(&late, EPOCH_SCHEDULED, &draft);
+	epoch_maker_recover(&f.m, SIGN_R0 | SIGN_R1);
+	expect_ok(follow(f.chain, &f.m));
+	epoch_maker_sign(&late, &draft, SIGN_OLD, &record);
+	expect(epoch_chain_follow(f.chain, bytes_span(&record)), BAD_SIGNATURE);
+	epoch_maker_sign(&late, &draft, SIGN_NEW | SIGN_OLD, &record);
+	epoch_maker_accept(&late, &draft, bytes_span(&record));
+	epoch_maker_clone(&late, 2, &beside);
+	epoch_maker_rotate(&beside); /* stands on what is not known yet */
+	expect(follow(f.chain, &beside), EPOCH_VOID);
+	assert_null(epoch_chain_find(f.chain, beside.oid));
+	expect(follow(f.chain, &late), EPOCH_VOID);
+	expect(follow(f.chain, &late), EPOCH_VOID);
+	assert_int_equal(epoch_chain_count(f.chain), 2);
+	assert_true(epoch_chain_find(f.chain, late.oid)->is_void);
+	expect(epoch_chain_judge_live(f.chain, late.oid, 0, 1, maker_time, maker_time), EPOCH_VOID);
+	expect_replays(f.chain);
+	epoch_maker_recover(&late, SIGN_R1 | SIGN_R2);
+	expect(follow(f.chain, &late), EPOCH_FORKED);
+	assert_int_equal(epoch_chain_state(f.chain), CHAIN_FROZEN);
+	expect_replays(f.chain);
+	epoch_maker_free(&late);
+	epoch_maker_free(&beside);
+	fixture_free(&f);
+}
+
 /* An anchor that was never on the chain here, only aside, joins it with what stands on it. */
 static void an_era_may_stand_on_what_was_only_aside(void **unused)
 {
@@ -686,15 +744,23 @@ static void a_halt_stops_until_the_next_era(void **unused)
 	expect_span(proof[0], bytes_span(&halt));
 	assert_int_equal(proof[1].len, 0);
 	expect(epoch_chain_judge_live(f.chain, f.m.oid, 0, 4, maker_time, maker_time), EPOCH_HALTED);
-	epoch_maker_rotate(&f.m);
-	expect(follow(f.chain, &f.m), EPOCH_HALTED);
+	for (int i = 0; i < 20; i++) {
+		epoch_maker_rotate(&f.m);
+		expect(follow(f.chain, &f.m), EPOCH_HALTED);
+		expect(follow(f.chain, &f.m), EPOCH_HALTED);
+		assert_null(epoch_chain_find(f.chain, f.m.oid));
+	}
 	assert_int_equal(epoch_chain_count(f.chain), 4);
-	/* The recovery stands on a record that this verifier was told of too late. */
+	/* The recovery stands on records that this verifier was told of too late. */
 	epoch_maker_recover(&f.m, SIGN_R0 | SIGN_R1);
 	expect_ok(follow(f.chain, &f.m));
 	assert_int_equal(epoch_chain_state(f.chain), CHAIN_LIVE);
-	assert_int_equal(epoch_chain_count(f.chain), 6);
-	assert_int_equal(epoch_chain_head(f.chain)->epoch, 6);
+	assert_int_equal(epoch_chain_count(f.chain), 25);
+	assert_int_equal(epoch_chain_head(f.chain)->epoch, 25);
+	for (size_t i = 0; i < 25; i++) {
+		assert_int_equal(epoch_chain_at(f.chain, i)->epoch, i + 1);
+		assert_false(epoch_chain_at(f.chain, i)->is_void);
+	}
 	expect_ok(epoch_chain_judge_live(f.chain, f.m.oid, 0, 4, maker_time, maker_time));
 	epoch_maker_rotate(&f.m);
 	expect_ok(follow(f.chain, &f.m));
@@ -851,29 +917,6 @@ static void trusted_records_are_linked_but_not_verified(void **unused)
 	expect_ok(epoch_chain_follow_trusted(f.chain, bytes_span(&record)));
 	assert_int_equal(epoch_chain_head(f.chain)->epoch, 3);
 	fixture_free(&f);
-}
-
-static void expect_same(const struct epoch_chain *a, const struct epoch_chain *b)
-{
-	assert_int_equal(epoch_chain_count(a), epoch_chain_count(b));
-	assert_int_equal(epoch_chain_state(a), epoch_chain_state(b));
-	for (size_t i = 0; i < epoch_chain_count(a); i++) {
-		assert_memory_equal(epoch_chain_at(a, i)->oid, epoch_chain_at(b, i)->oid, OID_SIZE);
-		assert_int_equal(epoch_chain_at(a, i)->is_void, epoch_chain_at(b, i)->is_void);
-	}
-	assert_memory_equal(epoch_chain_head(a)->oid, epoch_chain_head(b)->oid, OID_SIZE);
-}
-
-static void expect_replays(const struct epoch_chain *chain)
-{
-	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY, again = BYTES_EMPTY;
-	struct epoch_chain *copy;
-	expect_ok(epoch_chain_history(chain, &history));
-	expect_ok(epoch_chain_of_history(bytes_span(&history), &copy));
-	expect_same(chain, copy);
-	expect_ok(epoch_chain_history(copy, &again));
-	expect_span(bytes_span(&again), bytes_span(&history));
-	epoch_chain_free(copy);
 }
 
 /* At every step of an eventful life: rotations, another recovery set, a HALT, a recovery, a fork, a recovery of that. */
@@ -1095,6 +1138,7 @@ static void tells_the_root_of_an_object(void **unused)
 	expect_ok(schema_encode(&schema, &little, &payload));
 	expect_ok(cose_strict_sign_make(bytes_span(&payload), "troth epoch", keys, 1, &object));
 	expect(epoch_object_root(bytes_span(&object), root), MISSING_FIELD);
+	expect(epoch_chain_follow(f.chain, bytes_span(&object)), MISSING_FIELD);
 	expect(epoch_object_root(span_str("junk"), root), WRONG_TAG);
 	fixture_free(&f);
 }
@@ -1112,6 +1156,12 @@ static void rules_of_two_records(void **unused)
 	expect(epoch_rules_link(&draft, &before, f.m.oid, other), EPOCH_FOREIGN);
 	expect(epoch_rules_link(&draft, &before, other, f.m.rot_id), EPOCH_FOREIGN);
 	expect(epoch_rules_link(&before, &draft, f.m.oid, f.m.rot_id), EPOCH_FOREIGN);
+	epoch_maker_draft(&f.m, EPOCH_RECOVERY, &draft);
+	expect_ok(epoch_rules_link(&draft, &before, f.m.oid, f.m.rot_id));
+	draft.era = 7; /* by how much it may be greater is the chain's business */
+	expect_ok(epoch_rules_link(&draft, &before, f.m.oid, f.m.rot_id));
+	draft.era = before.era;
+	expect(epoch_rules_link(&draft, &before, f.m.oid, f.m.rot_id), BAD_VALUE);
 	fixture_free(&f);
 }
 
@@ -1165,6 +1215,7 @@ int group_epoch_chain(void)
 		cmocka_unit_test(the_order_of_a_fork_does_not_matter),
 		cmocka_unit_test(only_a_new_era_thaws),
 		cmocka_unit_test(two_recoveries_of_one_era_freeze),
+		cmocka_unit_test(a_late_record_is_remembered),
 		cmocka_unit_test(an_era_may_stand_on_what_was_only_aside),
 		cmocka_unit_test(a_halt_stops_until_the_next_era),
 		cmocka_unit_test(refuses_halts),
