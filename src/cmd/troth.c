@@ -27,6 +27,7 @@ static const struct command {
 	{"host", "backup", verb_host_backup, "back this host up to its recovery keys"},
 	{"host", "restore", verb_host_restore, "bring a lost host back from its backup, as a new era"},
 	{"host", "stop", verb_host_stop, "end the host service"},
+	{"tpm", "quote", verb_tpm_quote, "have this host's TPM vouch for its root now"},
 	{"tpm", "verify", verb_tpm_verify, "judge a quote and an event log of any TPM, offline"},
 	{"tpm", "enrol", verb_tpm_enrol, "make sure of this host's TPM and write it down for trust files"},
 	{"upgrade", "plan", verb_upgrade_plan, "what an upgrade would change"},

@@ -62,6 +62,7 @@ NODISCARD result verb_absolute(const char *path, char out[static PATH_SIZE]);
 
 int verb_host_init(int argc, char **argv);
 int verb_tpm_enrol(int argc, char **argv);
+int verb_tpm_quote(int argc, char **argv);
 int verb_tpm_verify(int argc, char **argv);
 int verb_host_status(int argc, char **argv);
 int verb_host_accept_ap(int argc, char **argv);

@@ -341,6 +341,17 @@ static result handle_tpm(struct request *request)
 	return reply(request, SERVICE_TPM_IS, &answer);
 }
 
+static result handle_tpm_quote(struct request *request)
+{
+	const struct ap_quote *asked = request->body;
+	struct ap_quoted answer;
+	ROOT_IDENTITY_HELD root = root_host_hold(request->server->root);
+	if (!root)
+		return fail(NO_ROOT, "the state folder of this host");
+	TRY(root_host_quote(request->server->root, root, asked->nonce, &request->arena, &answer.evidence));
+	return reply(request, SERVICE_QUOTED, &answer);
+}
+
 static result handle_backup(struct request *request)
 {
 	struct ap_backed_up answer;
@@ -465,6 +476,7 @@ static const struct {
 	{SERVICE_BACKUP, true, handle_backup},
 	{SERVICE_RESTORE, true, handle_restore},
 	{SERVICE_TPM, true, handle_tpm},
+	{SERVICE_QUOTE, true, handle_tpm_quote},
 	{SERVICE_SHUTDOWN, false, handle_shutdown},
 	{SERVICE_BYE, false, handle_bye},
 };

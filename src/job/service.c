@@ -223,6 +223,8 @@ static const struct {
 	{SERVICE_RESTORE, "RESTORE", &ap_restore_schema},
 	{SERVICE_TPM, "TPM", &ap_enrol_schema},
 	{SERVICE_TPM_IS, "TPM_IS", &ap_enrolled_schema},
+	{SERVICE_QUOTE, "QUOTE", &ap_quote_schema},
+	{SERVICE_QUOTED, "QUOTED", &ap_quoted_schema},
 	{SERVICE_AUTHORISED, "AUTHORISED", &ap_authorised_schema},
 	{SERVICE_BACKED_UP, "BACKED_UP", &ap_backed_up_schema},
 	{SERVICE_ERROR, "ERROR", &service_error_schema},

@@ -35,6 +35,7 @@ enum service_type {
 	SERVICE_BACKUP = 25,
 	SERVICE_RESTORE = 26,
 	SERVICE_TPM = 27, /* body and reply as ENROL of the secure processor */
+	SERVICE_QUOTE = 28, /* the same of QUOTE */
 	/* replies */
 	SERVICE_ERROR = 32,
 	SERVICE_DONE = 33,
@@ -50,6 +51,7 @@ enum service_type {
 	SERVICE_AUTHORISED = 56,
 	SERVICE_BACKED_UP = 57,
 	SERVICE_TPM_IS = 58,
+	SERVICE_QUOTED = 59,
 	/* on the way to a reply */
 	SERVICE_PROGRESS = 48,
 	SERVICE_LOG = 49,

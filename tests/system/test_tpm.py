@@ -161,6 +161,21 @@ def test_tools_of_others_accept_the_quote(machine, tpm, home):
     assert other.returncode != 0
 
 
+def test_a_quote_on_demand(machine, tpm, home):
+    out = os.path.join(home, 'quote')
+    told = machine.troth('tpm', 'quote', '--state', machine.state, '--nonce', 'c0ffee', '--output', out, '--json').ok().json
+    with open(tpm.issuer, 'rb') as f:
+        roots = [x509.load_pem_x509_certificate(f.read())]
+    with open(os.path.join(out, 'evidence'), 'rb') as f:
+        outside = platform_evidence.judge(f.read(), roots, datetime.datetime.utcnow())
+    assert outside['nonce'] == 'c0ffee' and outside['epoch'] == told['epoch']
+    parts = [a for n in ('attest', 'signature', 'ak', 'pcrs') for a in ('--' + n, os.path.join(out, n))]
+    machine.troth('tpm', 'verify', *parts, '--nonce', told['extra_data']).ok()
+    machine.troth('tpm', 'verify', '--log', os.path.join(out, 'log'), '--bank', 'sha384').ok()
+    machine.troth('tpm', 'quote', '--state', machine.state, '--nonce', 'c0ffee', '--output', out).refused('ALREADY_EXISTS', code=2)
+    machine.troth('tpm', 'quote', '--state', machine.state, '--output', out).refused('USAGE', code=2)
+
+
 def test_level_1_policies_do_not_care(machine, tpm):
     """A receipt with evidence that nobody asked for is one of Level-1 under a trust file that does not name the TPM."""
     job = jobs.pipeline(machine.work)
