@@ -43,7 +43,7 @@ static result advance(struct history_mark *mark, enum history_type type, struct 
 result history_open(const char *state_dir, bool create, struct history **out)
 {
 	/* A record is about 1 KiB; the default steps of a journal would be most of what a small root needs. */
-	const struct journal_options options = {.preallocate = 64 * 1024, .must_exist = !create};
+	const struct journal_options options = {.preallocate = 64 * 1024, .must_exist = !create, .lazy_head = true};
 	char path[PATH_SIZE];
 	struct history *history = calloc(1, sizeof(*history));
 	if (!history)
