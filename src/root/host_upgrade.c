@@ -1,5 +1,7 @@
 #include "root/host_upgrade.h"
 
+#include <pthread.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "root/host_internal.h"
@@ -11,7 +13,7 @@ static result keep_set(const char *state_dir, struct span bytes, const struct re
 	return upgrade_store_keep(state_dir, author, set->name, bytes);
 }
 
-result root_host_authorise(struct root_host *host, const struct ap_authorise *request, struct arena *arena, struct ap_authorised *out)
+static result authorise(struct root_host *host, const struct ap_authorise *request, struct arena *arena, struct ap_authorised *out)
 {
 	struct upgrades upgrades;
 	struct reference_set set;
@@ -23,6 +25,17 @@ result root_host_authorise(struct root_host *host, const struct ap_authorise *re
 	log_info(request->sealed.len ? "a secret was sealed anew under a reference set" : "a reference set was authorised",
 		LOG_TEXT("set", set.name), LOG_NUMBER("version", set.version));
 	return OK;
+}
+
+/* One at a time: the record is read, changed and written, and a set that another client gives meanwhile must not be lost. */
+static pthread_mutex_t record_lock = PTHREAD_MUTEX_INITIALIZER;
+
+result root_host_authorise(struct root_host *host, const struct ap_authorise *request, struct arena *arena, struct ap_authorised *out)
+{
+	pthread_mutex_lock(&record_lock);
+	result authorised = authorise(host, request, arena, out);
+	pthread_mutex_unlock(&record_lock);
+	return authorised;
 }
 
 result root_host_reference(const struct root_host *host, const struct reference *reference, struct arena *arena, struct span *out)

@@ -260,6 +260,25 @@ def test_a_plan_names_every_seal_that_is_affected(up):
     assert (unchanged['register0'], unchanged['register1']) == (status['register0'], status['register1'])
 
 
+def test_sets_given_at_once_are_all_kept(up):
+    """Several clients of one host: no set is lost in the host's record, which starts the next build."""
+    first = up.first_set()
+    up.authorise(first, '--enrol').ok()
+    sets = []
+    for name in ('one', 'two', 'three', 'four'):
+        up.troth('reference', 'new', '--name', name, '--programs', up.machine.bin, '--output', up.path(name)).ok()
+        sets.append(up.sign(up.path(name), name + '.set'))
+    children = [subprocess.Popen(up.machine.command('upgrade', 'authorise', s, '--state', up.state), env=up.machine.env(),
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for s in sets]
+    for child in children:
+        _, errors = child.communicate(timeout=60)
+        assert child.returncode == 0, errors
+    kept = up.troth('upgrade', 'status', '--state', up.state, '--json').ok().json['sets']
+    assert {s['name'] for s in kept} == {'payroll', 'one', 'two', 'three', 'four'}
+    for path in sets:
+        up.authorise(path).ok()
+
+
 def test_sets_as_files(up):
     source = up.path('first.json')
     signed = up.first_set()
