@@ -336,6 +336,55 @@ static void shows_as_json(void **unused)
 	arena_free(&arena);
 }
 
+/* One structure in two versions: {1: 1, 2: old} and {1: 2, 3: young}. */
+struct aged {
+	uint8_t v;
+	uint8_t old, young;
+};
+static const struct field aged_first_fields[] = {F_VERSION(struct aged, 1, v, 1), F_UINT(struct aged, 2, old, 0)};
+static const struct schema aged_first = SCHEMA(struct aged, "aged", SHAPE_MAP, aged_first_fields);
+static const struct field aged_fields[] = {F_VERSION(struct aged, 1, v, 2), F_UINT(struct aged, 3, young, 0)};
+static const struct schema aged_schema = {"aged", SHAPE_MAP, sizeof(struct aged), aged_fields, COUNT_OF(aged_fields), .older = &aged_first};
+
+static void versions_have_tables_of_their_own(void **unused)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+		result wanted;
+	} cases[] = {
+		{"\xa2\x01\x01\x02\x07", 5, OK},
+		{"\xa2\x01\x02\x03\x09", 5, OK},
+		{"\xa2\x01\x01\x03\x09", 5, UNKNOWN_FIELD}, /* each only with its own fields */
+		{"\xa2\x01\x02\x02\x07", 5, UNKNOWN_FIELD},
+		{"\xa3\x01\x02\x02\x07\x03\x09", 7, UNKNOWN_FIELD},
+		{"\xa2\x01\x03\x03\x09", 5, UNKNOWN_VERSION},
+		{"\xa2\x01\x00\x02\x07", 5, UNKNOWN_VERSION},
+		{"\xa2\x02\x07\x01\x01", 5, UNKNOWN_FIELD}, /* the version comes first */
+		{"\xa1\x01\x01", 3, MISSING_FIELD},
+		{"\xa2\x01", 2, TRUNCATED},
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct arena arena = arena_of(1 << 16);
+		CLEANUP(bytes_free) struct bytes again = BYTES_EMPTY;
+		struct aged object = {0};
+		struct span bytes = span_of(cases[i].bytes, cases[i].len);
+		expect(schema_decode(&aged_schema, bytes, &arena, &object), cases[i].wanted);
+		if (cases[i].wanted == OK) {
+			assert_int_equal(object.v == 1 ? object.old : object.young, object.v == 1 ? 7 : 9);
+			assert_int_equal(object.v == 1 ? object.young : object.old, 0);
+			expect_ok(schema_encode(&aged_schema, &object, &again));
+			expect_span(bytes_span(&again), bytes);
+			json_t *json = schema_json(&aged_schema, &object);
+			assert_int_equal(json_object_get(json, "young") != NULL, object.v == 2);
+			json_decref(json);
+		}
+		arena_free(&arena);
+	}
+	CLEANUP(bytes_free) struct bytes none = BYTES_EMPTY;
+	expect(schema_encode(&aged_schema, &(struct aged){.v = 3}, &none), BAD_VALUE);
+}
+
 int group_schema(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -349,6 +398,7 @@ int group_schema(void)
 		cmocka_unit_test(encoding_refuses_what_decoding_would),
 		cmocka_unit_test(sorts_for_the_codec),
 		cmocka_unit_test(shows_as_json),
+		cmocka_unit_test(versions_have_tables_of_their_own),
 	};
 	return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
 }
