@@ -210,12 +210,23 @@ result ap_handle_attest(struct ap *ap, struct span body, uint64_t now_ms)
 	return ap_reply_with(ap, &ap_rot_available_schema, &answer);
 }
 
+/*
+ * A write, or the TPM's count behind it, failed: what is on disk may be the next epoch already, and counted. Writing what is
+ * held here over it would roll it back.
+ */
+static bool may_have_moved_on(const struct ap *ap)
+{
+	return ap->state == AP_FAILED && !ap->measurement_failed && ap->refusal == OK;
+}
+
 result ap_handle_shutdown(struct ap *ap, struct span body, uint64_t now_ms)
 {
 	if (body.len)
 		return fail(TRAILING_BYTES, "SHUTDOWN has no body");
 	struct ap_done done = {true};
 	TRY(ap_reply_with(ap, &ap_done_schema, &done));
+	if (may_have_moved_on(ap))
+		return OK;
 	/* The latest time goes to disk, so that a clock set back later is noticed. */
 	TRY(ap_encode_state(ap));
 	ap->waiting = true;
@@ -339,6 +350,8 @@ static result dispatch(struct ap *ap, enum ipq_type type, struct span body, uint
 		return fail(ROOT_EXISTS, "epoch %llu", (unsigned long long)ap->current.epoch.epoch);
 	if (!(move->allowed & IN(ap->state)))
 		return refuse_state(ap, message->name);
+	if (move->persists && type != IPQ_SHUTDOWN && may_have_moved_on(ap))
+		return fail(NOT_READY, "%s; start it again", ap->failure);
 	if (move->persists && ap->rotation)
 		return fail(ROTATION_RUNNING, "asked for %s", message->name);
 	return move->handle(ap, body, now_ms);

@@ -2,13 +2,16 @@
 import datetime
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import cbor2
 import conftest
+import hosts
 import jobs
 import pytest
 from cryptography import x509
@@ -232,6 +235,46 @@ def test_the_whole_state_folder_put_back(machine, tpm):
     shutil.rmtree(machine.state)
     os.rename(copy, machine.state)
     machine.troth('host', 'status', '--state', machine.state).refused('ROLLBACK', code=1)
+
+
+@pytest.mark.slow
+@pytest.mark.attack('RO-05')
+def test_killed_while_it_counts(home, tpm, amount):
+    """Host, secure processor or TPM, at any moment of rotations: it comes back, and no epoch ever has two records."""
+    machine = Machine(home)
+    machine.troth('host', 'init', '--state', machine.state, '--no-recovery', '--wrap', 'tpm', '--tpm', f'unix:{tpm.socket}', '--grace', '0').ok()
+    rng, seen, last = random.Random(7), {}, 0
+    for turn in range(amount(12, 150)):
+        host = hosts.Service(machine, '--rotate-every', '0', '--rotate-burst', '0')
+        assert host.refused is None, host.error
+        client = host.client()
+        records = hosts.records_of(client.history())
+        for order, oids in records.items():
+            seen.setdefault(order, set()).update(oids)
+            assert len(seen[order]) == 1, f'two records of {order}'
+        assert max(order[1] for order in records) >= last
+        last = max(order[1] for order in records)
+        victim = ('trothd', 'troth-ap', 'tpm')[turn % 3]
+        pids = {'trothd': [host.child.pid], 'troth-ap': host.ap(), 'tpm': [tpm.process.pid]}[victim]
+        timer = threading.Timer(rng.uniform(0.0, 0.4), lambda: [os.kill(p, signal.SIGKILL) for p in pids if os.path.exists(f'/proc/{p}')])
+        timer.start()
+        try:
+            while True:
+                client.rotate()
+        except hosts.Refused as refused:
+            assert refused.args[0] in ('AP_STOPPED', 'TPM_UNAVAILABLE', 'MEASUREMENT_WRONG'), refused.args
+        except (ConnectionError, OSError):
+            pass
+        timer.join()
+        client.close()
+        host.stop()
+        if victim == 'tpm':
+            tpm.process.wait(10)
+            if os.path.exists(tpm.socket):
+                os.unlink(tpm.socket)
+            tpm.start()
+    assert last > 5
+    machine.troth('root', 'rotate', '--state', machine.state).ok()
 
 
 @pytest.mark.attack('DA-13')

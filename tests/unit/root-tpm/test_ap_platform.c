@@ -176,6 +176,11 @@ static void dies_between_prepared_and_commit(void **unused)
 	struct ap_rotate request = a_rotation(1);
 	assert_int_equal(rotate_as(&b, &request), TPM_UNAVAILABLE);
 	assert_int_equal(state_of(&b), AP_FAILED); /* whoever asks now must not be answered under either epoch */
+	/* Its last words do not write the epoch before over the one that is prepared, and may even be counted. */
+	unsigned writes = b.writes;
+	struct ap_done done;
+	assert_int_equal(ask(&b, IPQ_SHUTDOWN, NULL, NULL, &ap_done_schema, &done), OK);
+	assert_int_equal(b.writes, writes);
 	f.dead = false;
 	power_up(&f);
 	ap_free(b.ap);
@@ -191,6 +196,31 @@ static void dies_between_prepared_and_commit(void **unused)
 	assert_int_equal(health.counter, 42);
 	expect_ok(epoch_chain_follow(b.chain, health.epoch_record));
 	assert_int_equal(value_of_head(&b), 42);
+	bench_free(&b);
+}
+
+/* It counted, and died before it could say so: the counter is at what the prepared record has. */
+static void dies_after_it_counted(void **unused)
+{
+	struct bench b;
+	struct fake f;
+	struct ap_done done;
+	make_root(&b, &f);
+	f.dead = true;
+	struct ap_rotate request = a_rotation(1);
+	assert_int_equal(rotate_as(&b, &request), TPM_UNAVAILABLE);
+	assert_int_equal(ask(&b, IPQ_SHUTDOWN, NULL, NULL, &ap_done_schema, &done), OK);
+	f.counter++;
+	f.dead = false;
+	power_up(&f);
+	ap_free(b.ap);
+	b.ap = NULL;
+	boot(&b);
+	b.epoch = 2;
+	measure(&b, 1, 2);
+	assert_int_equal(refusal_of(&b), OK);
+	assert_int_equal(state_of(&b), AP_READY);
+	assert_int_equal(f.counter, 42);
 	bench_free(&b);
 }
 
@@ -426,6 +456,7 @@ int test_ap_platform(void)
 		cmocka_unit_test(each_epoch_is_counted_after_it_is_durable),
 		cmocka_unit_test(mirrors_the_phases_before_they_count),
 		cmocka_unit_test(dies_between_prepared_and_commit),
+		cmocka_unit_test(dies_after_it_counted),
 		cmocka_unit_test(dies_before_the_first_commit),
 		cmocka_unit_test(old_state_is_a_rollback),
 		cmocka_unit_test(counters_that_do_not_fit),
