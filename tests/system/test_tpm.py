@@ -237,6 +237,18 @@ def test_the_whole_state_folder_put_back(machine, tpm):
     machine.troth('host', 'status', '--state', machine.state).refused('ROLLBACK', code=1)
 
 
+def test_tpm_gone_under_a_running_host(machine, tpm):
+    """What needs it is refused by name; what does not goes on, at Level-1."""
+    job = jobs.pipeline(machine.work)
+    with hosts.service(machine):
+        tpm.stop()
+        machine.run(job, rows(machine)).ok()
+        assert PLATFORM not in sections(os.path.join(machine.out, 'receipt.troth'))
+        machine.troth('tpm', 'quote', '--state', machine.state, '--nonce', '00', '--output', machine.enrolment).refused('TPM_UNAVAILABLE', code=3)
+        assert not os.path.exists(machine.enrolment)
+        machine.troth('root', 'rotate', '--state', machine.state).refused('TPM_UNAVAILABLE', code=3)
+
+
 @pytest.mark.slow
 @pytest.mark.attack('RO-05')
 def test_killed_while_it_counts(home, tpm, amount):
