@@ -27,7 +27,7 @@ result epoch_begin(struct runtime *rt)
 		return fail(BAD_VALUE, "the epoch record is of another root than the host named");
 	TRY(add_keys(rt, prepare->recovery_keys, prepare->recovery_key_count));
 	for (size_t i = 1; i < prepare->history_count; i++)
-		TRY(epoch_chain_follow(rt->chain, prepare->history[i].bytes));
+		TRY(epoch_chain_learn(rt->chain, prepare->history[i].bytes));
 	TRY(epoch_chain_follow(rt->chain, prepare->epoch_record));
 	rt->learned_ms = runtime_now_ms();
 	return epoch_use(rt, epoch_chain_head(rt->chain)->oid);

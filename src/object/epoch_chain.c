@@ -548,6 +548,12 @@ result epoch_chain_follow_trusted(struct epoch_chain *chain, struct span object)
 	return follow(chain, object, true);
 }
 
+result epoch_chain_learn(struct epoch_chain *chain, struct span object)
+{
+	enum outcome outcome;
+	return take(chain, object, false, &outcome);
+}
+
 /* ---- Asking ------------------------------------------------------------------------------------------------ */
 
 enum epoch_chain_state epoch_chain_state(const struct epoch_chain *chain)
@@ -663,8 +669,7 @@ static result replay(const struct epoch_history *history, struct epoch_chain *ch
 	for (size_t i = 0; i < history->key_count; i++)
 		TRY(epoch_chain_add_key(chain, history->keys[i].bytes));
 	for (size_t i = 1; i < history->object_count; i++) {
-		enum outcome outcome;
-		result taken = take(chain, history->objects[i].bytes, false, &outcome);
+		result taken = epoch_chain_learn(chain, history->objects[i].bytes);
 		if (taken != OK)
 			return fail_within(taken, "object %zu of the history", i + 1);
 	}

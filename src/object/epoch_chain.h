@@ -55,6 +55,12 @@ NODISCARD result epoch_chain_follow(struct epoch_chain *chain, struct span objec
  */
 NODISCARD result epoch_chain_follow_trusted(struct epoch_chain *chain, struct span object);
 
+/*
+ * As follow, for an object of somebody's history: OK for everything genuine that may stand in one, also what freezes or
+ * halts the chain or is void. Ask epoch_chain_state when all of it was learned.
+ */
+NODISCARD result epoch_chain_learn(struct epoch_chain *chain, struct span object);
+
 enum epoch_chain_state epoch_chain_state(const struct epoch_chain *chain);
 const uint8_t *epoch_chain_rot_id(const struct epoch_chain *chain);
 size_t epoch_chain_count(const struct epoch_chain *chain);

@@ -59,10 +59,8 @@ static result add_section_keys(struct epoch_chain *chain, const struct bytes_lis
 /* A root that was forked or halted, and recovered since, has a past that is no plain line; what counts is how it ends. */
 static result follow(struct epoch_chain *chain, struct span record, size_t number)
 {
-	result followed = epoch_chain_follow(chain, record);
-	if (followed == OK || followed == EPOCH_FORKED || followed == EPOCH_HALTED)
-		return OK;
-	return fail_within(followed, "epoch record %zu", number);
+	result learned = epoch_chain_learn(chain, record);
+	return learned == OK ? OK : fail_within(learned, "epoch record %zu", number);
 }
 
 static result check_end(const struct epoch_chain *chain, size_t records)
@@ -157,23 +155,17 @@ static result add_waiting(struct waiting *w, struct span object, const struct tr
 	return OK;
 }
 
-/* Valid, whatever it means for the root. */
-static bool is_taken(result followed)
-{
-	return followed == OK || followed == EPOCH_FORKED || followed == EPOCH_HALTED || followed == EPOCH_VOID;
-}
-
 /* One round; what is refused stays in the list. Gives the first refusal, its text is the last failure. */
 static result take_round(struct epoch_chain *chain, struct waiting *w)
 {
 	size_t left = 0;
 	result first = OK;
 	for (size_t i = 0; i < w->count; i++) {
-		result followed = epoch_chain_follow(chain, w->objects[i]);
-		if (is_taken(followed))
+		result learned = epoch_chain_learn(chain, w->objects[i]);
+		if (learned == OK || learned == EPOCH_VOID) /* of an ended era: it counts for nothing, whoever made it */
 			continue;
 		if (first == OK)
-			first = followed;
+			first = learned;
 		w->objects[left++] = w->objects[i];
 	}
 	w->count = left;

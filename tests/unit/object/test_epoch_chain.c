@@ -497,6 +497,7 @@ static void two_clones_freeze_the_root(void **unused)
 	expect_span(proof[1], bytes_span(&clone.record));
 	expect(epoch_chain_judge_live(f.chain, f.m.oid, 0, 1, maker_time, maker_time), EPOCH_FORKED);
 	assert_null(epoch_chain_find(f.chain, clone.oid));
+	expect_ok(epoch_chain_learn(f.chain, bytes_span(&clone.record)));
 	/* Neither side goes on, and what is not valid is still told apart. */
 	expect(follow(f.chain, &clone), EPOCH_FORKED);
 	expect_ok(follow(f.chain, &f.m));
@@ -506,6 +507,7 @@ static void two_clones_freeze_the_root(void **unused)
 	expect(follow(f.chain, &clone), EPOCH_FORKED);
 	f.m.record.data[f.m.record.len - 1] ^= 1;
 	expect(follow(f.chain, &f.m), BAD_SIGNATURE);
+	expect(epoch_chain_learn(f.chain, bytes_span(&f.m.record)), BAD_SIGNATURE);
 	assert_int_equal(epoch_chain_count(f.chain), 6);
 	epoch_maker_free(&clone);
 	fixture_free(&f);
