@@ -164,6 +164,7 @@ def test_a_run_across_rotations(home):
     assert machine.text() == ''.join(f'{i}\n' for i in range(16))
 
 
+@pytest.mark.sanitize
 def test_it_rotates_by_itself(home):
     """The period, and an expiry that is near."""
     machine = Machine(home)
@@ -213,6 +214,7 @@ def test_a_debugger_is_an_event(quick):
 
 # ---- asked for too much
 
+@pytest.mark.sanitize
 def test_asked_for_a_thousand_times_a_second(home):
     """Each request is answered, with a reason; a few rotations are done; attestations go on."""
     machine = Machine(home)
@@ -249,6 +251,7 @@ def test_asked_for_a_thousand_times_a_second(home):
     assert sum(told.values()) > 300 and attested > 20, (told, attested)
 
 
+@pytest.mark.sanitize
 def test_another_waits_for_the_drain(box):  # noqa: F811
     with hosts.service(box, *OFTEN):
         root(box, 'rotate').ok()
@@ -301,6 +304,7 @@ def test_killed_while_it_rotates(quick, amount):
 
 # ---- put back, cloned, lost
 
+@pytest.mark.sanitize
 @pytest.mark.attack('RO-14')
 @pytest.mark.attack('RO-01')
 def test_a_state_put_back_is_refused(recoverable):
@@ -327,6 +331,7 @@ def test_a_state_put_back_is_refused(recoverable):
     assert follower.state == 'live' and follower.head.order == (1, 10)
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('RO-14')
 def test_a_pin_store_put_back_is_named(quick):
     old = os.path.join(quick.home, 'old')
@@ -368,6 +373,7 @@ def test_one_changed_byte_of_the_history_is_noticed(quick):
     root(quick, 'attest').ok()
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('RO-13')
 @pytest.mark.attack('RO-15')
 def test_two_clones_freeze_who_sees_both(recoverable):
@@ -399,6 +405,7 @@ def test_two_clones_freeze_who_sees_both(recoverable):
     root(machine, 'attest', '--verify').ok()
 
 
+@pytest.mark.sanitize
 def test_lost_and_taken_over_from_a_history(recoverable):
     """The secure processor's state is gone; then the whole folder is, and a new one takes the root over."""
     machine = recoverable
@@ -418,6 +425,7 @@ def test_lost_and_taken_over_from_a_history(recoverable):
     assert hosts.followed(history(other)).rot_id == hosts.followed(exported).rot_id
 
 
+@pytest.mark.sanitize
 @pytest.mark.attack('RO-06')
 def test_the_wrong_quorum(recoverable):
     machine = recoverable
@@ -442,6 +450,7 @@ def test_the_wrong_quorum(recoverable):
     assert head(machine) == (0, 1)
 
 
+@pytest.mark.sanitize
 def test_halted_and_begun_again(recoverable):
     """HALT needs no host; one that is told of it endorses nothing any more, also after a restart."""
     machine = recoverable
@@ -469,6 +478,7 @@ def test_halted_and_begun_again(recoverable):
     root(machine, 'attest').ok()
 
 
+@pytest.mark.sanitize
 def test_other_recovery_keys(recoverable):
     machine = recoverable
     ceremony = os.path.join(machine.home, 'ceremony')
