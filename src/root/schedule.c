@@ -129,6 +129,15 @@ static bool is_expiring(const struct schedule *schedule, uint64_t wall_ms)
 	return schedule->not_after != UINT64_MAX && wall_ms > schedule->not_before && wall_ms + margin >= schedule->not_after;
 }
 
+/*
+ * An epoch that is over is not replaced without being asked: more likely than a host that slept through its whole validity
+ * is a clock that is years off, and a record made under it would lock the root until that time.
+ */
+static bool is_over(const struct schedule *schedule, uint64_t wall_ms)
+{
+	return wall_ms > schedule->not_after;
+}
+
 static void describe_events(const struct schedule *schedule, struct schedule_action *out)
 {
 	uint32_t total = 0;
@@ -146,6 +155,8 @@ static void describe_events(const struct schedule *schedule, struct schedule_act
 
 static bool wants_rotation(const struct schedule *schedule, bool leaving, struct schedule_time now, struct schedule_action *out)
 {
+	if (is_over(schedule, now.wall_ms))
+		return false;
 	if (has_events(schedule) && (leaving || now.mono_ms - schedule->first_ms >= schedule->config.coalesce_ms)) {
 		out->reason = EPOCH_EVENT;
 		describe_events(schedule, out);
@@ -201,6 +212,8 @@ uint64_t schedule_wait(const struct schedule *schedule, struct schedule_time now
 	uint64_t at = now.mono_ms + LONGEST_WAIT_MS;
 	if (schedule->drain_ms != NEVER)
 		at = least(at, schedule->drain_ms);
+	else if (is_over(schedule, now.wall_ms))
+		return LONGEST_WAIT_MS;
 	else if (has_events(schedule))
 		at = least(at, schedule->first_ms + schedule->config.coalesce_ms);
 	else if (is_expiring(schedule, now.wall_ms))
@@ -216,6 +229,8 @@ uint64_t schedule_wait(const struct schedule *schedule, struct schedule_time now
 
 uint64_t schedule_next_rotation(const struct schedule *schedule, struct schedule_time now)
 {
+	if (is_over(schedule, now.wall_ms))
+		return NEVER;
 	if (has_events(schedule) || is_expiring(schedule, now.wall_ms))
 		return schedule->drain_ms == NEVER ? now.mono_ms : schedule->drain_ms;
 	return schedule->due_ms;

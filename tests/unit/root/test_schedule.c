@@ -73,14 +73,14 @@ static void no_period_is_no_rotation_but_before_the_end(void **unused)
 	assert_string_equal(action.text, "end of validity");
 }
 
-/* A clock that is years off, either way, neither floods nor blocks. */
-static void a_clock_years_off_rotates_once(void **unused)
+/* A clock that is off, either way, neither floods nor blocks; one past the end of the epoch rotates nothing by itself. */
+static void a_clock_far_off_rotates_once_or_not_at_all(void **unused)
 {
 	const uint64_t year = 365ULL * 24 * HOUR;
 	struct schedule schedule = fresh();
 	struct schedule_action action;
 	struct epoch head = some_head();
-	struct schedule_time ahead = {at(HOUR).mono_ms, BIRTH + 3 * year}, behind = {at(HOUR).mono_ms, BIRTH - 3 * year};
+	struct schedule_time ahead = {at(HOUR).mono_ms, BIRTH + year}, over = {at(HOUR).mono_ms, BIRTH + 3 * year}, behind = {at(HOUR).mono_ms, BIRTH - 3 * year};
 	schedule_next(&schedule, false, behind, &action);
 	assert_int_equal(action.what, SCHEDULE_NOTHING);
 	schedule_set_head(&schedule, &head, false, false, 0, behind);
@@ -93,6 +93,18 @@ static void a_clock_years_off_rotates_once(void **unused)
 	schedule_set_head(&schedule, &head, false, false, 0, ahead);
 	schedule_next(&schedule, false, ahead, &action);
 	assert_int_equal(action.what, SCHEDULE_NOTHING);
+	/* Over: neither its period nor its end nor an event makes a record that the true time would lock out. */
+	head = some_head();
+	schedule_set_head(&schedule, &head, false, false, 0, over);
+	schedule_event(&schedule, SCHEDULE_VIOLATION, "stage A", over);
+	over.mono_ms += 48ULL * HOUR;
+	schedule_next(&schedule, false, over, &action);
+	assert_int_equal(action.what, SCHEDULE_NOTHING);
+	assert_true(schedule_wait(&schedule, over) >= HOUR);
+	/* The clock put right, all of it is due again. */
+	over.wall_ms = ahead.wall_ms;
+	schedule_next(&schedule, false, over, &action);
+	assert_int_equal(action.what, SCHEDULE_ROTATE);
 }
 
 static void events_become_one_rotation(void **unused)
@@ -190,7 +202,7 @@ int test_schedule(void)
 		cmocka_unit_test(rotates_after_its_period),
 		cmocka_unit_test(jitter_only_shortens),
 		cmocka_unit_test(no_period_is_no_rotation_but_before_the_end),
-		cmocka_unit_test(a_clock_years_off_rotates_once),
+		cmocka_unit_test(a_clock_far_off_rotates_once_or_not_at_all),
 		cmocka_unit_test(events_become_one_rotation),
 		cmocka_unit_test(one_who_leaves_does_not_wait_for_more),
 		cmocka_unit_test(the_drain_comes_first),
