@@ -467,7 +467,7 @@ def unprivileged(report):
     user = 61000 + os.getpid() % 1000
     with tempfile.TemporaryDirectory(prefix='troth-user-') as home:
         tree = os.path.join(home, 'troth')
-        tracked = subprocess.run(['git', 'ls-files', '-z', 'tests', 'examples', 'tools', 'docs'], cwd=ROOT, capture_output=True, text=True).stdout
+        tracked = subprocess.run(['git', 'ls-files', '-z', 'tests', 'examples', 'tools', 'docs', 'src/base/reason.def'], cwd=ROOT, capture_output=True, text=True).stdout
         for path in filter(None, tracked.split('\0')):
             if os.path.lexists(os.path.join(ROOT, path)):
                 os.makedirs(os.path.dirname(os.path.join(tree, path)), exist_ok=True)
