@@ -15,7 +15,7 @@
 
 /* Making a key takes hardware a few seconds; nothing here takes longer. */
 enum { ANSWER_MS = 20 * 1000, RESPONSE_HEADER = 10, RESPONSE_MAX = 4096, HANDLES_MAX = 64 };
-enum { COUNTER_FIRST = 0x01840000, COUNTER_MASK = 0xffff, COUNTER_TRIES = 8, NV_CHUNK = 512, CERTIFICATE_MAX_SIZE = 8192 };
+enum { COUNTER_FIRST = 0x01840000, RECORD_FIRST = 0x01850000, PLACE_MASK = 0xffff, PLACE_TRIES = 8, NV_CHUNK = 512, CERTIFICATE_MAX_SIZE = 8192 };
 
 /* ---- transport over a descriptor ---- */
 
@@ -532,27 +532,35 @@ result tpm_unseal(struct tpm *tpm, struct span blob, struct secret *out)
 	return copied;
 }
 
-/* ---- counter ---- */
+/* ---- counter and record ---- */
 
-/* Everybody may see the counter's value with the owner's authorisation; Troth itself uses the index's own. */
-static const TPMA_NV counter_attributes = TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE | TPMA_NV_OWNERREAD | TPMA_NV_NO_DA |
-	(TPMA_NV)TPM2_NT_COUNTER << TPMA_NV_TPM2_NT_SHIFT;
+/* Everybody may see the values with the owner's authorisation; Troth itself uses the index's own. */
+enum { PLACE_ATTRIBUTES = TPMA_NV_AUTHREAD | TPMA_NV_AUTHWRITE | TPMA_NV_OWNERREAD | TPMA_NV_NO_DA };
 
-static result open_counter(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], ESYS_TR *out)
+static const struct place_kind {
+	const char *name;
+	uint32_t first;
+	TPMA_NV attributes;
+	uint16_t size;
+} a_counter = {"counter", COUNTER_FIRST, PLACE_ATTRIBUTES | (TPMA_NV)TPM2_NT_COUNTER << TPMA_NV_TPM2_NT_SHIFT, 8},
+  a_record = {"record", RECORD_FIRST, PLACE_ATTRIBUTES | (TPMA_NV)TPM2_NT_ORDINARY << TPMA_NV_TPM2_NT_SHIFT, TPM_RECORD_SIZE};
+
+static result open_place(struct tpm *tpm, const struct place_kind *kind, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE],
+	ESYS_TR *out)
 {
 	TPM2B_AUTH value = {.size = TPM_COUNTER_AUTH_SIZE};
 	ESYS_OWNED TPM2B_NV_PUBLIC *public = NULL;
 	ESYS_OWNED TPM2B_NAME *name = NULL;
-	if (index >> 16 != COUNTER_FIRST >> 16)
-		return fail(TAMPERED, "%08x is no place of a counter", index);
+	if (index >> 16 != kind->first >> 16)
+		return fail(TAMPERED, "%08x is no place of a %s", index, kind->name);
 	TSS2_RC rc = Esys_TR_FromTPMPublic(tpm->esys, index, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, out);
 	if (plain_code(rc) == TPM2_RC_HANDLE)
-		return fail(TAMPERED, "the TPM has no counter at %08x any more", index);
+		return fail(TAMPERED, "the TPM has no %s at %08x any more", kind->name, index);
 	if (rc != TSS2_RC_SUCCESS)
 		return tpm_error(rc, "TPM2_NV_ReadPublic");
 	TPM_TRY(Esys_NV_ReadPublic(tpm->esys, *out, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &public, &name));
-	if ((public->nvPublic.attributes & ~(TPMA_NV)TPMA_NV_WRITTEN) != counter_attributes)
-		return fail(TAMPERED, "what the TPM has at %08x is not the counter that was made", index);
+	if ((public->nvPublic.attributes & ~(TPMA_NV)TPMA_NV_WRITTEN) != kind->attributes || public->nvPublic.dataSize != kind->size)
+		return fail(TAMPERED, "what the TPM has at %08x is not the %s that was made", index, kind->name);
 	memcpy(value.buffer, auth, TPM_COUNTER_AUTH_SIZE);
 	rc = Esys_TR_SetAuth(tpm->esys, *out, &value);
 	wipe(&value, sizeof(value));
@@ -560,82 +568,118 @@ static result open_counter(struct tpm *tpm, uint32_t index, const uint8_t auth[s
 }
 
 /* Gives tss2's own record of an index back; the index stays. */
-static void forget_counter(struct tpm *tpm, ESYS_TR *handle)
+static void forget_place(struct tpm *tpm, ESYS_TR *handle)
 {
 	if (*handle != ESYS_TR_NONE)
 		Esys_TR_Close(tpm->esys, handle);
 }
 
-static result counter_error(TSS2_RC rc, const char *call)
+static result place_error(TSS2_RC rc, const struct place_kind *kind, const char *call)
 {
 	TSS2_RC plain = plain_code(rc);
 	if (plain == TPM2_RC_BAD_AUTH || plain == TPM2_RC_AUTH_FAIL)
-		return fail(TAMPERED, "the counter was made anew by somebody else");
+		return fail(TAMPERED, "the %s was made anew by somebody else", kind->name);
 	if (rc == TPM2_RC_NV_UNINITIALIZED)
-		return fail(TAMPERED, "the counter was made anew and has never counted");
+		return fail(TAMPERED, "the %s was made anew and has never been used", kind->name);
 	return tpm_error(rc, call);
+}
+
+static result read_place(struct tpm *tpm, const struct place_kind *kind, uint32_t index,
+	const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], uint8_t *out)
+{
+	ESYS_TR handle = ESYS_TR_NONE;
+	ESYS_OWNED TPM2B_MAX_NV_BUFFER *data = NULL;
+	result opened = open_place(tpm, kind, index, auth, &handle);
+	TSS2_RC rc = TSS2_RC_SUCCESS;
+	if (opened == OK)
+		rc = Esys_NV_Read(tpm->esys, handle, handle, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE, kind->size, 0, &data);
+	forget_place(tpm, &handle);
+	TRY(opened);
+	if (rc != TSS2_RC_SUCCESS)
+		return place_error(rc, kind, "TPM2_NV_Read");
+	if (data->size != kind->size)
+		return fail(TAMPERED, "a %s of %u bytes", kind->name, data->size);
+	memcpy(out, data->buffer, kind->size);
+	return OK;
 }
 
 result tpm_counter_read(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], uint64_t *out)
 {
-	ESYS_TR handle = ESYS_TR_NONE;
-	ESYS_OWNED TPM2B_MAX_NV_BUFFER *data = NULL;
-	result opened = open_counter(tpm, index, auth, &handle);
-	TSS2_RC rc = TSS2_RC_SUCCESS;
-	if (opened == OK)
-		rc = Esys_NV_Read(tpm->esys, handle, handle, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE, 8, 0, &data);
-	forget_counter(tpm, &handle);
-	TRY(opened);
-	if (rc != TSS2_RC_SUCCESS)
-		return counter_error(rc, "TPM2_NV_Read");
-	struct reader r = reader_of(span_of(data->buffer, data->size));
-	uint64_t value;
-	if (reader_u64(&r, &value) != OK || reader_finish(&r) != OK)
-		return fail(TAMPERED, "a counter of %u bytes", data->size);
-	*out = value;
-	return OK;
+	uint8_t bytes[8];
+	TRY(read_place(tpm, &a_counter, index, auth, bytes));
+	struct reader r = reader_of(SPAN_ARRAY(bytes));
+	return reader_u64(&r, out);
 }
 
 result tpm_counter_increment(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE])
 {
 	ESYS_TR handle = ESYS_TR_NONE;
-	result opened = open_counter(tpm, index, auth, &handle);
+	result opened = open_place(tpm, &a_counter, index, auth, &handle);
 	TSS2_RC rc = TSS2_RC_SUCCESS;
 	if (opened == OK)
 		rc = Esys_NV_Increment(tpm->esys, handle, handle, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE);
-	forget_counter(tpm, &handle);
+	forget_place(tpm, &handle);
 	TRY(opened);
-	return rc == TSS2_RC_SUCCESS ? OK : counter_error(rc, "TPM2_NV_Increment");
+	return rc == TSS2_RC_SUCCESS ? OK : place_error(rc, &a_counter, "TPM2_NV_Increment");
 }
 
-static TSS2_RC define_at(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE])
+result tpm_record_read(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE],
+	uint8_t out[static TPM_RECORD_SIZE])
+{
+	return read_place(tpm, &a_record, index, auth, out);
+}
+
+result tpm_record_write(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE],
+	const uint8_t bytes[static TPM_RECORD_SIZE])
+{
+	TPM2B_MAX_NV_BUFFER data = {.size = TPM_RECORD_SIZE};
+	ESYS_TR handle = ESYS_TR_NONE;
+	memcpy(data.buffer, bytes, TPM_RECORD_SIZE);
+	result opened = open_place(tpm, &a_record, index, auth, &handle);
+	TSS2_RC rc = TSS2_RC_SUCCESS;
+	if (opened == OK)
+		rc = Esys_NV_Write(tpm->esys, handle, handle, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE, &data, 0);
+	forget_place(tpm, &handle);
+	TRY(opened);
+	return rc == TSS2_RC_SUCCESS ? OK : place_error(rc, &a_record, "TPM2_NV_Write");
+}
+
+static TSS2_RC define_at(struct tpm *tpm, const struct place_kind *kind, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE])
 {
 	TPM2B_AUTH value = {.size = TPM_COUNTER_AUTH_SIZE};
 	TPM2B_NV_PUBLIC public = {.nvPublic = {
 		.nvIndex = index,
 		.nameAlg = TPM2_ALG_SHA256,
-		.attributes = counter_attributes,
-		.dataSize = 8,
+		.attributes = kind->attributes,
+		.dataSize = kind->size,
 	}};
 	ESYS_TR handle = ESYS_TR_NONE;
 	memcpy(value.buffer, auth, TPM_COUNTER_AUTH_SIZE);
 	TSS2_RC rc = Esys_NV_DefineSpace(tpm->esys, ESYS_TR_RH_OWNER, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE, &value, &public, &handle);
 	wipe(&value, sizeof(value));
-	forget_counter(tpm, &handle);
+	forget_place(tpm, &handle);
 	return rc;
+}
+
+static result define_place(struct tpm *tpm, const struct place_kind *kind, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], uint32_t *out_index)
+{
+	TSS2_RC rc = TPM2_RC_NV_DEFINED;
+	uint32_t index = 0;
+	for (int i = 0; i < PLACE_TRIES && rc == TPM2_RC_NV_DEFINED; i++) {
+		random_bytes(&index, sizeof(index));
+		index = kind->first | (index & PLACE_MASK);
+		rc = define_at(tpm, kind, index, auth);
+	}
+	if (rc != TSS2_RC_SUCCESS)
+		return tpm_error(rc, "TPM2_NV_DefineSpace");
+	*out_index = index;
+	return OK;
 }
 
 result tpm_counter_define(struct tpm *tpm, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], uint32_t *out_index, uint64_t *out_value)
 {
-	TSS2_RC rc = TPM2_RC_NV_DEFINED;
-	uint32_t index = 0;
-	for (int i = 0; i < COUNTER_TRIES && rc == TPM2_RC_NV_DEFINED; i++) {
-		random_bytes(&index, sizeof(index));
-		index = COUNTER_FIRST | (index & COUNTER_MASK);
-		rc = define_at(tpm, index, auth);
-	}
-	if (rc != TSS2_RC_SUCCESS)
-		return tpm_error(rc, "TPM2_NV_DefineSpace");
+	uint32_t index;
+	TRY(define_place(tpm, &a_counter, auth, &index));
 	/* A counter has no value before it has counted once. */
 	TRY(tpm_counter_increment(tpm, index, auth));
 	TRY(tpm_counter_read(tpm, index, auth, out_value));
@@ -643,16 +687,37 @@ result tpm_counter_define(struct tpm *tpm, const uint8_t auth[static TPM_COUNTER
 	return OK;
 }
 
-result tpm_counter_remove(struct tpm *tpm, uint32_t index)
+result tpm_record_define(struct tpm *tpm, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], uint32_t *out_index)
+{
+	static const uint8_t nothing[TPM_RECORD_SIZE];
+	uint32_t index;
+	TRY(define_place(tpm, &a_record, auth, &index));
+	/* The TPM reads none that was never written; so one that somebody else made anew is never taken for an empty one. */
+	TRY(tpm_record_write(tpm, index, auth, nothing));
+	*out_index = index;
+	return OK;
+}
+
+static result remove_place(struct tpm *tpm, const struct place_kind *kind, uint32_t index)
 {
 	ESYS_TR handle = ESYS_TR_NONE;
-	if (index >> 16 != COUNTER_FIRST >> 16)
-		return fail(BAD_VALUE, "%08x is no place of a counter", index);
+	if (index >> 16 != kind->first >> 16)
+		return fail(BAD_VALUE, "%08x is no place of a %s", index, kind->name);
 	TPM_TRY(Esys_TR_FromTPMPublic(tpm->esys, index, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &handle));
 	TSS2_RC rc = Esys_NV_UndefineSpace(tpm->esys, ESYS_TR_RH_OWNER, handle, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE);
 	if (rc != TSS2_RC_SUCCESS)
-		forget_counter(tpm, &handle);
+		forget_place(tpm, &handle);
 	return rc == TSS2_RC_SUCCESS ? OK : tpm_error(rc, "TPM2_NV_UndefineSpace");
+}
+
+result tpm_counter_remove(struct tpm *tpm, uint32_t index)
+{
+	return remove_place(tpm, &a_counter, index);
+}
+
+result tpm_record_remove(struct tpm *tpm, uint32_t index)
+{
+	return remove_place(tpm, &a_record, index);
 }
 
 /* ---- identity ---- */

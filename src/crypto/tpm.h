@@ -43,6 +43,19 @@ NODISCARD result tpm_counter_read(struct tpm *tpm, uint32_t index, const uint8_t
 NODISCARD result tpm_counter_increment(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE]);
 NODISCARD result tpm_counter_remove(struct tpm *tpm, uint32_t index);
 
+/*
+ * A few bytes in the TPM's own memory, beside the counter and guarded like it. They can be written again: what they may
+ * become is judged by who writes.
+ */
+enum { TPM_RECORD_SIZE = 52 };
+NODISCARD result tpm_record_define(struct tpm *tpm, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], uint32_t *out_index);
+/* All zero after tpm_record_define. TAMPERED as above. */
+NODISCARD result tpm_record_read(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE],
+	uint8_t out[static TPM_RECORD_SIZE]);
+NODISCARD result tpm_record_write(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE],
+	const uint8_t bytes[static TPM_RECORD_SIZE]);
+NODISCARD result tpm_record_remove(struct tpm *tpm, uint32_t index);
+
 NODISCARD result tpm_pcr_read(struct tpm *tpm, tpm_pcr_set pcrs, uint8_t out[static TPM_PCRS][SHA256_SIZE]);
 /* Sets a PCR of application use (16, 23) to zero. */
 NODISCARD result tpm_pcr_reset(struct tpm *tpm, unsigned pcr);

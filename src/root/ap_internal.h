@@ -243,6 +243,7 @@ NODISCARD result ap_handle_unseal(struct ap *ap, struct span body, uint64_t now_
 NODISCARD result ap_handle_derive(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_quote(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_enrol(struct ap *ap, struct span body, uint64_t now_ms);
+NODISCARD result ap_handle_pin(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_authorise(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_backup(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_restore(struct ap *ap, struct span body, uint64_t now_ms);

@@ -116,6 +116,20 @@ const struct schema ap_quote_schema = SCHEMA(struct ap_quote, "quote", SHAPE_MAP
 static const struct field quoted_fields[] = {F_BYTES(struct ap_quoted, 1, evidence, 1, OBJECT_MAX)};
 const struct schema ap_quoted_schema = SCHEMA(struct ap_quoted, "quoted", SHAPE_MAP, quoted_fields);
 
+static const struct field pin_fields[] = {
+	F_UINT(struct ap_pin, 1, seq, 0),
+	F_UINT(struct ap_pin, 2, era, 0),
+	F_UINT(struct ap_pin, 3, epoch, 0),
+	F_FIXED(struct ap_pin, 4, digest),
+};
+const struct schema ap_pin_schema = SCHEMA(struct ap_pin, "pin", SHAPE_MAP, pin_fields);
+
+static const struct field pinned_fields[] = {
+	F_BOOL(struct ap_pinned, 1, mirrored),
+	F_UINT(struct ap_pinned, 2, seq, 0),
+};
+const struct schema ap_pinned_schema = SCHEMA(struct ap_pinned, "pinned", SHAPE_MAP, pinned_fields);
+
 static const struct field enrol_fields[] = {
 	F_BYTES(struct ap_enrol, 1, credential, 0, 1024),
 	F_BYTES(struct ap_enrol, 2, encrypted, 0, 1024),

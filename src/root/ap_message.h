@@ -352,6 +352,23 @@ struct ap_enrolled {
 };
 extern const struct schema ap_enrolled_schema;
 
+/*
+ * PIN: the host's pin store as it lies on its disk; what follows on the TPM's mirror of it is mirrored. seq 0 only asks.
+ * PIN_STALE when it does not follow, TAMPERED when the mirror is gone.
+ */
+struct ap_pin {
+	uint64_t seq;
+	uint32_t era;
+	uint64_t epoch;
+	uint8_t digest[SHA256_SIZE];
+};
+extern const struct schema ap_pin_schema;
+struct ap_pinned {
+	bool mirrored; /* false: this root was made without a mirror */
+	uint64_t seq;
+};
+extern const struct schema ap_pinned_schema;
+
 /* A reply without content. */
 struct ap_done {
 	bool done;

@@ -90,6 +90,25 @@ result ap_counter_judge(const struct ap_platform *platform, struct epoch_counter
 	return OK;
 }
 
+/* ---- Mirror of the pin store --------------------------------------------------------------------------- */
+
+/* The file is written first: at most the last write of it is missing here. */
+result ap_pins_follow(struct ap_platform *platform, const struct pin_mirror *pins)
+{
+	const struct pin_mirror *mirror = &platform->pins;
+	unsigned long long here = pins->seq, there = mirror->seq;
+	if (platform->pins_state != OK)
+		return fail(TAMPERED, "the TPM's mirror of the pin store, which this root was made with, is gone");
+	if (here == there && memcmp(pins->digest, mirror->digest, SHA256_SIZE) == 0)
+		return OK;
+	if (there != 0 && here != there + 1)
+		return fail(PIN_STALE, "the pin store is of write %llu, epoch %llu; the TPM's mirror of write %llu, epoch %llu", here,
+			(unsigned long long)pins->epoch, there, (unsigned long long)mirror->epoch);
+	TRY(platform->keep_pins(platform->context, pins));
+	platform->pins = *pins;
+	return OK;
+}
+
 /* ---- Evidence ---------------------------------------------------------------------------------------- */
 
 static result need_platform(const struct ap *ap)
@@ -165,6 +184,17 @@ result ap_handle_enrol(struct ap *ap, struct span body, uint64_t now_ms)
 	return copied;
 }
 
+result ap_handle_pin(struct ap *ap, struct span body, uint64_t now_ms)
+{
+	struct ap_pin request;
+	struct ap_rotation *r;
+	TRY(schema_decode(&ap_pin_schema, body, &ap->scratch, &request));
+	TRY(begin_errand(ap, ERRAND_PIN, &r));
+	r->pins = (struct pin_mirror){request.seq, request.era, request.epoch, {0}};
+	memcpy(r->pins.digest, request.digest, SHA256_SIZE);
+	return OK;
+}
+
 static result put_pcrs(const struct ap_platform_quote *quote, struct arena *arena, struct tpm_evidence *out)
 {
 	void *rows;
@@ -218,9 +248,25 @@ static result enrol_work(struct ap_rotation *r)
 	return schema_encode(&ap_enrolled_schema, &answer, &r->reply);
 }
 
+static result pin_work(struct ap_rotation *r)
+{
+	struct ap_platform *platform = r->platform;
+	if (platform->has_pins && r->pins.seq != 0)
+		TRY(ap_pins_follow(platform, &r->pins));
+	struct ap_pinned answer = {platform->has_pins, platform->pins.seq};
+	return schema_encode(&ap_pinned_schema, &answer, &r->reply);
+}
+
 result ap_errand_run(struct ap_rotation *r)
 {
-	return r->kind == ERRAND_QUOTE ? quote_work(r) : enrol_work(r);
+	switch (r->kind) {
+	case ERRAND_QUOTE:
+		return quote_work(r);
+	case ERRAND_ENROL:
+		return enrol_work(r);
+	default:
+		return pin_work(r);
+	}
 }
 
 void ap_errand_done(struct ap *ap, struct ap_rotation *r, struct ap_action *out)

@@ -19,16 +19,28 @@ struct ap_platform_quote {
 	uint8_t values[24][SHA256_SIZE];
 };
 
+/* What the TPM holds of the host's pin store (docs/PROTOCOL.root "Pin store"): which writing of it is the latest. */
+struct pin_mirror {
+	uint64_t seq; /* 0: none yet */
+	uint32_t era;
+	uint64_t epoch;
+	uint8_t digest[SHA256_SIZE];
+};
+
 struct ap_platform {
 	void *context;
 	uint64_t counter; /* as it is now */
 	result counter_state; /* OK, or TAMPERED: there is no counter any more */
+	bool has_pins; /* it was made with a mirror of the pin store */
+	result pins_state; /* OK, or TAMPERED: that mirror is gone */
+	struct pin_mirror pins; /* as it is now */
 	NODISCARD result (*count)(void *context, uint64_t *out_value); /* one up */
 	NODISCARD result (*random)(void *context, uint8_t *out, size_t len);
 	NODISCARD result (*extend)(void *context, const uint8_t digest[static SHA256_SIZE]);
 	NODISCARD result (*identify)(void *context, struct ap_platform_identity *out);
 	NODISCARD result (*quote)(void *context, const uint8_t binding[static SHA256_SIZE], struct ap_platform_quote *out);
 	NODISCARD result (*activate)(void *context, struct span credential, struct span encrypted, struct secret *out);
+	NODISCARD result (*keep_pins)(void *context, const struct pin_mirror *pins);
 };
 
 void ap_platform_identity_free(struct ap_platform_identity *identity);
@@ -45,5 +57,8 @@ struct epoch_counter ap_counter_of_recovery(const struct ap_platform *platform, 
 NODISCARD result ap_counter_commit(struct ap_platform *platform, struct epoch_counter counter);
 /* At the start: OK, ROLLBACK, TAMPERED, TPM_UNAVAILABLE. `out_commit`: the record was written but not yet counted. */
 NODISCARD result ap_counter_judge(const struct ap_platform *platform, struct epoch_counter counter, bool *out_commit);
+
+/* `pins` is the pin store of the host as it is on its disk. Writes what follows on the mirror. PIN_STALE, TAMPERED, TPM_UNAVAILABLE. */
+NODISCARD result ap_pins_follow(struct ap_platform *platform, const struct pin_mirror *pins);
 
 #endif

@@ -14,6 +14,7 @@ enum rotation_kind {
 	ROTATION_DRAIN,		/* the same state once more, over the slot that still has the former epoch */
 	ERRAND_QUOTE,		/* no rotation: work of the TPM, which takes its time (ap_platform.c) */
 	ERRAND_ENROL,
+	ERRAND_PIN,
 };
 
 struct ap_rotation {
@@ -51,6 +52,7 @@ struct ap_rotation {
 	struct tpm_evidence evidence;
 	struct span credential, encrypted;
 	uint8_t evidence_digest[SHA256_SIZE];
+	struct pin_mirror pins;
 
 	/* Made here. */
 	struct ap_epoch next;

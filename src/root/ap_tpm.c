@@ -7,6 +7,8 @@
 #include "root/rot_keys.h"
 #include "root/tpm_order.h"
 
+enum { PLACE_SIZE = 4 };
+
 static result count(void *context, uint64_t *out_value)
 {
 	struct ap_tpm *t = context;
@@ -51,13 +53,82 @@ static result activate(void *context, struct span credential, struct span encryp
 	return tpm_activate(t->tpm, credential, encrypted, out);
 }
 
-/* Whoever can use the TPM but lacks the wrap key cannot count. */
-static void derive_auth(const struct secret *wrap_key, uint8_t out[static TPM_COUNTER_AUTH_SIZE])
+static void put_pins(const struct pin_mirror *pins, uint8_t out[static TPM_RECORD_SIZE])
+{
+	struct writer w = writer_fixed(out, TPM_RECORD_SIZE);
+	writer_u64(&w, pins->seq);
+	writer_u32(&w, pins->era);
+	writer_u64(&w, pins->epoch);
+	writer_put(&w, pins->digest, sizeof(pins->digest));
+}
+
+static result keep_pins(void *context, const struct pin_mirror *pins)
+{
+	struct ap_tpm *t = context;
+	uint8_t bytes[TPM_RECORD_SIZE] = {0};
+	put_pins(pins, bytes);
+	return tpm_record_write(t->tpm, t->pins_index, t->pins_auth, bytes);
+}
+
+static result read_pins(struct ap_tpm *t, struct pin_mirror *out)
+{
+	uint8_t bytes[TPM_RECORD_SIZE];
+	struct span digest;
+	TRY(tpm_record_read(t->tpm, t->pins_index, t->pins_auth, bytes));
+	struct reader r = reader_of(SPAN_ARRAY(bytes));
+	TRY(reader_u64(&r, &out->seq));
+	TRY(reader_u32(&r, &out->era));
+	TRY(reader_u64(&r, &out->epoch));
+	TRY(reader_take(&r, sizeof(out->digest), &digest));
+	memcpy(out->digest, digest.data, sizeof(out->digest));
+	return reader_finish(&r);
+}
+
+/* Whoever can use the TPM but lacks the wrap key cannot count, nor say what is pinned. */
+static void derive_auth(const struct secret *wrap_key, const char *what, uint8_t out[static TPM_COUNTER_AUTH_SIZE])
 {
 	uint8_t prk[SHA256_SIZE];
 	hkdf_extract(span_str("troth-aptpm1"), secret_span(wrap_key), prk);
-	hkdf_expand_label(prk, "aptpm1", "counter", SPAN_EMPTY, out, TPM_COUNTER_AUTH_SIZE);
+	hkdf_expand_label(prk, "aptpm1", what, SPAN_EMPTY, out, TPM_COUNTER_AUTH_SIZE);
 	wipe(prk, sizeof(prk));
+}
+
+/* The wrap key and where the mirror of the pin store is: sealed with it, as nobody may say that there is none. */
+static result seal_key(struct ap_tpm *t, uint32_t pcrs, const struct secret *key, struct bytes *out)
+{
+	CLEANUP(secret_free) struct secret content = SECRET_EMPTY;
+	struct span written;
+	TRY(secret_new(WRAP_KEY_SIZE + PLACE_SIZE, &content));
+	struct writer w = writer_fixed(content.data, content.len);
+	writer_span(&w, secret_span(key));
+	writer_u32(&w, t->pins_index);
+	TRY(writer_finish(&w, &written));
+	return tpm_seal(t->tpm, pcrs, written, out);
+}
+
+/* Roots of before there was a mirror have sealed the key alone. */
+static result take_sealed(struct ap_tpm *t, const struct secret *content, struct secret *out_key)
+{
+	struct reader r = reader_of(secret_span(content));
+	struct span key;
+	if (content->len != WRAP_KEY_SIZE && content->len != WRAP_KEY_SIZE + PLACE_SIZE)
+		return fail(TPM_FOREIGN, "a sealed key of %zu bytes", content->len);
+	TRY(reader_take(&r, WRAP_KEY_SIZE, &key));
+	t->platform.has_pins = reader_left(&r) > 0;
+	if (t->platform.has_pins)
+		TRY(reader_u32(&r, &t->pins_index));
+	return secret_copy(key, out_key);
+}
+
+/* What somebody took away is told when it is asked for. */
+static result look(struct ap_tpm *t)
+{
+	struct ap_platform *platform = &t->platform;
+	platform->counter_state = tpm_counter_read(t->tpm, t->counter_index, t->counter_auth, &platform->counter);
+	if (platform->counter_state != OK && platform->counter_state != TAMPERED)
+		return platform->counter_state;
+	platform->pins_state = platform->has_pins ? read_pins(t, &platform->pins) : OK;
+	return platform->pins_state == TAMPERED ? OK : platform->pins_state;
 }
 
 static result enrol(struct ap_tpm *t, uint32_t pcrs, struct secret *out_wrap_key, struct bytes *out_keep)
@@ -72,8 +143,11 @@ static result enrol(struct ap_tpm *t, uint32_t pcrs, struct secret *out_wrap_key
 	for (size_t i = 0; i < sizeof(part); i++)
 		key.data[i] ^= part[i];
 	wipe(part, sizeof(part));
-	derive_auth(&key, t->counter_auth);
-	TRY(tpm_seal(t->tpm, pcrs, secret_span(&key), &sealed));
+	derive_auth(&key, "counter", t->counter_auth);
+	derive_auth(&key, "pins", t->pins_auth);
+	TRY(tpm_record_define(t->tpm, t->pins_auth, &t->pins_index));
+	t->platform.has_pins = true;
+	TRY(seal_key(t, pcrs, &key, &sealed));
 	TRY(tpm_counter_define(t->tpm, t->counter_auth, &t->counter_index, &t->platform.counter));
 	tpm_order_put_sealed(&w, t->counter_index, bytes_span(&sealed));
 	TRY(writer_take(&w, out_keep));
@@ -83,15 +157,14 @@ static result enrol(struct ap_tpm *t, uint32_t pcrs, struct secret *out_wrap_key
 
 static result resume(struct ap_tpm *t, const struct tpm_order *order, struct secret *out_wrap_key)
 {
+	CLEANUP(secret_free) struct secret content = SECRET_EMPTY;
 	CLEANUP(secret_free) struct secret key = SECRET_EMPTY;
-	TRY(tpm_unseal(t->tpm, order->sealed, &key));
-	if (key.len != WRAP_KEY_SIZE)
-		return fail(TPM_FOREIGN, "a sealed key of %zu bytes", key.len);
-	derive_auth(&key, t->counter_auth);
+	TRY(tpm_unseal(t->tpm, order->sealed, &content));
+	TRY(take_sealed(t, &content, &key));
+	derive_auth(&key, "counter", t->counter_auth);
+	derive_auth(&key, "pins", t->pins_auth);
 	t->counter_index = order->counter_index;
-	t->platform.counter_state = tpm_counter_read(t->tpm, t->counter_index, t->counter_auth, &t->platform.counter);
-	if (t->platform.counter_state != OK && t->platform.counter_state != TAMPERED)
-		return t->platform.counter_state;
+	TRY(look(t));
 	*out_wrap_key = secret_move(&key);
 	return OK;
 }
@@ -100,7 +173,7 @@ result ap_tpm_open(int fd, struct span order_bytes, struct ap_tpm *t, struct sec
 {
 	struct tpm_order order;
 	*t = (struct ap_tpm){.platform = {.context = t, .count = count, .random = random_part, .extend = extend, .identify = identify,
-				     .quote = quote, .activate = activate}};
+				     .quote = quote, .activate = activate, .keep_pins = keep_pins}};
 	TRY(tpm_order_read(order_bytes, &order));
 	TRY(tpm_open(fd, &t->tpm));
 	TRY(tpm_pcr_reset(t->tpm, TPM_MIRROR_PCR));

@@ -377,6 +377,19 @@ static result check_chain(struct root_host *host, const struct ap_health *health
 	return root_host_refusal(host); /* what stopped the chain earlier */
 }
 
+/* Old pins are believed in nothing; a recovery begins with what history there is. */
+static result refuse_pins(struct root_host *host, const struct pins *pins, result reason)
+{
+	char text[512];
+	snprintf(text, sizeof(text), "%s", failure_text());
+	log_failure(LOG_LEVEL_WARNING, "the TPM does not confirm the pin store", reason);
+	if (pins) {
+		TRY(load_history(host, pins));
+		host_stop_if_stopped(host);
+	}
+	return fail(reason, "%s", text);
+}
+
 /* What is pinned, what the history says and what the secure processor has must be one thing. */
 static result check_root(struct root_host *host, const struct root_host_config *config, const struct ap_health *health, bool *out_accept)
 {
@@ -384,6 +397,11 @@ static result check_root(struct root_host *host, const struct root_host_config *
 	struct pins pins;
 	*out_accept = false;
 	result loaded = pins_load(host->state_dir, &arena, &pins);
+	if (loaded == OK || loaded == NOT_FOUND) {
+		result mirrored = host_check_mirror(host, loaded == OK ? &pins : NULL);
+		if (mirrored != OK)
+			return refuse_pins(host, loaded == OK ? &pins : NULL, mirrored);
+	}
 	if (loaded == NOT_FOUND && health->epoch_record.len == 0)
 		return OK;
 	if (loaded == NOT_FOUND && init_was_interrupted(host)) {

@@ -171,7 +171,8 @@ static result await_patiently(struct root_host *host, struct waiter *waiter)
 /* What the secure processor works on while it answers others. */
 static bool takes_long(enum ipq_type type)
 {
-	return type == IPQ_ROTATE_ROT || type == IPQ_SET_RECOVERY || type == IPQ_RECOVER || type == IPQ_ADOPT_CANDIDATE || type == IPQ_DRAIN;
+	return type == IPQ_ROTATE_ROT || type == IPQ_SET_RECOVERY || type == IPQ_RECOVER || type == IPQ_ADOPT_CANDIDATE || type == IPQ_DRAIN ||
+		type == IPQ_PIN;
 }
 
 /* One request and its reply, copied out. */
@@ -221,7 +222,8 @@ static bool may_ask_again(enum ipq_type type)
 static bool is_for_recovery(enum ipq_type type)
 {
 	return type == IPQ_HEALTH || type == IPQ_READ_MEASUREMENTS || type == IPQ_EXTEND || type == IPQ_ACCEPT_MEASUREMENTS ||
-		type == IPQ_RECOVER || type == IPQ_ADOPT_CANDIDATE || type == IPQ_END_LAUNCH || type == IPQ_DRAIN;
+		type == IPQ_RECOVER || type == IPQ_ADOPT_CANDIDATE || type == IPQ_END_LAUNCH || type == IPQ_DRAIN ||
+		type == IPQ_PIN;
 }
 
 static result call_once(struct root_host *host, struct ipq_expected expected, enum ipq_type type, const struct schema *schema,

@@ -296,13 +296,58 @@ result host_history_begin(struct root_host *host, struct span inception)
 
 /* ---- Taking in one more ---------------------------------------------------------------------------------- */
 
+/* `pins` NULL: only asks what is mirrored. */
+static result mirror(struct root_host *host, const struct pins *pins)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(4096);
+	struct ap_pin request = {0};
+	struct ap_pinned reply;
+	if (pins) {
+		request = (struct ap_pin){pins->seq, pins->era, pins->epoch, {0}};
+		memcpy(request.digest, pins->digest, sizeof(request.digest));
+	}
+	TRY(root_host_call(host, IPQ_PIN, &ap_pin_schema, &request, &ap_pinned_schema, &arena, &reply));
+	host->has_mirror = reply.mirrored;
+	host->mirrored_seq = reply.seq;
+	return OK;
+}
+
+result host_check_mirror(struct root_host *host, const struct pins *pins)
+{
+	if (!host->has_tpm)
+		return OK;
+	TRY(mirror(host, NULL)); /* a recovery goes on from there */
+	return pins ? mirror(host, pins) : OK;
+}
+
+/* The pins that lie there, the latest of which may have missed the TPM. */
+static result load_pins(struct root_host *host, struct arena *arena, struct pins *out)
+{
+	result loaded = pins_load(host->state_dir, arena, out);
+	if (loaded != OK && loaded != NOT_FOUND)
+		return loaded;
+	if (host->has_mirror && out->seq > host->mirrored_seq)
+		TRY(mirror(host, out));
+	if (out->seq < host->mirrored_seq)
+		out->seq = host->mirrored_seq; /* a recovery from an old copy: this one is the latest */
+	return OK;
+}
+
+/* They are durable: what the TPM did not take now it takes before the next, or at the next start. */
+static void mirror_latest(struct root_host *host, const struct pins *pins)
+{
+	if (!host->has_tpm)
+		return;
+	result mirrored = mirror(host, pins);
+	if (mirrored != OK)
+		log_failure(LOG_LEVEL_WARNING, "the TPM did not take the latest pin store", mirrored);
+}
+
 result host_pin(struct root_host *host)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(PINS_MEMORY);
 	struct pins pins = {0};
-	result loaded = pins_load(host->state_dir, &arena, &pins);
-	if (loaded != OK && loaded != NOT_FOUND)
-		return loaded;
+	TRY(load_pins(host, &arena, &pins));
 	pthread_mutex_lock(&host->head_lock);
 	const struct epoch_link *head = epoch_chain_head(host->chain);
 	memcpy(pins.rot_id, epoch_chain_rot_id(host->chain), OID_SIZE);
@@ -313,7 +358,9 @@ result host_pin(struct root_host *host)
 	memcpy(pins.ap_digest, host->ap_digest, SHA384_SIZE);
 	pins.history = history_mark(host->history);
 	pins.trust_domain = host->trust_domain;
-	return pins_store(host->state_dir, &pins);
+	TRY(pins_store(host->state_dir, &pins));
+	mirror_latest(host, &pins);
+	return OK;
 }
 
 static void unsaved_cleanup(struct unsaved **unsaved)

@@ -67,6 +67,8 @@ struct root_host {
 	struct waiter *waiters;
 
 	bool has_tpm;
+	bool has_mirror;       /* the TPM mirrors the pin store */
+	uint64_t mirrored_seq; /* its latest write that the TPM is known to have seen; 0: none */
 
 	pthread_mutex_t change_lock;
 	struct host_evidence evidence;
@@ -140,8 +142,11 @@ NODISCARD result host_add_key(struct root_host *host, struct span spki);
 NODISCARD result host_catch_up(struct root_host *host);
 /* Changing: the chain's head becomes the head that is given out. */
 NODISCARD result host_put_chain_head(struct root_host *host);
-/* Changing: writes the pins of the head. */
+/* Changing: writes the pins of the head; then the TPM's mirror of them, which is at most one behind. */
 NODISCARD result host_pin(struct root_host *host);
+/* At the start: whether `pins`, as they were found, are what the TPM saw last; PIN_STALE, TAMPERED. One ahead is mirrored now. */
+struct pins;
+NODISCARD result host_check_mirror(struct root_host *host, const struct pins *pins);
 /* Tells the subscribers; without any lock held. */
 void host_publish(struct root_host *host, enum root_change change);
 

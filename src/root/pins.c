@@ -112,6 +112,7 @@ result pins_load(const char *state_dir, struct arena *arena, struct pins *out)
 	TRY(compute_mac(form, &pins, &key, mac));
 	if (!secret_equal(SPAN_ARRAY(mac), SPAN_ARRAY(pins.mac)))
 		return fail(PIN_DAMAGED, "'%s' was altered", path);
+	sha256(kept, pins.digest);
 	*out = pins;
 	return OK;
 }
@@ -131,6 +132,7 @@ result pins_store(const char *state_dir, struct pins *pins)
 	pins->seq++;
 	TRY(compute_mac(current, pins, &key, pins->mac));
 	TRY(schema_encode(&current->whole, pins, &encoding));
+	sha256(bytes_span(&encoding), pins->digest);
 	TRY(path_join(path, state_dir, "pins"));
 	return file_write_atomic(path, bytes_span(&encoding), 0600);
 }

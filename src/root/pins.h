@@ -22,11 +22,12 @@ struct pins {
 	struct history_mark history; /* zero from version 1 */
 	const char *trust_domain;    /* "" from version 1 */
 	uint8_t mac[SHA256_SIZE];
+	uint8_t digest[SHA256_SIZE]; /* not in the file: SHA-256 of it, for the TPM's mirror */
 };
 
 /* NOT_FOUND when nothing was pinned yet; PIN_DAMAGED. Borrows from `arena`. `v` is the version that was read. */
 NODISCARD result pins_load(const char *state_dir, struct arena *arena, struct pins *out);
-/* Fills v, seq and mac; makes the key when there is none. Durable when it returns OK. */
+/* Fills v, seq, mac and digest; makes the key when there is none. Durable when it returns OK. */
 NODISCARD result pins_store(const char *state_dir, struct pins *pins);
 
 /* HMAC-SHA256(key of the pin store, label ‖ body), for what else the host keeps beside its pins. NOT_FOUND: nothing is pinned. */

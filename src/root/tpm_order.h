@@ -1,6 +1,6 @@
 /*
  * What the host tells a secure processor about its TPM, in place of a wrap key, and what comes back (docs/PROTOCOL.root "TPM"):
- *   order   "new1" ‖ u32 PCRs                                  make key and counter
+ *   order   "new1" ‖ u32 PCRs                                  make key, counter and mirror
  *           "old1" ‖ u32 counter index ‖ lv(sealed wrap key)    open them; this is also the content of ap/wrap.tpm
  *   answer  u16 reason ‖ text, or u16 0 ‖ what to keep (empty for an old one)
  */

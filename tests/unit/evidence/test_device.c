@@ -143,6 +143,32 @@ static void counter_only_grows(void **state)
 	close_bench(&b);
 }
 
+static void record_is_kept(void **state)
+{
+	struct bench b;
+	uint32_t index;
+	uint8_t in[TPM_RECORD_SIZE], out[TPM_RECORD_SIZE], nothing[TPM_RECORD_SIZE] = {0};
+	memset(in, 0xa5, sizeof(in));
+	open_bench(&b, SWTPM_EK_NONE);
+	expect_ok(tpm_record_define(b.tpm, auth, &index));
+	expect_ok(tpm_record_read(b.tpm, index, auth, out));
+	assert_memory_equal(out, nothing, sizeof(out));
+	expect_ok(tpm_record_write(b.tpm, index, auth, in));
+	expect(tpm_record_write(b.tpm, index, other_auth, nothing), TAMPERED);
+	expect(tpm_record_read(b.tpm, index, other_auth, out), TAMPERED);
+	expect(tpm_record_read(b.tpm, 0x01840000 | (index & 0xffff), auth, out), TAMPERED); /* no place of a record */
+	expect(tpm_counter_remove(b.tpm, index), BAD_VALUE);
+	tpm_close(b.tpm);
+	swtpm_reboot(&b.sw);
+	expect_ok(tpm_open(b.sw.fd.n, &b.tpm));
+	expect_ok(tpm_record_read(b.tpm, index, auth, out));
+	assert_memory_equal(out, in, sizeof(out));
+	expect_ok(tpm_record_remove(b.tpm, index));
+	expect(tpm_record_read(b.tpm, index, auth, out), TAMPERED);
+	expect(tpm_record_write(b.tpm, index, auth, in), TAMPERED);
+	close_bench(&b);
+}
+
 static void quote_is_accepted(enum swtpm_ek ek)
 {
 	struct bench b;
@@ -320,6 +346,7 @@ int device_tests(void)
 		cmocka_unit_test(seals_to_pcrs),
 		cmocka_unit_test(another_or_cleared_tpm),
 		cmocka_unit_test(counter_only_grows),
+		cmocka_unit_test(record_is_kept),
 		cmocka_unit_test(quotes_of_three_kinds_of_tpm),
 		cmocka_unit_test(credentials),
 		cmocka_unit_test(users_that_were_killed),

@@ -16,6 +16,7 @@ enum { EVENTS = 8 };
 struct fake {
 	struct ap_platform platform;
 	uint64_t counter;
+	struct pin_mirror pins;
 	unsigned counted, asked;
 	bool dead;
 	uint8_t events[EVENTS][SHA256_SIZE];
@@ -84,12 +85,20 @@ static result activate(void *context, struct span credential, struct span encryp
 	return secret_copy(encrypted, out);
 }
 
+static result keep_pins(void *context, const struct pin_mirror *pins)
+{
+	struct fake *f = context;
+	TRY(alive(f));
+	f->pins = *pins;
+	return OK;
+}
+
 /* What a start finds: the counter as the TPM has it now. */
 static void power_up(struct fake *f)
 {
 	f->event_count = 0;
 	f->platform = (struct ap_platform){.context = f, .counter = f->counter, .count = count, .random = random_part, .extend = mirror,
-		.identify = identify, .quote = quote, .activate = activate};
+		.identify = identify, .quote = quote, .activate = activate, .has_pins = true, .pins = f->pins, .keep_pins = keep_pins};
 }
 
 static void start_with(struct bench *b, struct fake *f)
@@ -346,6 +355,56 @@ static void quotes_and_answers_challenges(void **unused)
 	bench_free(&b);
 }
 
+static struct ap_pin a_pin(uint64_t seq, uint8_t fill)
+{
+	struct ap_pin pin = {.seq = seq, .era = 1, .epoch = 100 + seq};
+	memset(pin.digest, fill, sizeof(pin.digest));
+	return pin;
+}
+
+/* Each step: what the host has, what the answer is, what the TPM has then. */
+static void pins_go_on_by_one(void **unused)
+{
+	static const struct {
+		uint64_t seq;
+		uint8_t fill;
+		result answer;
+		uint64_t then;
+	} steps[] = {{0, 0, OK, 0}, {7, 1, OK, 7}, {7, 1, OK, 7}, {7, 2, PIN_STALE, 7}, {6, 1, PIN_STALE, 7}, {1, 1, PIN_STALE, 7},
+		{9, 1, PIN_STALE, 7}, {8, 3, OK, 8}, {7, 1, PIN_STALE, 8}, {UINT64_MAX, 1, PIN_STALE, 8}, {0, 0, OK, 8}};
+	struct bench b;
+	struct fake f;
+	struct ap_pinned reply;
+	make_root(&b, &f);
+	for (size_t i = 0; i < COUNT_OF(steps); i++) {
+		struct ap_pin pin = a_pin(steps[i].seq, steps[i].fill);
+		assert_int_equal(ask(&b, IPQ_PIN, &ap_pin_schema, &pin, &ap_pinned_schema, &reply), steps[i].answer);
+		assert_int_equal(f.pins.seq, steps[i].then);
+		assert_true(steps[i].answer != OK || (reply.mirrored && reply.seq == steps[i].then));
+	}
+	assert_int_equal(f.pins.epoch, 108);
+	/* What the TPM did not take is not taken for mirrored. */
+	struct ap_pin next = a_pin(9, 4);
+	f.dead = true;
+	assert_int_equal(ask(&b, IPQ_PIN, &ap_pin_schema, &next, &ap_pinned_schema, &reply), TPM_UNAVAILABLE);
+	assert_int_equal(f.platform.pins.seq, 8);
+	f.dead = false;
+	assert_int_equal(ask(&b, IPQ_PIN, &ap_pin_schema, &next, &ap_pinned_schema, &reply), OK);
+	assert_int_equal(f.pins.seq, 9);
+	/* Gone: told, and never made or written again. */
+	f.platform.pins_state = TAMPERED;
+	next = a_pin(10, 5);
+	assert_int_equal(ask(&b, IPQ_PIN, &ap_pin_schema, &next, &ap_pinned_schema, &reply), TAMPERED);
+	assert_int_equal(f.pins.seq, 9);
+	/* Made without one. */
+	f.platform.has_pins = false;
+	assert_int_equal(ask(&b, IPQ_PIN, &ap_pin_schema, &next, &ap_pinned_schema, &reply), OK);
+	assert_false(reply.mirrored);
+	assert_int_equal(f.pins.seq, 9);
+	rotate(&b);
+	bench_free(&b);
+}
+
 /* While a quote is made elsewhere, what only reads is answered and what changes the root waits. */
 static void a_quote_stops_nobody(void **unused)
 {
@@ -462,6 +521,7 @@ int test_ap_platform(void)
 		cmocka_unit_test(counters_that_do_not_fit),
 		cmocka_unit_test(counts_that_jump),
 		cmocka_unit_test(quotes_and_answers_challenges),
+		cmocka_unit_test(pins_go_on_by_one),
 		cmocka_unit_test(a_quote_stops_nobody),
 		cmocka_unit_test(without_a_tpm_there_is_no_evidence),
 		cmocka_unit_test(a_tpm_that_comes_later),

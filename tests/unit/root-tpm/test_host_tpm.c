@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../swtpm.h"
@@ -17,7 +18,11 @@
 #include "evidence/credential.h"
 #include "evidence/tpm.h"
 #include "root/host.h"
+#include "root/host_internal.h"
+#include "root/host_tpm.h"
+#include "root/pins.h"
 #include "root/tcb.h"
+#include "root/tpm_order.h"
 
 struct machine {
 	struct swtpm tpm;
@@ -203,6 +208,241 @@ static void counter_taken_away(void **state)
 	close_machine(&m);
 }
 
+/* ---- The mirror of the pin store ---- */
+
+/* These parts of the folder only; a folder in it with all that it holds. */
+static void put_back(const struct machine *m, const char *copy, const char *const *names)
+{
+	for (; *names; names++) {
+		char from[PATH_SIZE], to[PATH_SIZE];
+		struct stat at;
+		snprintf(from, sizeof(from), "%s/%s", copy, *names);
+		snprintf(to, sizeof(to), "%s/%s", m->folder, *names);
+		expect_ok(file_remove_tree(-100, to));
+		assert_int_equal(stat(from, &at), 0);
+		if (S_ISDIR(at.st_mode)) {
+			copy_tree(from, to);
+			continue;
+		}
+		CLEANUP(bytes_free) struct bytes content = BYTES_EMPTY;
+		expect_ok(file_read(from, 1 << 20, &content));
+		expect_ok(file_write_atomic(to, bytes_span(&content), 0600));
+	}
+}
+
+static void expect_pins_named(struct machine *m, result reason)
+{
+	expect(start(m), reason);
+	assert_non_null(strstr(failure_text(), "pin store"));
+}
+
+static void copy_folder(const struct machine *m, const char *name, char out[static 128])
+{
+	snprintf(out, 128, "%s.%s", m->folder, name);
+	copy_tree(m->folder, out);
+}
+
+static uint64_t epoch_of(struct machine *m)
+{
+	ROOT_IDENTITY_HELD root = root_host_hold(m->host);
+	assert_non_null(root);
+	return root->epoch.epoch;
+}
+
+/* RO-14: pin store and history of epoch 5 at epoch 9, with the secure processor's state as it is. */
+static void pin_store_put_back(void **state)
+{
+	static const char *const pins[] = {"pins", NULL}, *const both[] = {"pins", "epochs", NULL}, *const history[] = {"epochs", NULL},
+			  *const all[] = {"pins", "epochs", "ap", NULL};
+	struct machine m;
+	char former[128], now[128];
+	open_machine(&m);
+	make_root(&m);
+	for (int i = 0; i < 4; i++)
+		rotate(&m);
+	stop(&m);
+	copy_folder(&m, "former", former);
+	expect_ok(start(&m));
+	for (int i = 0; i < 4; i++)
+		rotate(&m);
+	stop(&m);
+	copy_folder(&m, "now", now);
+	put_back(&m, former, both);
+	expect_pins_named(&m, PIN_STALE);
+	expect_ok(start_with(&m, true));
+	expect(root_host_refusal(m.host), PIN_STALE);
+	stop(&m);
+	put_back(&m, now, both);
+	put_back(&m, former, pins); /* the history alone would say how it went on */
+	expect_pins_named(&m, PIN_STALE);
+	put_back(&m, now, both);
+	put_back(&m, former, history);
+	expect(start(&m), HISTORY_DAMAGED);
+	put_back(&m, former, all);
+	expect(start(&m), ROLLBACK);
+	put_back(&m, now, all);
+	expect_ok(start(&m));
+	assert_int_equal(epoch_of(&m), 9);
+	rotate(&m);
+	expect_ok(file_remove_tree(-100, former));
+	expect_ok(file_remove_tree(-100, now));
+	close_machine(&m);
+}
+
+/* What is pinned once more without the TPM hearing of it. */
+static void pin_again(const struct machine *m)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(128 * 1024);
+	struct pins pins;
+	expect_ok(pins_load(m->folder, &arena, &pins));
+	expect_ok(pins_store(m->folder, &pins));
+}
+
+static void killed_between_pins_and_mirror(void **state)
+{
+	static const char *const names[] = {"pins", NULL};
+	struct machine m;
+	char former[128], next[128];
+	open_machine(&m);
+	make_root(&m);
+	rotate(&m);
+	stop(&m);
+	copy_folder(&m, "former", former);
+	pin_again(&m);
+	copy_folder(&m, "next", next);
+	expect_ok(start(&m)); /* mirrors it */
+	stop(&m);
+	put_back(&m, former, names);
+	expect_pins_named(&m, PIN_STALE);
+	put_back(&m, next, names);
+	expect_ok(start(&m));
+	rotate(&m);
+	stop(&m);
+	pin_again(&m);
+	pin_again(&m); /* two writes are never missing */
+	expect_pins_named(&m, PIN_STALE);
+	expect_ok(file_remove_tree(-100, former));
+	expect_ok(file_remove_tree(-100, next));
+	close_machine(&m);
+}
+
+static void pin_store_altered(void **state)
+{
+	struct machine m;
+	char path[PATH_SIZE];
+	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
+	open_machine(&m);
+	make_root(&m);
+	stop(&m);
+	snprintf(path, sizeof(path), "%s/pins", m.folder);
+	expect_ok(file_read(path, 1 << 20, &file));
+	for (size_t at = 0; at < file.len; at += file.len / 5) {
+		file.data[at] ^= 1;
+		expect_ok(file_write_atomic(path, bytes_span(&file), 0600));
+		expect(start(&m), PIN_DAMAGED);
+		file.data[at] ^= 1;
+	}
+	expect_ok(file_write_atomic(path, bytes_span(&file), 0600));
+	expect_ok(start(&m));
+	close_machine(&m);
+}
+
+/* What is in ap/wrap.tpm: the wrap key and where the mirror is. */
+static struct tpm *open_sealed(struct machine *m, struct tpm_order *out_order, struct bytes *file, struct secret *out)
+{
+	struct tpm *tpm;
+	char path[PATH_SIZE];
+	snprintf(path, sizeof(path), "%s/ap/wrap.tpm", m->folder);
+	expect_ok(file_read(path, 4096, file));
+	expect_ok(tpm_order_read(bytes_span(file), out_order));
+	swtpm_reconnect(&m->tpm);
+	expect_ok(tpm_open(m->tpm.fd.n, &tpm));
+	expect_ok(tpm_unseal(tpm, out_order->sealed, out));
+	assert_int_equal(out->len, 36);
+	return tpm;
+}
+
+static void mirror_taken_away(void **state)
+{
+	struct machine m;
+	struct tpm_order order;
+	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
+	CLEANUP(secret_free) struct secret content = SECRET_EMPTY;
+	open_machine(&m);
+	make_root(&m);
+	stop(&m);
+	struct tpm *tpm = open_sealed(&m, &order, &file, &content);
+	const uint8_t *at = content.data + 32;
+	expect_ok(tpm_record_remove(tpm, (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3]));
+	tpm_close(tpm);
+	expect_pins_named(&m, TAMPERED);
+	expect_pins_named(&m, TAMPERED); /* nobody makes it anew */
+	close_machine(&m);
+}
+
+/* A root of before there was a mirror has the key alone sealed, and goes on as it did. */
+static void root_without_a_mirror(void **state)
+{
+	static const char *const names[] = {"pins", NULL};
+	struct machine m;
+	struct tpm_order order;
+	char path[PATH_SIZE], former[128];
+	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY, sealed = BYTES_EMPTY;
+	CLEANUP(secret_free) struct secret content = SECRET_EMPTY;
+	CLEANUP(writer_free) struct writer w = writer_growing(4096);
+	struct span order_bytes;
+	open_machine(&m);
+	make_root(&m);
+	stop(&m);
+	struct tpm *tpm = open_sealed(&m, &order, &file, &content);
+	expect_ok(tpm_seal(tpm, HOST_TPM_PCRS, span_of(content.data, 32), &sealed));
+	tpm_close(tpm);
+	tpm_order_put_sealed(&w, order.counter_index, bytes_span(&sealed));
+	expect_ok(writer_finish(&w, &order_bytes));
+	snprintf(path, sizeof(path), "%s/ap/wrap.tpm", m.folder);
+	expect_ok(file_write_atomic(path, order_bytes, 0600));
+	expect_ok(start(&m));
+	stop(&m);
+	copy_folder(&m, "former", former);
+	expect_ok(start(&m));
+	rotate(&m);
+	stop(&m);
+	put_back(&m, former, names);
+	expect_ok(start(&m)); /* the history leads on; nothing knows that there was a newer pin store */
+	assert_int_equal(epoch_of(&m), 2);
+	expect_ok(file_remove_tree(-100, former));
+	close_machine(&m);
+}
+
+/* A recovery that begins with an old copy pins what then is the latest. */
+static void recovery_pins_beyond_the_mirror(void **state)
+{
+	static const char *const names[] = {"pins", NULL};
+	struct machine m;
+	char former[128];
+	open_machine(&m);
+	make_root(&m);
+	stop(&m);
+	copy_folder(&m, "former", former);
+	expect_ok(start(&m));
+	rotate(&m);
+	rotate(&m);
+	stop(&m);
+	put_back(&m, former, names);
+	expect_pins_named(&m, PIN_STALE);
+	expect_ok(start_with(&m, true));
+	uint64_t mirrored = m.host->mirrored_seq;
+	pthread_mutex_lock(&m.host->change_lock);
+	expect_ok(host_pin(m.host));
+	pthread_mutex_unlock(&m.host->change_lock);
+	assert_int_equal(m.host->mirrored_seq, mirrored + 1);
+	stop(&m);
+	expect_ok(start(&m));
+	assert_int_equal(epoch_of(&m), 3);
+	expect_ok(file_remove_tree(-100, former));
+	close_machine(&m);
+}
+
 static void machine_that_booted_otherwise(void **state)
 {
 	struct machine m;
@@ -346,6 +586,12 @@ int main(void)
 		cmocka_unit_test(ro14_folder_put_back),
 		cmocka_unit_test(tpm_cleared_exchanged_or_gone),
 		cmocka_unit_test(counter_taken_away),
+		cmocka_unit_test(pin_store_put_back),
+		cmocka_unit_test(killed_between_pins_and_mirror),
+		cmocka_unit_test(pin_store_altered),
+		cmocka_unit_test(mirror_taken_away),
+		cmocka_unit_test(root_without_a_mirror),
+		cmocka_unit_test(recovery_pins_beyond_the_mirror),
 		cmocka_unit_test(machine_that_booted_otherwise),
 		cmocka_unit_test(tpm_dies_before_it_counts),
 		cmocka_unit_test(evidence_of_level_2),

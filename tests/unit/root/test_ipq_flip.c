@@ -39,7 +39,7 @@ static bool host_may_send(unsigned type)
 	switch (type) {
 	case 5: case 7: case 16: case 18: case 20: case 22: case 24: case 26: case 28: case 30: case 32: case 34: case 36: case 38:
 	case 40: case 42: case 48: case 50: case 52:
-	case 54: case 56: case 68: case 70: case 72:
+	case 54: case 56: case 68: case 70: case 72: case 74:
 		return true;
 	default:
 		return false;
