@@ -326,10 +326,11 @@ static result load_pins(struct root_host *host, struct arena *arena, struct pins
 	result loaded = pins_load(host->state_dir, arena, out);
 	if (loaded != OK && loaded != NOT_FOUND)
 		return loaded;
-	if (host->has_mirror && out->seq > host->mirrored_seq)
+	bool disowned = root_host_refusal(host) == PIN_STALE; /* a recovery begins here: what it pins is the latest */
+	if (host->has_mirror && !disowned && out->seq > host->mirrored_seq)
 		TRY(mirror(host, out));
-	if (out->seq < host->mirrored_seq)
-		out->seq = host->mirrored_seq; /* a recovery from an old copy: this one is the latest */
+	if (disowned || out->seq < host->mirrored_seq)
+		out->seq = host->mirrored_seq;
 	return OK;
 }
 

@@ -14,6 +14,7 @@ import conftest
 import hosts
 import jobs
 import pytest
+import test_rotation as rotation
 from cryptography import x509
 from jobs import Machine
 
@@ -331,6 +332,32 @@ def test_history_truncated_or_rewritten(machine, tpm):
     with open(path, 'wb') as f:
         f.write(content)
     machine.troth('host', 'status', '--state', machine.state).refused('HISTORY_DAMAGED', code=1)
+
+
+@pytest.mark.parametrize('names', [('pins',), ('pins', 'epochs')])
+def test_recovery_from_an_old_pin_store(home, tpm, names):
+    """Named, recovered from, and the TPM then knows the new one as the latest."""
+    machine = Machine(home)
+    machine.keys = rotation.openssl_keys(os.path.join(home, 'keys'), 3)
+    machine.troth('host', 'init', '--state', machine.state, '--recovery', '2', *[public for _, public in machine.keys], '--grace', '0', '--wrap',
+                  'tpm', '--tpm', f'unix:{tpm.socket}').ok()
+    former = os.path.join(home, 'former')
+    os.mkdir(former)
+    shutil.copy(os.path.join(machine.state, 'pins'), former)
+    shutil.copytree(os.path.join(machine.state, 'epochs'), os.path.join(former, 'epochs'))
+    rotation.rotate_to(machine, 4)
+    exported = os.path.join(home, 'exported')
+    machine.troth('root', 'history', '--state', machine.state, '--output', exported).ok()
+    os.unlink(os.path.join(machine.state, 'pins'))
+    shutil.copy(os.path.join(former, 'pins'), machine.state)
+    if 'epochs' in names:
+        shutil.rmtree(os.path.join(machine.state, 'epochs'))
+        shutil.copytree(os.path.join(former, 'epochs'), os.path.join(machine.state, 'epochs'))
+    machine.troth('host', 'status', '--state', machine.state).refused('PIN_STALE', code=1)
+    rotation.recover(machine, *(('--history', exported) if 'epochs' in names else ())).ok()
+    assert rotation.head(machine) == (1, 5)
+    machine.troth('root', 'rotate', '--state', machine.state).ok()
+    assert rotation.head(machine) == (1, 6)
 
 
 def test_tpm_gone(machine, tpm):
