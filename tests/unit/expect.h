@@ -4,6 +4,7 @@
 
 #include "base/result.h"
 #include "base/span.h"
+#include "tsan.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,6 +4,8 @@
  */
 #include "tests.h"
 
+#include "../tsan.h"
+
 #include "base/file.h"
 #include "base/sock.h"
 #include "base/clock.h"
@@ -999,9 +1001,26 @@ static void requests_have_their_bytes(void **state)
 	assert_result(token_request_decode(span_of("\x01\x03\x00\x00\x00\x00\x00\x00", 8), &back), BAD_VALUE);
 }
 
+#ifdef UNDER_TSAN
+static void confinement(void **state)
+{
+	(void)state;
+	print_message("the worker's namespaces need a process of one thread\n");
+	skip();
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+#ifdef UNDER_TSAN
+		cmocka_unit_test(confinement),
+		cmocka_unit_test(names_are_checked),
+		cmocka_unit_test(requests_have_their_bytes),
+		cmocka_unit_test(lies_break_the_connection),
+		cmocka_unit_test(a_late_answer_is_thrown_away),
+		cmocka_unit_test(modules_get_their_variables_alone),
+#else
 #define WITH_TOKEN(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 		cmocka_unit_test(names_are_checked),
 		cmocka_unit_test(requests_have_their_bytes),
@@ -1038,6 +1057,7 @@ int main(void)
 		WITH_TOKEN(an_oversized_request_ends_the_connection),
 		WITH_TOKEN(descriptors_are_not_taken),
 		WITH_TOKEN(closing_ends_the_worker),
+#endif
 	};
 	return cmocka_run_group_tests_name("token", tests, NULL, NULL);
 }

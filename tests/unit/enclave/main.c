@@ -4,14 +4,7 @@
 
 #include "groups.h"
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__ 1
-#endif
-#endif
-
-#ifdef __SANITIZE_THREAD__
-/* ThreadSanitizer gives every process a second thread, and the kernel gives a process of two threads no user namespace. */
+#ifdef UNDER_TSAN
 static void confinement(void **state)
 {
 	(void)state;

@@ -1138,6 +1138,7 @@ static void tells_the_root_of_an_object(void **unused)
 	assert_memory_equal(root, f.m.rot_id, OID_SIZE);
 	const struct key *keys[] = {&f.m.recovery[0]};
 	expect_ok(schema_encode(&schema, &little, &payload));
+	bytes_free(&object);
 	expect_ok(cose_strict_sign_make(bytes_span(&payload), "troth epoch", keys, 1, &object));
 	expect(epoch_object_root(bytes_span(&object), root), MISSING_FIELD);
 	expect(epoch_chain_follow(f.chain, bytes_span(&object)), MISSING_FIELD);
