@@ -47,6 +47,9 @@ static void ask_about_all(const struct policy_table *table)
 			policy_peer(table, &view, j, &peer);
 			for (size_t k = 0; k < peer.rot_count; k++)
 				must(policy_peer_rot(table, &peer, k).len == POLICY_ROT_ID_SIZE);
+			struct policy_peer_reference named;
+			if (policy_peer_reference(table, &peer, &named))
+				must(named.author.len == POLICY_AUTHOR_SIZE && named.set.len > 0 && named.min_svn > 0 && peer.core_count == 0);
 			struct policy_request request = {.subject_kind = view.kind,
 				.state = STATE_RUNNING,
 				.resource = RESOURCE_OPERATION,

@@ -153,6 +153,11 @@ static result statement_json(struct span bytes, json_t **out)
 	return object_json(KIND_STATEMENT, bytes, out);
 }
 
+static result reference_json(struct span bytes, json_t **out)
+{
+	return object_json(KIND_REFERENCE_SET, bytes, out);
+}
+
 /* ---- Sections ----------------------------------------------------------------------------------------- */
 
 static const struct section_row {
@@ -170,6 +175,7 @@ static const struct section_row {
 	{SECTION_STATEMENTS, "statements", statement_json},
 	{SECTION_SALTS, "salts", NULL},
 	{SECTION_JOB, "job", NULL},
+	{SECTION_REFERENCES, "references", reference_json},
 };
 
 static const struct section_row *section_row(uint16_t id)

@@ -12,6 +12,7 @@
 #include "receipt/epochs.h"
 #include "root/tcb.h"
 #include "wire/json.h"
+#include "wire/text.h"
 
 /* `troth trust new`: what an auditor writes down before any run. Talks to no daemon; reads records, programs and job files. */
 
@@ -22,6 +23,7 @@ struct trust_words {
 	const struct words *command; /* instead of a job: what `troth exec` ran */
 	bool reads_input;
 	struct words platforms; /* enrolments of TPMs */
+	struct words authors; /* of reference sets */
 	bool allow_synthetic;
 	struct words programs; /* folders */
 	const char *reference, *domain, *expires, *output;
@@ -31,7 +33,7 @@ struct trust_words {
 struct gathered {
 	struct bytes records[MOST_ROOTS];
 	struct span inceptions[MOST_ROOTS];
-	struct digest32 keys[MOST_KEYS];
+	struct digest32 keys[MOST_KEYS], authors[MOST_KEYS];
 	struct arena arena; /* of what follows */
 	struct span *spki; /* recovery keys, also of the histories */
 	size_t spki_count;
@@ -156,6 +158,17 @@ static result read_keys(const struct trust_words *words, struct gathered *g)
 	return schema_sort(&digest32_schema, g->keys, words->recovery.count);
 }
 
+/* As `troth reference show` prints them, and as policies name them. */
+static result read_authors(const struct trust_words *words, struct gathered *g)
+{
+	if (words->authors.count > MOST_KEYS)
+		return fail(USAGE, "more than %d authors", MOST_KEYS);
+	for (size_t i = 0; i < words->authors.count; i++)
+		if (hex_decode(span_str(words->authors.items[i]), g->authors[i].bytes, KEY_ID_SIZE) != OK)
+			return fail(USAGE, "--author takes the 64 hex digits of an author's key id, not '%s'", words->authors.items[i]);
+	return OK;
+}
+
 /* The job that `troth exec` makes of a command, measured in the same way. */
 static result plan_command(const struct trust_words *words, struct job_plan *out)
 {
@@ -219,6 +232,8 @@ static result compose(const struct trust_words *words, struct gathered *g, struc
 		.max_run_s = words->max_run_s,
 		.expires = words->expires,
 		.platform = words->platforms.count ? &g->platform : NULL,
+		.authors = g->authors,
+		.author_count = words->authors.count,
 	};
 	memcpy(parts.job_digest, g->plan.digest, SHA256_SIZE);
 	TRY(trust_write(&parts, out));
@@ -292,6 +307,7 @@ static result trust_new(const struct options *options, const struct trust_words 
 	TRY(read_keys(words, &g));
 	TRY(read_epochs(words, &g));
 	TRY(read_platforms(words, &g));
+	TRY(read_authors(words, &g));
 	TRY(measure(words, &g));
 	TRY(compose(words, &g, &text));
 	if (!words->output) {
@@ -310,6 +326,7 @@ int verb_trust_new(int argc, char **argv)
 		{"recovery", OPTION_LIST, &words.recovery, "FILE", "public recovery key that those records must name, PEM (repeat)"},
 		{"epochs", OPTION_LIST, &words.epochs, "FILE", "what is known of those hosts since: a history, a record or a HALT (repeat)"},
 		{"tpm", OPTION_LIST, &words.platforms, "FILE", "enrolment of a host's TPM (`troth tpm enrol`): its evidence counts as Level-2 (repeat)"},
+		{"author", OPTION_LIST, &words.authors, "KEYID", "whose reference sets count where a policy names one: 64 hex digits (repeat)"},
 		{"allow-synthetic", OPTION_FLAG, &words.allow_synthetic, NULL, "let simulated or self-made platforms count as Level-2; for tests"},
 		{"reference", OPTION_TEXT, &words.reference, "JOB", "job file that receipts must be about; its programs are measured here"},
 		{"file", OPTION_LIST, &words.files, "PATH", "with a command: a file that it reads or starts, as given to `troth exec` (repeat)"},

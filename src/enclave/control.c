@@ -1,6 +1,7 @@
 #include "enclave/control.h"
 
 #include "object/seal.h"
+#include "policy/references.h"
 
 enum { OBJECT_MAX = 64 * 1024, POLICY_BYTES_MAX = 16 * 1024 * 1024, MANIFEST_MAX = 48 * 1024 * 1024, URI_TEXT_MAX = 120, EPOCHS_MAX = 1 << 17,
 	KEYS_MAX = 4096 };
@@ -32,6 +33,7 @@ static const struct field prepare_fields[] = {
 	F_LIST(struct control_prepare, 16, recovery_keys, recovery_key_count, &bytes_item_schema, 0, 0, KEYS_MAX),
 	F_BYTES(struct control_prepare, 17, platform, 0, PLATFORM_MAX),
 	F_BYTES(struct control_prepare, 18, platform_trust, 0, PLATFORM_MAX),
+	F_LIST(struct control_prepare, 19, references, reference_count, &bytes_item_schema, 0, 0, POLICY_MAX_REFERENCES),
 };
 const struct schema control_prepare_schema = SCHEMA(struct control_prepare, "PREPARE", SHAPE_MAP, prepare_fields);
 

@@ -77,6 +77,8 @@ struct control_prepare {
 	size_t recovery_key_count;
 	struct span platform;	    /* platform evidence of the host under that epoch, or empty */
 	struct span platform_trust; /* which platforms the operator believes (object/evidence.h), or empty */
+	struct bytes_item *references; /* signed reference sets that policies of the job name (policy/references.h) */
+	size_t reference_count;
 };
 extern const struct schema control_prepare_schema;
 

@@ -39,6 +39,7 @@ struct dac_config {
 	/* The policy with this digest, or NULL: then every foreign parent is refused (NO_POLICY). */
 	const struct policy_table *(*policy)(void *ctx, const uint8_t digest[static SHA256_SIZE]);
 	void *policy_ctx;
+	const struct policy_references *references; /* that those policies may name; NULL: none. Borrowed */
 	const struct platform *platform; /* judged platform evidence (evidence/platform.h); NULL: none. Borrowed */
 };
 

@@ -313,7 +313,7 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 {
 	ROOT_IDENTITY_HELD root = root_host_hold(ire->host);
 	int procs[LIMITS_MAX_GROUPS];
-	void *sources, *sealed;
+	void *sources, *sealed, *references;
 	struct bytes_item *history, *keys;
 	size_t key_count;
 	TRY(list_records(ire, 0, root->records - 1, &ire->arena, &history));
@@ -323,6 +323,7 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 	TRY(take_platform(ire, root, &ire->arena, &platform, &platform_trust));
 	TRY(arena_alloc(&ire->arena, spec->source_count + 1, sizeof(struct text_item), &sources));
 	TRY(arena_alloc(&ire->arena, spec->sealed_count + 1, sizeof(struct control_sealed), &sealed));
+	TRY(arena_alloc(&ire->arena, spec->reference_count + 1, sizeof(struct bytes_item), &references));
 	struct control_prepare prepare = {
 		.v = 1,
 		.manifest = spec->manifest,
@@ -343,7 +344,11 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 		.recovery_key_count = key_count,
 		.platform = platform,
 		.platform_trust = platform_trust,
+		.references = references,
+		.reference_count = spec->reference_count,
 	};
+	for (size_t i = 0; i < spec->reference_count; i++)
+		prepare.references[i].bytes = spec->references[i];
 	memcpy(prepare.launch_id, ire->launch_id, LAUNCH_ID_SIZE);
 	memcpy(prepare.run_id, ire->run_id, RUN_ID_SIZE);
 	memcpy(prepare.rot_id, root->rot_id, OID_SIZE);

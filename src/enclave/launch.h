@@ -49,6 +49,8 @@ struct launch_spec {
 	const char *const *sources;	    /* host paths of the manifest's files in their order; NULL: the same paths */
 	size_t source_count;
 	struct span policy;		    /* compiled policy of this enclave */
+	const struct span *references;	    /* signed reference sets that policies of the job name */
+	size_t reference_count;
 	const struct launch_sealed *sealed; /* one per secret of the manifest */
 	size_t sealed_count;
 	uint8_t run_id[RUN_ID_SIZE];

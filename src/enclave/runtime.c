@@ -128,6 +128,7 @@ static result read_prepare(struct runtime *rt)
 		return fail(TOO_LARGE, "%zu secrets; an enclave takes at most %d", rt->manifest.secret_count, SANDBOX_MAX_FDS - 3);
 	TRY(read_root(rt));
 	TRY(platform_take(rt, prepare->platform));
+	TRY(records_take_references(rt));
 	return read_policy(rt);
 }
 
@@ -305,6 +306,7 @@ static void runtime_free(struct runtime *rt)
 	free(rt->products);
 	for (size_t i = 0; i < rt->policy_count; i++)
 		policy_table_free(rt->policies[i].table);
+	policy_references_free(rt->references);
 	fd_close(&rt->errors);
 	dac_free(rt->dac);
 	control_message_free(&rt->prepare_message);

@@ -236,6 +236,7 @@ static void fill_parties(const struct channel *channel, struct policy_request *r
 	request->peer.interpreter_open = channel->peer.interpreter_open;
 	request->peer_level = channel->peer.level;
 	request->peer_core = SPAN_ARRAY(channel->peer.core);
+	request->references = rt->references;
 	request->evidence_time_ms = channel->peer.evidence_time;
 }
 

@@ -13,6 +13,7 @@
 #include "enclave/sandbox.h"
 #include "object/epoch_chain.h"
 #include "object/seal.h"
+#include "policy/references.h"
 #include "policy/table.h"
 
 enum {
@@ -184,6 +185,7 @@ struct runtime {
 
 	struct policy_row policies[MAX_POLICIES]; /* the first is our own */
 	size_t policy_count;
+	struct policy_references *references; /* sets that entries of these policies may name */
 	struct secret_row secrets[SANDBOX_MAX_FDS];
 	size_t secret_count;
 	struct channel *channels[2 * CONTROL_MAX_EDGES];
@@ -285,6 +287,8 @@ void backlog_free(struct backlog *backlog);
 /* runtime_records.c: what is signed about data */
 NODISCARD result records_begin(struct runtime *rt); /* after endorsement */
 NODISCARD result records_add_policy(struct runtime *rt, struct span compiled);
+/* The sets that came with PREPARE, each verified. The host may choose which, but not what they say. */
+NODISCARD result records_take_references(struct runtime *rt);
 NODISCARD result records_origin(struct runtime *rt, const char *name, const char *operation, const uint8_t *commit,
 	const uint8_t *ledger_ref, struct record_parent *out);
 NODISCARD result records_derive(struct runtime *rt);

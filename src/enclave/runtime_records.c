@@ -33,6 +33,14 @@ result records_add_policy(struct runtime *rt, struct span compiled)
 	return OK;
 }
 
+result records_take_references(struct runtime *rt)
+{
+	struct span sets[POLICY_MAX_REFERENCES];
+	for (size_t i = 0; i < rt->prepare.reference_count; i++)
+		sets[i] = rt->prepare.references[i].bytes;
+	return policy_references_load(sets, rt->prepare.reference_count, &rt->references);
+}
+
 /* Whose content does not matter: a record's policy is the one whose digest the record's launch report carries. */
 static const struct policy_table *policy_by_digest(void *ctx, const uint8_t digest[static SHA256_SIZE])
 {
@@ -54,6 +62,7 @@ result records_begin(struct runtime *rt)
 		.policy = policy_by_digest,
 		.policy_ctx = rt,
 		.platform = rt->platform,
+		.references = rt->references,
 	};
 	TRY(dac_new(&config, &rt->dac));
 	TRY(epoch_add_roots(rt));

@@ -56,6 +56,8 @@ struct run {
 	size_t platform_count;
 	struct platform judged; /* by what the operator believes */
 	struct policy_table *policies;
+	struct policy_references *verified; /* reference sets of the plan */
+	struct span *references; /* the same, as signed */
 	struct dac *dac;
 	struct digest32 *roots;
 	size_t root_count;
@@ -103,9 +105,24 @@ static result load_command(struct run *run)
 	return job_plan_command(&command, &run->plan);
 }
 
+/* Verified here, and as signed: for the enclaves, which verify them by themselves, and for the receipt. */
+static result list_references(struct run *run)
+{
+	struct policy_reference_view set;
+	TRY(job_plan_references(&run->plan, &run->verified));
+	size_t count = policy_references_count(run->verified);
+	TRY(alloc(run, count, sizeof(*run->references), &run->references));
+	for (size_t i = 0; i < count; i++) {
+		policy_references_at(run->verified, i, &set);
+		run->references[i] = set.bytes;
+	}
+	return OK;
+}
+
 static result load_plan(struct run *run)
 {
 	TRY(run->request->job[0] ? job_plan_load(run->request->job, &run->plan) : load_command(run));
+	TRY(list_references(run));
 	TRY(alloc(run, run->plan.stage_count, sizeof(*run->stages), &run->stages));
 	for (size_t i = 0; i < run->plan.stage_count; i++)
 		run->stages[i] = (struct stage_run){.run = run, .stage = &run->plan.stages[i]};
@@ -296,6 +313,8 @@ static result launch_stage(struct run *run, struct stage_run *stage)
 		.sources = stage->stage->sources,
 		.source_count = stage->stage->manifest.file_count,
 		.policy = stage->stage->policy,
+		.references = run->references,
+		.reference_count = policy_references_count(run->verified),
 	};
 	TRY(find_secrets(run, stage->stage, &sealed, &spec.sealed_count));
 	TRY(uid_pool_take(run->host->uids, &stage->uid));
@@ -512,6 +531,7 @@ static result verify_chain(struct run *run)
 		.run_id = run->run_id,
 		.policy = policy_of,
 		.policy_ctx = run,
+		.references = run->verified,
 		.platform = &run->judged,
 	};
 	struct dac_summary summary;
@@ -587,6 +607,8 @@ static result make_sections(struct run *run, const struct root_identity *head, s
 		.job = bytes_span(&run->plan.encoding),
 		.platform = run->platform,
 		.platform_count = run->platform_count,
+		.references = run->references,
+		.reference_count = policy_references_count(run->verified),
 	};
 	TRY(gather(run, &parts));
 	return receipt_sections_make(&parts, out);
@@ -802,6 +824,7 @@ static void run_end(struct run *run)
 	for (size_t i = 0; i < run->epoch_key_count; i++)
 		key_free(&run->epoch_keys[i]);
 	policy_table_free(run->policies);
+	policy_references_free(run->verified);
 	bytes_free(&run->receipt);
 	job_plan_free(&run->plan);
 	arena_free(&run->arena);

@@ -8,6 +8,7 @@
 #include "base/seccomp.h"
 #include "policy/schema.h"
 #include "wire/document.h"
+#include "wire/text.h"
 
 /*
  * Theory of operation. Read: the document becomes `draft` (strings and positions, nothing resolved). Resolve: each enclave's
@@ -642,6 +643,89 @@ static result check_secrets(struct draft *draft)
 	return OK;
 }
 
+/* ---- Reference sets that policies name --------------------------------------------------------------- */
+
+/* Only where they are: a job is measured before the sets that list its enclaves can be signed. */
+static result read_references(struct draft *draft, const struct node *root)
+{
+	const struct node *list;
+	struct job_plan *plan = draft->plan;
+	TRY(read_list(draft, root, "references", &list));
+	if (list->count > POLICY_MAX_REFERENCES)
+		return document_fail(draft->document, list, TOO_LARGE, "%zu reference sets, more than %d", list->count, POLICY_MAX_REFERENCES);
+	TRY(alloc(plan, list->count, sizeof(*plan->reference_paths), &plan->reference_paths));
+	for (size_t i = 0; i < list->count; i++) {
+		const char *text;
+		char path[PATH_SIZE];
+		TRY(node_text(draft->document, &list->children[i], &text));
+		TRY(within(draft, &list->children[i], path_join(path, draft->folder, text)));
+		TRY(keep_text(plan, path, &plan->reference_paths[i]));
+	}
+	plan->reference_count = list->count;
+	return OK;
+}
+
+static result stage_names_set(const struct job_stage *stage, const struct policy_reference_view *set, bool *out)
+{
+	CLEANUP(policy_table_cleanup) struct policy_table *table = NULL;
+	CLEANUP(bytes_free) struct bytes joined = BYTES_EMPTY;
+	struct policy_view view;
+	struct policy_peer_view peer;
+	struct policy_peer_reference named;
+	TRY(policy_set_join(&stage->policy, 1, &joined));
+	TRY(policy_table_load(bytes_span(&joined), &table));
+	policy_at(table, 0, &view);
+	for (size_t i = 0; i < view.peer_count; i++) {
+		policy_peer(table, &view, i, &peer);
+		if (policy_peer_reference(table, &peer, &named) && span_equal(named.author, set->author) && span_equal(named.set, set->set))
+			*out = true;
+	}
+	return OK;
+}
+
+/* A set that no policy looks into was given by mistake: another author's, or of another name. */
+static result check_named(const struct job_plan *plan, const struct policy_reference_view *set)
+{
+	bool named = false;
+	for (size_t i = 0; i < plan->stage_count; i++)
+		TRY(stage_names_set(&plan->stages[i], set, &named));
+	if (named)
+		return OK;
+	char author[2 * KEY_ID_SIZE + 1];
+	hex_encode(set->author, author);
+	return fail(AUTHOR_UNKNOWN, "no policy of this job names set '%.*s' of author %s", (int)set->set.len, (const char *)set->set.data, author);
+}
+
+static void free_files(struct bytes (*files)[POLICY_MAX_REFERENCES])
+{
+	for (size_t i = 0; i < POLICY_MAX_REFERENCES; i++)
+		bytes_free(&(*files)[i]);
+}
+
+result job_plan_references(const struct job_plan *plan, struct policy_references **out)
+{
+	CLEANUP(free_files) struct bytes files[POLICY_MAX_REFERENCES] = {{0}};
+	CLEANUP(policy_references_cleanup) struct policy_references *references = NULL;
+	struct span sets[POLICY_MAX_REFERENCES];
+	struct policy_reference_view set;
+	for (size_t i = 0; i < plan->reference_count; i++) {
+		TRY(file_read(plan->reference_paths[i], REFERENCE_SET_MAX, &files[i]));
+		sets[i] = bytes_span(&files[i]);
+	}
+	result loaded = policy_references_load(sets, plan->reference_count, &references);
+	if (loaded != OK)
+		return fail_within(loaded, "the job's reference sets");
+	for (size_t i = 0; i < plan->reference_count; i++) {
+		policy_references_at(references, i, &set);
+		result named = check_named(plan, &set);
+		if (named != OK)
+			return fail_within(named, "'%s'", plan->reference_paths[i]);
+	}
+	*out = references;
+	references = NULL; /* transferred */
+	return OK;
+}
+
 /* ---- Peers, measurements, order -------------------------------------------------------------------- */
 
 static result fill_peers(struct draft *draft, size_t at)
@@ -787,12 +871,13 @@ static result read_stages(struct draft *draft, const struct node *root)
 
 static result read_job(struct draft *draft)
 {
-	static const char *const fields[] = {"!job", "!enclaves", "flow", "inputs", "!outputs", "externals", NULL};
+	static const char *const fields[] = {"!job", "!enclaves", "flow", "inputs", "!outputs", "externals", "references", NULL};
 	const struct node *root = draft->document->root;
 	TRY(document_fields(draft->document, root, fields));
 	TRY(read_name(draft, node_field(root, "job"), &draft->plan->job.name));
 	TRY(read_externals(draft, root));
 	TRY(read_stages(draft, root));
+	TRY(read_references(draft, root));
 	TRY(read_edges(draft, root));
 	TRY(read_inputs(draft, root));
 	TRY(read_outputs(draft, root));

@@ -13,6 +13,7 @@
 #include "enclave/closure.h"
 #include "object/job.h"
 #include "object/manifest.h"
+#include "policy/references.h"
 
 enum { JOB_FILE_MAX = 1 << 20 };
 
@@ -44,10 +45,18 @@ struct job_plan {
 	size_t stage_count;
 	struct job_peer *externals;
 	size_t external_count;
+	const char **reference_paths; /* of the signed sets that policies name; no part of the digest, not read yet */
+	size_t reference_count;
 };
 
 /* Reads, resolves, measures. Every reason of documents, policies and closures; CYCLIC_FLOW, UNKNOWN_ENCLAVE. */
 NODISCARD result job_plan_load(const char *path, struct job_plan *out);
+
+/*
+ * Reads and verifies the reference sets of a job; needed to run it, not to measure it. The caller frees *out. The reasons of
+ * policy_references_load; AUTHOR_UNKNOWN: no policy of the job names this author and set.
+ */
+NODISCARD result job_plan_references(const struct job_plan *plan, struct policy_references **out);
 
 /* A job of one enclave without a file (`troth exec`): runs argv with stdin and stdout as input and output. */
 struct job_command {

@@ -20,6 +20,7 @@ enum section_id {
 	SECTION_SALTS = 9,	/* [{commit, salt}]: of declared external inputs and outputs */
 	SECTION_JOB = 10,	/* compiled job */
 	SECTION_PLATFORM = 11,	/* [bstr]: platform evidence, sorted; not critical, and only where there is some */
+	SECTION_REFERENCES = 12, /* [bstr]: reference sets that policies name, sorted; not critical, and only where one is used */
 	SECTION_LEDGER = 32, SECTION_GUESTS = 33, SECTION_SERVICES = 34, /* reserved */
 };
 

@@ -32,7 +32,11 @@ enum {
 	KEY_PEER_SCOPES = 4,
 	KEY_PEER_CORES = 5,
 	KEY_PEER_ROT = 6,
+	KEY_PEER_REFERENCE = 11, /* 7 to 10 are reserved */
 };
+
+/* Keys of a reference: those of a seal's (object/reference.h). */
+enum { KEY_REFERENCE_AUTHOR = 1, KEY_REFERENCE_SET = 2, KEY_REFERENCE_MIN_SVN = 3, REFERENCE_KEYS = 3 };
 
 enum { ALL_DIRECTIONS = DIRECTION_SEND | DIRECTION_RECEIVE | DIRECTION_CONNECT | DIRECTION_ACCEPT };
 
@@ -142,6 +146,39 @@ static result read_ranged(struct reader *r, uint64_t min, uint64_t max, uint64_t
 
 /* ---- A communicator ------------------------------------------------------------------------------------ */
 
+static result read_reference_field(struct reader *r, int64_t key, struct compiled_reference *out)
+{
+	uint64_t number;
+	switch (key) {
+	case KEY_REFERENCE_AUTHOR:
+		return read_fixed(r, POLICY_AUTHOR_SIZE, &out->author);
+	case KEY_REFERENCE_SET:
+		return read_name(r, &out->set);
+	case KEY_REFERENCE_MIN_SVN:
+		TRY(read_ranged(r, 1, UINT32_MAX, &number));
+		out->min_svn = (uint32_t)number;
+		return OK;
+	default:
+		return fail(UNKNOWN_FIELD, "key %" PRId64 " of a reference; a newer Troth may know it", key);
+	}
+}
+
+static result read_reference(struct reader *r, struct compiled_reference *out)
+{
+	struct cbor_map map;
+	size_t fields = 0;
+	TRY(cbor_map_open(r, &map));
+	for (;; fields++) {
+		bool more;
+		int64_t key;
+		TRY(cbor_map_next(r, &map, &more, &key));
+		if (!more)
+			break;
+		TRY(read_reference_field(r, key, out));
+	}
+	return fields == REFERENCE_KEYS ? OK : fail(MISSING_FIELD, "a reference without author, set or min_svn");
+}
+
 static result read_peer_field(struct reader *r, int64_t key, struct compiled_peer *peer)
 {
 	uint64_t number;
@@ -160,6 +197,8 @@ static result read_peer_field(struct reader *r, int64_t key, struct compiled_pee
 		return read_set(r, read_core, &peer->cores);
 	case KEY_PEER_ROT:
 		return read_rot(r, &peer->rot);
+	case KEY_PEER_REFERENCE:
+		return read_reference(r, &peer->reference);
 	default:
 		return fail(UNKNOWN_FIELD, "key %" PRId64 " of a communicator; a newer Troth may know it", key);
 	}
@@ -188,6 +227,8 @@ static result read_peer(struct reader *r, struct compiled_peer *out)
 	}
 	if (!out->id.data || !out->directions)
 		return fail(MISSING_FIELD, "a communicator without id or directions");
+	if (out->cores.count && out->reference.author.data)
+		return fail(POLICY_CONFLICT, "a communicator with cores and a reference; one of them says which code counts");
 	return check_directions(out->directions);
 }
 
@@ -372,10 +413,25 @@ static void put_rot(struct writer *w, uint64_t key, const struct form_rot *rot)
 		put_digests(w, &rot->ids);
 }
 
+static void put_reference(struct writer *w, const struct compiled_reference *reference)
+{
+	if (!reference->author.data)
+		return;
+	cbor_put_uint(w, KEY_PEER_REFERENCE);
+	cbor_put_map(w, REFERENCE_KEYS);
+	cbor_put_uint(w, KEY_REFERENCE_AUTHOR);
+	cbor_put_bytes(w, reference->author);
+	cbor_put_uint(w, KEY_REFERENCE_SET);
+	cbor_put_text(w, reference->set);
+	cbor_put_uint(w, KEY_REFERENCE_MIN_SVN);
+	cbor_put_uint(w, reference->min_svn);
+}
+
 static void put_peer(struct writer *w, const struct form_peer *peer)
 {
 	cbor_put_map(
-		w, 2u + (peer->operations.count > 0) + (peer->scopes.count > 0) + (peer->cores.count > 0) + (peer->rot.kind != ROT_UNSAID));
+		w, 2u + (peer->operations.count > 0) + (peer->scopes.count > 0) + (peer->cores.count > 0) + (peer->rot.kind != ROT_UNSAID) +
+			(peer->reference.author.data != NULL));
 	cbor_put_uint(w, KEY_PEER_ID);
 	cbor_put_text(w, peer->id);
 	cbor_put_uint(w, KEY_PEER_DIRECTIONS);
@@ -387,6 +443,7 @@ static void put_peer(struct writer *w, const struct form_peer *peer)
 		put_digests(w, &peer->cores);
 	}
 	put_rot(w, KEY_PEER_ROT, &peer->rot);
+	put_reference(w, &peer->reference);
 }
 
 static void put_peers(struct writer *w, const struct form_policy *form)

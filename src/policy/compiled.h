@@ -40,11 +40,19 @@ struct compiled_policy {
 	uint64_t max_age_s, not_before, not_after;
 };
 
+/* A reference set that says which cores count; `author` empty: none is named. */
+struct compiled_reference {
+	struct span author; /* POLICY_AUTHOR_SIZE bytes */
+	struct span set;
+	uint32_t min_svn; /* from 1 */
+};
+
 struct compiled_peer {
 	struct span id;
 	unsigned directions;
 	struct compiled_list operations, scopes, cores;
 	struct compiled_rot rot;
+	struct compiled_reference reference; /* never beside cores */
 };
 
 /* Is shown each communicator once, in order, while a policy is decoded; the policy may still prove wrong after. */
@@ -80,6 +88,7 @@ struct form_peer {
 	unsigned directions;
 	struct form_texts operations, scopes, cores;
 	struct form_rot rot;
+	struct compiled_reference reference;
 };
 
 struct form_policy {

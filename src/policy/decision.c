@@ -4,6 +4,7 @@
  */
 #include "policy/decision.h"
 
+#include "policy/references.h"
 #include "policy/rules.h"
 
 /* What the checks of one decision share. */
@@ -190,8 +191,32 @@ static enum reason check_rot(struct question *q)
 	return said ? by_part(q, ROT_NOT_ALLOWED, "rot_ids") : by(q, ROT_NOT_ALLOWED, "rot_ids", "", POLICY_NO_INDEX);
 }
 
+/* The entry leaves it to an author which code counts: his set must be at hand, and valid when this is asked. */
+static enum reason check_reference(struct question *q, struct span author, struct span set)
+{
+	const struct policy_reference_question question = {
+		.author = author,
+		.set = set,
+		.min_svn = q->detail->reference.min_svn,
+		.entry = q->request->peer.name,
+		.core = q->request->peer_core,
+		.now_ms = q->request->now_ms,
+	};
+	struct policy_reference_answer answer;
+	enum reason asked = policy_references_ask(q->request->references, &question, &answer);
+	if (asked == OK)
+		return OK;
+	q->decision->item = set;
+	q->decision->had = asked == SVN_TOO_LOW ? answer.svn : answer.at_hand;
+	q->decision->needed = answer.least;
+	return by_part(q, asked, "reference");
+}
+
 static enum reason check_core(struct question *q)
 {
+	struct span author, set;
+	if (table_reference(q->table, q->detail, &author, &set))
+		return check_reference(q, author, set);
 	if (!q->detail || q->detail->cores.count == 0)
 		return OK;
 	if (table_digests_have(q->table, q->detail->cores, POLICY_CORE_SIZE, q->request->peer_core))

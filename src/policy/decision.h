@@ -22,8 +22,9 @@
 #include "base/writer.h"
 
 struct policy_table;
+struct policy_references;
 
-enum { POLICY_DIGEST_SIZE = 32, POLICY_ROT_ID_SIZE = 32, POLICY_CORE_SIZE = 48 };
+enum { POLICY_DIGEST_SIZE = 32, POLICY_ROT_ID_SIZE = 32, POLICY_CORE_SIZE = 48, POLICY_AUTHOR_SIZE = 32 };
 /* How far evidence may be dated after `now` before its age counts as unknown. */
 enum { POLICY_SKEW_MS = 60 * 1000 };
 
@@ -96,6 +97,7 @@ struct policy_request {
 	struct policy_party peer; /* equal to `own` in name and root for a record of one's own */
 	unsigned peer_level; /* 0..3: what the peer's evidence was appraised to */
 	struct span peer_core; /* 48 bytes, empty when unknown */
+	const struct policy_references *references; /* verified sets for entries that name one (references.h); NULL: none */
 	uint64_t evidence_time_ms; /* when the peer's evidence was made; 0: unknown, which no age limit accepts */
 	struct span operation; /* for RECORD and OPERATION */
 	const struct span *scopes; /* names of the data that move; for RECORD and OPERATION */
@@ -124,7 +126,7 @@ struct policy_decision {
 	bool about_own; /* the subject itself falls short, not the peer */
 	enum policy_resource resource;
 	enum policy_direction direction;
-	struct span subject, peer, item; /* borrowed from the request; item: the operation, or the scope refused */
+	struct span subject, peer, item; /* borrowed from the request; item: the operation, the scope refused, or (of the table) the reference set */
 };
 
 /*

@@ -170,6 +170,17 @@ static void say_fact(struct writer *w, const struct policy_decision *d)
 		return say_item(w, "operation", d->item);
 	case SCOPE_NOT_ALLOWED:
 		return say_item(w, "scope", d->item);
+	case REFERENCE_MISSING:
+		writer_str(w, d->had ? "its core digest is not in reference set " : "there is no reference set ");
+		say_name(w, d->item);
+		return writer_str(w, d->had ? "" : " of the author that the entry names");
+	case REFERENCE_EXPIRED:
+		writer_str(w, "this is outside the validity of reference set ");
+		return say_name(w, d->item);
+	case SVN_TOO_LOW:
+		say(w, "its code has SVN %" PRIu64 " in reference set ", d->had);
+		say_name(w, d->item);
+		return say(w, ", %" PRIu64 " is the least allowed", d->needed);
 	case DEPTH_EXCEEDED:
 		return say(w, "the chain is %" PRIu64 " calls deep, the limit is %" PRIu64, d->had, d->needed);
 	default:

@@ -116,8 +116,12 @@ static void lint_other_side(struct lint *lint, const struct subject *subject, co
 static void lint_level0_peer(struct lint *lint, const struct node *peer)
 {
 	const struct node *cores = node_field(peer, "cores"), *rots = node_field(peer, "rot_ids");
+	const struct node *reference = node_field(peer, "reference");
 	if (cores)
 		find(lint, LINT_WARNING, cores, "%s may come without evidence, but cores asks for some; without it is refused",
+			peer_id(peer)->text);
+	if (reference)
+		find(lint, LINT_WARNING, reference, "%s may come without evidence, but reference asks for some; without it is refused",
 			peer_id(peer)->text);
 	if (rots)
 		find(lint, LINT_NOTE, rots, "a key that is only pinned has no root, so rot_ids refuses it");

@@ -81,10 +81,17 @@ static json_t *directions_of(unsigned directions)
 	return list;
 }
 
+static json_t *reference_of(const struct compiled_reference *reference)
+{
+	return json_pack("{s:o, s:o, s:I}", "author", hex_of(reference->author), "set", text_of(reference->set), "min_svn",
+		(json_int_t)reference->min_svn);
+}
+
 static json_t *peer_of(const struct compiled_peer *peer)
 {
 	bool open = peer->directions == (MOVES | MEETS);
-	bool bare = open && !peer->operations.count && !peer->scopes.count && !peer->cores.count && peer->rot.kind == ROT_UNSAID;
+	bool bare = open && !peer->operations.count && !peer->scopes.count && !peer->cores.count && peer->rot.kind == ROT_UNSAID &&
+		!peer->reference.author.data;
 	if (bare)
 		return text_of(peer->id);
 	json_t *object = json_object();
@@ -94,6 +101,8 @@ static json_t *peer_of(const struct compiled_peer *peer)
 	failed |= put_list(object, "operations", peer->operations, compiled_next_text, text_of);
 	failed |= put_list(object, "scopes", peer->scopes, compiled_next_text, text_of);
 	failed |= put_list(object, "cores", peer->cores, compiled_next_bytes, hex_of);
+	if (peer->reference.author.data)
+		failed |= json_object_set_new(object, "reference", reference_of(&peer->reference));
 	if (peer->rot.kind != ROT_UNSAID)
 		failed |= put_rot(object, &peer->rot);
 	if (!failed)

@@ -51,12 +51,20 @@ struct policy_entry {
 /* Policies with no more rules than this are searched one by one, larger ones through an index. */
 enum { SCANNED_RULES = 8 };
 
+/* The reference set that says which cores count. author_at 0: none, cores do. */
+struct reference_ref {
+	uint32_t author_at, set_at;
+	uint32_t min_svn;
+	uint8_t set_len;
+};
+
 /* What a communicator restricts beyond its id and directions; most restrict nothing and have none. */
 struct rule_detail {
 	struct text_run operations, scopes; /* count 0: not restricted */
 	struct digest_run cores; /* count 0: not restricted */
 	struct digest_run rots;
 	bool rot_said; /* false: the policy's rule holds */
+	struct reference_ref reference;
 };
 
 enum { RULE_ALLOWED = 1, RULE_DENIED = 2, RULE_LEVEL0 = 4 };
@@ -104,6 +112,8 @@ const struct rule_detail *table_detail(const struct policy_table *table, const s
 
 bool table_texts_have(const struct policy_table *table, struct text_run run, struct span text);
 bool table_digests_have(const struct policy_table *table, struct digest_run run, size_t size, struct span digest);
+/* What the rule names; false when it names none. */
+bool table_reference(const struct policy_table *table, const struct rule_detail *detail, struct span *out_author, struct span *out_set);
 struct span table_digest(const struct policy_table *table, struct digest_run run, size_t size, size_t index);
 
 #endif

@@ -17,7 +17,8 @@
 static const char *const policy_fields[] = {"enclave_id", "caller_id", "guest_id", "allowed_communicators", "deny", "allow_level0",
 	"!max_dac_depth", "!required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s",
 	"not_before", "not_after", "version", NULL};
-static const char *const peer_fields[] = {"!id", "operations", "scopes", "direction", "cores", "rot_ids", NULL};
+static const char *const peer_fields[] = {"!id", "operations", "scopes", "direction", "cores", "reference", "rot_ids", NULL};
+static const char *const reference_fields[] = {"!author", "!set", "min_svn", NULL};
 
 /* The field that holds the id says what kind of subject it is. Index = enum policy_subject. */
 static const char *const id_fields[] = {NULL, "enclave_id", "caller_id", "guest_id"};
@@ -292,6 +293,29 @@ static result read_time(const struct schema *s, const struct node *node, bool *o
 
 /* ---- A communicator ------------------------------------------------------------------------------------- */
 
+/* Who says which code counts. It stands instead of a list of digests: both would be two answers. */
+static result read_reference(struct schema *s, const struct node *peer, struct compiled_reference *out)
+{
+	const struct node *node = node_field(peer, "reference"), *svn;
+	struct compiled_reference reference = {.min_svn = 1};
+	uint64_t number;
+	if (!node)
+		return OK;
+	if (node_field(peer, "cores"))
+		return document_fail(
+			s->document, node, POLICY_CONFLICT, "reference beside cores; either the list or the set says which code counts");
+	TRY(document_fields(s->document, node, reference_fields));
+	TRY(read_digest(s, node_field(node, "author"), POLICY_AUTHOR_SIZE, &reference.author));
+	TRY(read_name(s, node_field(node, "set"), &reference.set));
+	svn = node_field(node, "min_svn");
+	if (svn) {
+		TRY(read_number(s, svn, UINT32_MAX, &number));
+		reference.min_svn = (uint32_t)number;
+	}
+	*out = reference;
+	return OK;
+}
+
 static result read_peer(struct schema *s, const struct node *node, struct form_peer *out)
 {
 	struct form_peer peer = {0};
@@ -308,6 +332,7 @@ static result read_peer(struct schema *s, const struct node *node, struct form_p
 	TRY(read_direction(s, node_field(node, "direction"), &peer.directions));
 	TRY(read_set(s, node_field(node, "cores"), read_core, &peer.cores));
 	TRY(read_rot(s, node_field(node, "rot_ids"), &peer.rot));
+	TRY(read_reference(s, node, &peer.reference));
 	*out = peer;
 	return OK;
 }

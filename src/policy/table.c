@@ -144,7 +144,8 @@ static struct digest_run digests_of(const struct policy_table *table, const stru
 
 static bool has_detail(const struct compiled_peer *peer)
 {
-	return peer->operations.count || peer->scopes.count || peer->cores.count || peer->rot.kind != ROT_UNSAID;
+	return peer->operations.count || peer->scopes.count || peer->cores.count || peer->rot.kind != ROT_UNSAID ||
+		peer->reference.author.data;
 }
 
 static result add_detail(struct filling *filling, const struct compiled_peer *peer, uint32_t *out)
@@ -155,6 +156,9 @@ static result add_detail(struct filling *filling, const struct compiled_peer *pe
 		.rots = digests_of(table, &peer->rot.ids),
 		.rot_said = peer->rot.kind != ROT_UNSAID,
 	};
+	if (peer->reference.author.data)
+		detail.reference = (struct reference_ref){offset_of(table, peer->reference.author.data),
+			offset_of(table, peer->reference.set.data), peer->reference.min_svn, (uint8_t)peer->reference.set.len};
 	TRY(add_texts(filling, peer->operations, &detail.operations));
 	TRY(add_texts(filling, peer->scopes, &detail.scopes));
 	TRY(GROW(filling, details, detail_count, details_cap));
@@ -399,6 +403,15 @@ const struct rule_detail *table_detail(const struct policy_table *table, const s
 	return rule->detail == NO_DETAIL ? NULL : &table->details[rule->detail];
 }
 
+bool table_reference(const struct policy_table *table, const struct rule_detail *detail, struct span *out_author, struct span *out_set)
+{
+	if (!detail || !detail->reference.author_at)
+		return false;
+	*out_author = span_of(table->bytes + detail->reference.author_at, POLICY_AUTHOR_SIZE);
+	*out_set = span_of(table->bytes + detail->reference.set_at, detail->reference.set_len);
+	return true;
+}
+
 bool table_texts_have(const struct policy_table *table, struct text_run run, struct span text)
 {
 	uint32_t low = run.first, high = run.first + run.count;
@@ -638,4 +651,15 @@ struct span policy_peer_rot(const struct policy_table *table, const struct polic
 struct span policy_peer_core(const struct policy_table *table, const struct policy_peer_view *peer, size_t index)
 {
 	return table_digest(table, cores_of(table, &table->rules[peer->rule_]), POLICY_CORE_SIZE, index);
+}
+
+bool policy_peer_reference(const struct policy_table *table, const struct policy_peer_view *peer, struct policy_peer_reference *out)
+{
+	const struct rule_detail *detail = table_detail(table, &table->rules[peer->rule_]);
+	struct policy_peer_reference named;
+	if (!table_reference(table, detail, &named.author, &named.set))
+		return false;
+	named.min_svn = detail->reference.min_svn;
+	*out = named;
+	return true;
 }

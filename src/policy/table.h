@@ -82,6 +82,15 @@ void policy_peer(const struct policy_table *table, const struct policy_view *vie
 struct span policy_peer_rot(const struct policy_table *table, const struct policy_peer_view *peer, size_t index);
 struct span policy_peer_core(const struct policy_table *table, const struct policy_peer_view *peer, size_t index);
 
+/* The reference set that says which cores of this peer count (policy/references.h). */
+struct policy_peer_reference {
+	struct span author; /* POLICY_AUTHOR_SIZE bytes */
+	struct span set;
+	uint32_t min_svn;
+};
+/* False when the entry names none. */
+bool policy_peer_reference(const struct policy_table *table, const struct policy_peer_view *peer, struct policy_peer_reference *out);
+
 /* Bytes of memory the table holds, for measurements. */
 size_t policy_table_memory(const struct policy_table *table);
 

@@ -92,6 +92,15 @@ static result put_epochs(const struct receipt_parts *parts, struct bytes *out)
 	return encoded;
 }
 
+static void list_section(struct receipt_sections *s, uint16_t id)
+{
+	struct span bytes = bytes_span(&s->bytes[id - 1]);
+	struct receipt_section_row *row = &s->rows[s->count];
+	s->sections[s->count++] = (struct receipt_section){id, bytes};
+	*row = (struct receipt_section_row){.id = id, .critical = id <= SECTION_JOB};
+	sha256(bytes, row->digest);
+}
+
 static result fill(const struct receipt_parts *parts, const size_t *closure, size_t count, struct receipt_sections *s)
 {
 	TRY(put_epochs(parts, &s->bytes[SECTION_EPOCHS - 1]));
@@ -104,15 +113,15 @@ static result fill(const struct receipt_parts *parts, const size_t *closure, siz
 	TRY(put_list(parts->statements, parts->statement_count, true, &s->bytes[SECTION_STATEMENTS - 1]));
 	TRY(put_salts(parts, &s->bytes[SECTION_SALTS - 1]));
 	TRY(bytes_copy(parts->job, &s->bytes[SECTION_JOB - 1]));
-	s->count = RECEIPT_SECTIONS;
+	for (uint16_t id = SECTION_EPOCHS; id <= SECTION_JOB; id++)
+		list_section(s, id);
 	if (parts->platform_count) {
 		TRY(put_list(parts->platform, parts->platform_count, true, &s->bytes[SECTION_PLATFORM - 1]));
-		s->count = RECEIPT_SECTIONS_MAX;
+		list_section(s, SECTION_PLATFORM);
 	}
-	for (size_t i = 0; i < s->count; i++) {
-		s->sections[i] = (struct receipt_section){(uint16_t)(i + 1), bytes_span(&s->bytes[i])};
-		s->rows[i] = (struct receipt_section_row){.id = (uint16_t)(i + 1), .critical = i < RECEIPT_SECTIONS};
-		sha256(bytes_span(&s->bytes[i]), s->rows[i].digest);
+	if (parts->reference_count) {
+		TRY(put_list(parts->references, parts->reference_count, true, &s->bytes[SECTION_REFERENCES - 1]));
+		list_section(s, SECTION_REFERENCES);
 	}
 	return OK;
 }

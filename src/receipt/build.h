@@ -29,15 +29,17 @@ struct receipt_parts {
 	struct span job; /* compiled */
 	const struct span *platform; /* platform evidence; none: no such section */
 	size_t platform_count;
+	const struct span *references; /* reference sets that policies name; none: no such section */
+	size_t reference_count;
 };
 
-enum { RECEIPT_SECTIONS = SECTION_JOB, RECEIPT_SECTIONS_MAX = SECTION_PLATFORM };
+enum { RECEIPT_SECTIONS = SECTION_JOB, RECEIPT_SECTIONS_MAX = SECTION_REFERENCES };
 
 struct receipt_sections {
 	struct bytes bytes[RECEIPT_SECTIONS_MAX];
 	struct receipt_section sections[RECEIPT_SECTIONS_MAX]; /* borrow from bytes */
 	struct receipt_section_row rows[RECEIPT_SECTIONS_MAX];
-	size_t count; /* RECEIPT_SECTIONS, or one more with platform evidence */
+	size_t count; /* RECEIPT_SECTIONS, and one more each with platform evidence and reference sets */
 };
 
 void receipt_sections_free(struct receipt_sections *sections);

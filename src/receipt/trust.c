@@ -356,9 +356,19 @@ static result read_reserved(struct source *s, const struct node *root)
 	static const char *const nothing[] = {NULL};
 	for (size_t i = 0; i < COUNT_OF(names); i++)
 		TRY(document_fields(s->document, node_field(root, names[i]), nothing));
-	const struct node *authors = node_field(root, "authors");
-	if (authors->kind != NODE_LIST || authors->count)
-		return document_fail(s->document, authors, NOT_SUPPORTED, "authors of reference sets come with a later version");
+	return OK;
+}
+
+/* Whose reference sets may say which code a policy meant. */
+static result read_authors(struct source *s, const struct node *root)
+{
+	const struct node *list;
+	struct trust *trust = s->trust;
+	TRY(read_list(s, root, "authors", &list));
+	TRY(alloc(trust, list->count, sizeof(*trust->authors), &trust->authors));
+	for (size_t i = 0; i < list->count; i++)
+		TRY(node_hex(s->document, &list->children[i], trust->authors[i].bytes, KEY_ID_SIZE));
+	trust->author_count = list->count;
 	return OK;
 }
 
@@ -464,6 +474,7 @@ static result read_trust(struct source *s)
 	TRY(read_epochs(s, node_field(root, "epochs")));
 	TRY(read_tcbs(s, root));
 	TRY(read_job(s, root));
+	TRY(read_authors(s, root));
 	TRY(read_revoked(s, root));
 	TRY(read_reserved(s, root));
 	TRY(read_tpm(s, node_field(root, "tpm")));
@@ -643,8 +654,9 @@ result trust_write(const struct trust_parts *parts, struct bytes *out_text)
 {
 	json_t *roots;
 	TRY(roots_json(parts, &roots));
-	json_t *file = json_pack("{s:i,s:o,s:o,s:o,s:o,s:[],s:[],s:b,s:I,s:I}", "troth_trust", 1, "roots", roots, "recovery_keys",
+	json_t *file = json_pack("{s:i,s:o,s:o,s:o,s:o,s:o,s:[],s:b,s:I,s:I}", "troth_trust", 1, "roots", roots, "recovery_keys",
 		digests_json(parts->recovery_keys, parts->recovery_key_count), "tcb", tcbs_json(parts), "job", job_json(parts), "authors",
+		digests_json(parts->authors, parts->author_count),
 		"revoked", "allow_synthetic", parts->platform && parts->platform->allow_synthetic, "max_run_s", (json_int_t)(parts->max_run_s ? parts->max_run_s : DEFAULT_MAX_RUN_S),
 		"skew_s", (json_int_t)(parts->skew_s ? parts->skew_s : DEFAULT_SKEW_S));
 	if (!file)

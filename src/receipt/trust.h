@@ -40,6 +40,8 @@ struct trust {
 	struct job job; /* name, enclaves, edges, inputs, outputs, externals as expected */
 	struct register_value *revoked; /* measurements and cores */
 	size_t revoked_count;
+	struct digest32 *authors; /* key ids of those whose reference sets count */
+	size_t author_count;
 	struct platform_trust platform; /* `tpm` and allow_synthetic: which platforms vouch for Level-2 */
 	bool allow_synthetic;
 	uint64_t max_run_ms, skew_ms;
@@ -70,6 +72,8 @@ struct trust_parts {
 	uint64_t max_run_s, skew_s;
 	const char *expires; /* NULL for none */
 	const struct platform_trust *platform; /* NULL: none */
+	const struct digest32 *authors; /* of reference sets */
+	size_t author_count;
 };
 
 /* The file's text. The inceptions are judged on the way: one that is not self-consistent is refused. */

@@ -8,6 +8,7 @@
 #include "object/manifest.h"
 #include "object/seal.h"
 #include "policy/table.h"
+#include "wire/text.h"
 
 /*
  * Theory of operation. One struct carries what has been read so far; each step is a function that adds named checks. Steps
@@ -26,8 +27,10 @@ struct verifier {
 	struct epoch_history known; /* what the verifier knows of roots beside the trust file */
 	enum reason epochs_outcome; /* of reading the section of epochs, which comes before its turn */
 	const char *epochs_text;
-	struct bytes_list epochs, certificates, reports, records, manifest_list, policy_list, grant_list, statement_list, platform_list;
+	struct bytes_list epochs, certificates, reports, records, manifest_list, policy_list, grant_list, statement_list, platform_list,
+		reference_list;
 	struct salt_list salts;
+	bool has_references;
 	struct span job_bytes;
 	struct manifest *manifests; /* by the job's order of enclaves */
 	uint8_t (*policy_digests)[SHA256_SIZE];
@@ -62,6 +65,7 @@ void verify_report_free(struct verify_report *report)
 	dac_free(report->dac);
 	receipt_epochs_free(&report->epochs);
 	policy_table_free(report->policies);
+	policy_references_free(report->references);
 	free(report->checks);
 	arena_free(&report->arena);
 	*report = (struct verify_report){0};
@@ -263,7 +267,8 @@ static bool check_head(struct verifier *v)
 static const char *section_name(uint16_t id)
 {
 	static const char *const names[] = {
-		"?", "epochs", "certificates", "reports", "records", "manifests", "policies", "grants", "statements", "salts", "job", "platform"};
+		"?", "epochs", "certificates", "reports", "records", "manifests", "policies", "grants", "statements", "salts", "job", "platform",
+		"references"};
 	return id < COUNT_OF(names) ? names[id] : "unknown";
 }
 
@@ -313,6 +318,9 @@ static result read_section(struct verifier *v, const struct receipt_section *sec
 		return OK;
 	case SECTION_PLATFORM:
 		return read_list(v, section->bytes, &v->platform_list);
+	case SECTION_REFERENCES:
+		v->has_references = true;
+		return read_list(v, section->bytes, &v->reference_list);
 	default:
 		return OK;
 	}
@@ -320,7 +328,7 @@ static result read_section(struct verifier *v, const struct receipt_section *sec
 
 static bool is_known_section(uint16_t id)
 {
-	return id >= SECTION_EPOCHS && id <= SECTION_PLATFORM;
+	return id >= SECTION_EPOCHS && id <= SECTION_REFERENCES;
 }
 
 static bool check_sections(struct verifier *v)
@@ -495,6 +503,57 @@ static result check_policy_set(struct verifier *v)
 	return OK;
 }
 
+static result require_ascending(const struct bytes_list *list, const char *what)
+{
+	for (size_t i = 1; i < list->count; i++)
+		if (span_compare(list->items[i - 1].bytes, list->items[i].bytes) >= 0)
+			return fail(NOT_DETERMINISTIC, "%s are not in ascending order", what);
+	return OK;
+}
+
+/* ---- Reference sets that policies name ------------------------------------------------------------------ */
+
+static result require_author(const struct verifier *v, const struct policy_reference_view *set)
+{
+	char author[2 * KEY_ID_SIZE + 1];
+	for (size_t i = 0; i < v->trust->author_count; i++)
+		if (span_equal(SPAN_ARRAY(v->trust->authors[i].bytes), set->author))
+			return OK;
+	hex_encode(set->author, author);
+	return fail(AUTHOR_UNKNOWN, "set '%.*s' is signed by %s, whom the trust file does not name among its authors", (int)set->set.len,
+		(const char *)set->set.data, author);
+}
+
+static result load_references(struct verifier *v)
+{
+	const struct bytes_list *list = &v->reference_list;
+	struct span sets[POLICY_MAX_REFERENCES];
+	if (list->count == 0 || list->count > POLICY_MAX_REFERENCES)
+		return fail(BAD_VALUE, "%zu reference sets; a receipt has 1 to %d, or no such section", list->count, POLICY_MAX_REFERENCES);
+	TRY(require_ascending(list, "reference sets"));
+	for (size_t i = 0; i < list->count; i++)
+		sets[i] = list->items[i].bytes;
+	return policy_references_load(sets, list->count, &v->report->references);
+}
+
+/* A set counts by its signature and by the trust file's word for its author, whatever the policy asks for. */
+static bool check_references(struct verifier *v)
+{
+	struct policy_reference_view set;
+	char name[REFERENCE_NAME_MAX + 1];
+	bool good = true;
+	if (!v->has_references)
+		return true;
+	if (!check(v, "references", "", load_references(v)))
+		return false;
+	for (size_t i = 0; i < policy_references_count(v->report->references); i++) {
+		policy_references_at(v->report->references, i, &set);
+		snprintf(name, sizeof(name), "%.*s", (int)set.set.len, (const char *)set.set.data);
+		good &= check(v, "references.author", name, require_author(v, &set));
+	}
+	return good;
+}
+
 /* For the chain's rule 6: the one table, but only for a digest that is in the receipt. */
 static const struct policy_table *policy_of(void *ctx, const uint8_t digest[static SHA256_SIZE])
 {
@@ -576,6 +635,7 @@ static result read_chain(struct verifier *v)
 		.policy = policy_of,
 		.policy_ctx = v,
 		.platform = &v->report->platform,
+		.references = v->report->references,
 	};
 	TRY(dac_new(&config, &v->report->dac));
 	TRY(add_dac_roots(v, v->report->dac));
@@ -587,14 +647,6 @@ static result read_chain(struct verifier *v)
 		TRY(dac_add_record(v->report->dac, v->records.items[i].bytes, NULL));
 	if (dac_count(v->report->dac) != v->records.count)
 		return fail(DAC_DUPLICATE, "a record stands twice");
-	return OK;
-}
-
-static result require_ascending(const struct bytes_list *list, const char *what)
-{
-	for (size_t i = 1; i < list->count; i++)
-		if (span_compare(list->items[i - 1].bytes, list->items[i].bytes) >= 0)
-			return fail(NOT_DETERMINISTIC, "%s are not in ascending order", what);
 	return OK;
 }
 
@@ -1299,7 +1351,7 @@ static void run(struct verifier *v)
 	check_epochs_used(v);
 	if (!check_job(v))
 		return;
-	if (!check_manifests(v) || !check(v, "policies", "", check_policy_set(v)) || !check_chain(v))
+	if (!check_manifests(v) || !check(v, "policies", "", check_policy_set(v)) || !check_references(v) || !check_chain(v))
 		return;
 	if (!check(v, "flow.complete", "", fill_places(v)) && !v->places)
 		return;

@@ -12,6 +12,7 @@
 #include "enclave/dac.h"
 #include "evidence/platform.h"
 #include "object/receipt.h"
+#include "policy/references.h"
 #include "receipt/epochs.h"
 #include "receipt/trust.h"
 
@@ -66,6 +67,7 @@ struct verify_report {
 	const char *weakest_isolation;
 	bool interpreter_open; /* in some enclave */
 	struct policy_table *policies;
+	struct policy_references *references; /* NULL: the receipt carries none */
 };
 
 void verify_report_free(struct verify_report *report);

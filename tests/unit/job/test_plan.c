@@ -6,6 +6,7 @@
 #include "expect.h"
 #include "folder.h"
 #include "groups.h"
+#include "wire/text.h"
 
 #define POLICY(name, peers) "{enclave_id: " name ", " peers "max_dac_depth: 3, required_attestation_level: Level-1}"
 
@@ -66,6 +67,72 @@ static void test_a_job_is_measured(void **state)
 	assert_memory_not_equal(plan.stages[1].measurement, again.stages[1].measurement, SHA384_SIZE);
 	job_plan_free(&again);
 	job_plan_free(&plan);
+}
+
+/* B takes from A whatever the author's set lists; the set is no part of what the job is. */
+static const char *referring(void *state, const struct key *author, const char *files)
+{
+	static char text[4096];
+	char hex[2 * KEY_ID_SIZE + 1];
+	hex_encode(SPAN_ARRAY(author->id), hex);
+	snprintf(text, sizeof(text),
+		"job: x\nenclaves:\n"
+		"- {name: A, program: ./a.sh, policy: " POLICY("A", "allowed_communicators: [B], ") "}\n"
+		"- {name: B, program: cat, policy: {enclave_id: B, max_dac_depth: 3, required_attestation_level: Level-1,\n"
+		"   allowed_communicators: [{id: A, reference: {author: %s, set: good, min_svn: 2}}]}}\n"
+		"flow: [{from: A, to: B}]\noutputs: [{name: out, from: B}]\n%s",
+		hex, files);
+	return folder_write(state, "job.yaml", text);
+}
+
+static void write_set(void *state, const char *name, const char *set_name, const struct key *author, bool damage)
+{
+	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
+	struct reference_row row = {.svn = 2, .what = REFERENCE_CORE};
+	struct reference_entry entry = {"A", 1, &row, 1};
+	struct reference_set set = {.name = set_name, .version = 1, .not_before = 1, .not_after = 2, .entries = &entry, .entry_count = 1};
+	expect_ok(reference_set_sign(&set, author, &object, NULL));
+	object.data[object.len - 1] ^= damage;
+	expect_ok(file_write_atomic(folder_path(state, name), bytes_span(&object), 0644));
+}
+
+static void test_reference_sets_of_a_job(void **state)
+{
+	CLEANUP(key_free) struct key author = KEY_EMPTY, stranger = KEY_EMPTY;
+	static const struct {
+		const char *files;
+		enum reason reason;
+	} cases[] = {
+		{"references: [good.set]\n", OK},
+		{"references: [forged.set]\n", BAD_SIGNATURE},
+		{"references: [stranger.set]\n", AUTHOR_UNKNOWN},
+		{"references: [other.set]\n", AUTHOR_UNKNOWN},
+		{"references: [good.set, other.set]\n", AUTHOR_UNKNOWN},
+		{"references: [good.set, good.set]\n", POLICY_CONFLICT},
+		{"references: [none.set]\n", NOT_FOUND},
+	};
+	struct job_plan without, plan;
+	write_program(*state);
+	expect_ok(key_generate(&author));
+	expect_ok(key_generate(&stranger));
+	write_set(*state, "good.set", "good", &author, false);
+	write_set(*state, "forged.set", "good", &author, true);
+	write_set(*state, "stranger.set", "good", &stranger, false);
+	write_set(*state, "other.set", "other", &author, false);
+	expect_ok(job_plan_load(referring(*state, &author, ""), &without));
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct policy_references *references = NULL;
+		expect_ok(job_plan_load(referring(*state, &author, cases[i].files), &plan));
+		assert_memory_equal(plan.digest, without.digest, SHA256_SIZE);
+		result loaded = job_plan_references(&plan, &references);
+		if (loaded != cases[i].reason)
+			fail_msg("%s: %s (%s)", cases[i].files, reason_name(loaded), failure_text());
+		assert_int_equal(policy_references_count(references), loaded == OK);
+		policy_references_free(references);
+		job_plan_free(&plan);
+	}
+	job_plan_free(&without);
+	assert_int_not_equal(job_plan_load(referring(*state, &author, "references: good.set\n"), &plan), OK);
 }
 
 /* Replaces the first `from` of the good job by `to`. */
@@ -138,6 +205,7 @@ int group_plan(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_job_is_measured, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_wrong_is_named_with_its_place, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_reference_sets_of_a_job, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(test_a_command, folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests_name("plan", tests, NULL, NULL);

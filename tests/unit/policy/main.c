@@ -71,6 +71,7 @@ int main(void)
 	failed += test_decision();
 	failed += test_explain();
 	failed += test_lint();
+	failed += test_references();
 	failed += test_render();
 	return failed != 0;
 }

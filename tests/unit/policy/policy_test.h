@@ -41,6 +41,7 @@ int test_table(void);
 int test_decision(void);
 int test_explain(void);
 int test_lint(void);
+int test_references(void);
 int test_render(void);
 
 #endif

@@ -13,7 +13,9 @@ static const char *const samples[] = {
 		 "not_before: 2026-01-01T00:00:00.001Z\nnot_after: 9999-12-31T23:59:59.999Z\ndeny: [X, Y]\nallow_level0: [gate]\n"
 		 "allowed_communicators:\n- gate\n- {id: a, direction: send}\n- {id: b, direction: [receive, connect]}\n"
 		 "- {id: c, direction: accept, rot_ids: same}\n- {id: d, operations: [x/y, 'z:1'], scopes: [s]}\n"
-		 "- {id: e, cores: [" CORE_11 "], rot_ids: [" ROOT_AA "]}\n"),
+		 "- {id: e, cores: [" CORE_11 "], rot_ids: [" ROOT_AA "]}\n"
+		 "- {id: f, reference: {author: " ROOT_AA ", set: payroll}}\n"
+		 "- {id: g, operations: [x], reference: {author: " ROOT_AA ", set: payroll, min_svn: 4294967295}, rot_ids: same}\n"),
 };
 
 static void rendering_compiles_to_the_same_bytes(void **state)

@@ -8,6 +8,7 @@
 #include "crypto/box.h"
 #include "crypto/random.h"
 #include "policy/schema.h"
+#include "wire/text.h"
 #include "root/boot_log.h"
 
 static const uint64_t T0 = 1800000000000ULL;
@@ -221,7 +222,18 @@ static struct span compile(struct job_fixture *job, const char *text)
 	return kept;
 }
 
-static void compile_policies(struct job_fixture *job)
+static struct span compile_reference(struct job_fixture *job)
+{
+	char text[512], author[2 * KEY_ID_SIZE + 1];
+	hex_encode(SPAN_ARRAY(job->author.id), author);
+	snprintf(text, sizeof(text),
+		"{\"enclave_id\":\"IRE-B\",\"allowed_communicators\":[{\"id\":\"IRE-A\",\"reference\":{\"author\":\"%s\","
+		"\"set\":\"payroll\",\"min_svn\":2}},\"IRE-C\"],\"max_dac_depth\":3,\"required_attestation_level\":\"Level-1\"}",
+		author);
+	return compile(job, text);
+}
+
+static void compile_policies(struct job_fixture *job, enum shape shape)
 {
 	job->policies[A] = compile(job,
 		"{\"enclave_id\":\"IRE-A\",\"allowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,"
@@ -229,6 +241,8 @@ static void compile_policies(struct job_fixture *job)
 	job->policies[B] = compile(job,
 		"{\"enclave_id\":\"IRE-B\",\"allowed_communicators\":[\"IRE-A\",\"IRE-C\"],\"max_dac_depth\":3,"
 		"\"required_attestation_level\":\"Level-1\"}");
+	if (shape == SHAPE_REFERENCE)
+		job->policies[B] = compile_reference(job);
 	job->policies[C] = compile(job,
 		"{\"enclave_id\":\"IRE-C\",\"allowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,"
 		"\"required_attestation_level\":\"Level-1\",\"version\":4}");
@@ -299,7 +313,9 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 		{"summary", "IRE-C", "stdout", "summary.csv", true, "text/csv"}};
 	static struct job_external externals[] = {{.name = "sink"}, {.name = "source"}};
 	*job = (struct job_fixture){.arena = arena_of(4 << 20), .stages = shape == SHAPE_SINGLE ? 1 : STAGES};
-	compile_policies(job);
+	if (shape == SHAPE_REFERENCE)
+		expect_ok(key_generate(&job->author));
+	compile_policies(job, shape);
 	struct job_enclave *kept;
 	void *memory;
 	expect_ok(arena_alloc(&job->arena, STAGES, sizeof(*kept), &memory));
@@ -336,8 +352,20 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 	job_digest(job->encoding, job->digest);
 }
 
+void job_fixture_refer(struct job_fixture *job, const struct key *author, uint32_t svn, uint64_t not_before, uint64_t not_after)
+{
+	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
+	struct reference_row row = {.svn = svn, .what = REFERENCE_CORE};
+	struct reference_entry entry = {names[A], 1, &row, 1};
+	struct reference_set set = {.name = "payroll", .version = 1, .not_before = not_before, .not_after = not_after, .entries = &entry, .entry_count = 1};
+	memcpy(row.digest, job->job.enclaves[A].core, SHA384_SIZE);
+	expect_ok(reference_set_sign(&set, author, &object, NULL));
+	expect_ok(arena_copy(&job->arena, bytes_span(&object), &job->references[job->reference_count++]));
+}
+
 void job_fixture_free(struct job_fixture *job)
 {
+	key_free(&job->author);
 	arena_free(&job->arena);
 }
 
@@ -736,7 +764,9 @@ static void make_sections(struct run *run, const struct host *told)
 		.statement_count = run->statement_count,
 		.salts = run->salts,
 		.salt_count = run->salt_count,
-		.job = job->encoding};
+		.job = job->encoding,
+		.references = job->references,
+		.reference_count = job->reference_count};
 	expect_ok(receipt_sections_make(&parts, &run->sections));
 	dac_free(dac);
 }
@@ -833,9 +863,9 @@ static void change_sections(struct run *run, const struct run *other)
 
 static void sign_and_encode(struct run *run, const struct run *other)
 {
-	struct receipt_section sections[RECEIPT_SECTIONS + 1];
-	struct receipt_section_row rows[RECEIPT_SECTIONS + 1];
-	size_t count = RECEIPT_SECTIONS;
+	struct receipt_section sections[RECEIPT_SECTIONS_MAX + 1];
+	struct receipt_section_row rows[RECEIPT_SECTIONS_MAX + 1];
+	size_t count = run->sections.count;
 	memcpy(sections, run->sections.sections, sizeof(run->sections.sections));
 	memcpy(rows, run->sections.rows, sizeof(run->sections.rows));
 	if (run->tweak == UNKNOWN_SECTION || run->tweak == UNKNOWN_CRITICAL_SECTION) {

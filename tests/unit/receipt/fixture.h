@@ -9,6 +9,7 @@
 #include "expect.h"
 #include "object/job.h"
 #include "object/manifest.h"
+#include "object/reference.h"
 #include "receipt/build.h"
 #include "receipt/show.h"
 #include "receipt/trust.h"
@@ -57,6 +58,9 @@ struct job_fixture {
 	uint8_t digest[SHA256_SIZE];
 	struct span manifests[STAGES], policies[STAGES];
 	int stages; /* of the three that the job has */
+	struct key author; /* SHAPE_REFERENCE: whom B's policy names */
+	struct span references[2]; /* what its receipts carry: tests fill it in */
+	size_t reference_count;
 };
 
 enum shape {
@@ -64,10 +68,13 @@ enum shape {
 	SHAPE_NO_INPUT, /* the same without rows and secret */
 	SHAPE_SINGLE, /* rows and a secret -> A -> rejects; nobody else judges A */
 	SHAPE_EXTERNAL, /* `feed` comes to A from the external peer "source"; C pushes to the external peer "sink" */
+	SHAPE_REFERENCE, /* SHAPE_PLAIN; B takes only what set "payroll" lists for A with SVN 2 or more */
 	SHAPE_PUSH_ONLY, /* as SHAPE_EXTERNAL, and what goes to "sink" is all that C puts out */
 };
 void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version);
 void job_fixture_free(struct job_fixture *job);
+/* A set "payroll" in which A has its core, as one more reference of the job. */
+void job_fixture_refer(struct job_fixture *job, const struct key *author, uint32_t svn, uint64_t not_before, uint64_t not_after);
 
 enum tweak {
 	NO_TWEAK,

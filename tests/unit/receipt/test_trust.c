@@ -81,7 +81,7 @@ static void test_refuses_what_is_wrong(void **unused)
 		{"\"allow_synthetic\": false", "\"allow_synthetic\": no", BAD_SYNTAX, "trust.json:"},
 		{"\"troth_trust\": 1", "\"troth_trust\": 2", UNKNOWN_VERSION, "version 2"},
 		{"\"ledger\": {}", "\"ledger\": {\"a\": 1}", UNKNOWN_FIELD, "trust.json:"},
-		{"\"authors\": []", "\"authors\": [\"x\"]", NOT_SUPPORTED, "later version"},
+		{"\"authors\": []", "\"authors\": [\"x\"]", BAD_VALUE, "trust.json:"},
 		{"\"name\": \"payroll\"", "\"name\": \"payrol\"", DIGEST_MISMATCH, "digest"},
 		{"\"secret\": true", "\"secret\": false", DIGEST_MISMATCH, "digest"},
 		{"\"operation\": \"sums\"", "\"operation\": \"any\"", DIGEST_MISMATCH, "digest"},

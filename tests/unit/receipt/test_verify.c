@@ -564,6 +564,114 @@ static void test_makes_no_sections_of_a_broken_chain(void **unused)
 	dac_free(dac);
 }
 
+/* ---- Policies that name a reference set ------------------------------------------------------------------- */
+
+struct referred {
+	struct job_fixture job;
+	struct trust trust;
+	struct key stranger;
+	uint64_t from, until; /* validity of a good set */
+};
+
+static void referred_new(struct referred *r)
+{
+	job_fixture_new(&r->job, SHAPE_REFERENCE, 1);
+	trust_make(&w.host, &r->job, &r->trust);
+	expect_ok(key_generate(&r->stranger));
+	r->from = w.host.now - 3600 * 1000;
+	r->until = w.host.now + 3600 * 1000;
+}
+
+static void referred_free(struct referred *r)
+{
+	trust_free(&r->trust);
+	key_free(&r->stranger);
+	job_fixture_free(&r->job);
+}
+
+/* What a receipt with the sets at hand is judged by somebody who believes this author. `check` NULL: accepted. */
+static void judged(struct referred *r, const struct key *believed, const char *check, enum reason reason)
+{
+	struct run run;
+	struct verify_report report;
+	struct digest32 author;
+	memcpy(author.bytes, believed->id, KEY_ID_SIZE);
+	r->trust.authors = &author;
+	r->trust.author_count = 1;
+	run_make(&w.host, &r->job, NO_TWEAK, NULL, &run);
+	verify(&r->trust, bytes_span(&run.receipt), &report);
+	if (check)
+		expect_refused(&report, check, reason);
+	else
+		expect_accepted(&report);
+	verify_report_free(&report);
+	run_free(&run);
+	r->trust.author_count = 0;
+	r->job.reference_count = 0;
+}
+
+static void test_a_set_in_the_receipt_says_which_code_counts(void **unused)
+{
+	struct referred r;
+	referred_new(&r);
+	job_fixture_refer(&r.job, &r.job.author, 2, r.from, r.until);
+	judged(&r, &r.job.author, NULL, OK);
+	job_fixture_refer(&r.job, &r.job.author, 1, r.from, r.until);
+	judged(&r, &r.job.author, "record", SVN_TOO_LOW);
+	job_fixture_refer(&r.job, &r.job.author, 2, r.from, w.host.now - 1000);
+	judged(&r, &r.job.author, "record", REFERENCE_EXPIRED);
+	judged(&r, &r.job.author, "record", REFERENCE_MISSING); /* no set at all */
+	referred_free(&r);
+}
+
+static void test_only_authors_of_the_trust_file_count(void **unused)
+{
+	struct referred r;
+	referred_new(&r);
+	job_fixture_refer(&r.job, &r.job.author, 2, r.from, r.until);
+	judged(&r, &r.stranger, "references.author", AUTHOR_UNKNOWN);
+	/* Believed, but not the author whom the policy names. */
+	job_fixture_refer(&r.job, &r.stranger, 2, r.from, r.until);
+	judged(&r, &r.stranger, "record", REFERENCE_MISSING);
+	job_fixture_refer(&r.job, &r.stranger, 2, r.from, r.until);
+	judged(&r, &r.job.author, "references.author", AUTHOR_UNKNOWN);
+	/* A second one beside a good one. */
+	job_fixture_refer(&r.job, &r.job.author, 2, r.from, r.until);
+	job_fixture_refer(&r.job, &r.stranger, 2, r.from, r.until);
+	judged(&r, &r.job.author, "references.author", AUTHOR_UNKNOWN);
+	referred_free(&r);
+}
+
+static void test_a_set_counts_by_its_signature(void **unused)
+{
+	struct referred r;
+	referred_new(&r);
+	job_fixture_refer(&r.job, &r.job.author, 2, r.from, r.until);
+	((uint8_t *)r.job.references[0].data)[r.job.references[0].len - 1] ^= 1;
+	judged(&r, &r.job.author, "references", BAD_SIGNATURE);
+	job_fixture_refer(&r.job, &r.job.author, 2, r.from, r.until);
+	job_fixture_refer(&r.job, &r.job.author, 3, r.from, r.until);
+	judged(&r, &r.job.author, "references", POLICY_CONFLICT);
+	referred_free(&r);
+}
+
+/* The chain alone was judged; other receipts carry no such section, and no author needs to be believed for them. */
+static void test_a_receipt_without_sets_has_no_such_section(void **unused)
+{
+	for (size_t i = 0; i < w.first.sections.count; i++)
+		assert_true(w.first.sections.sections[i].id <= SECTION_JOB);
+	struct referred r;
+	struct run run;
+	referred_new(&r);
+	job_fixture_refer(&r.job, &r.job.author, 2, r.from, r.until);
+	run_make(&w.host, &r.job, NO_TWEAK, NULL, &run);
+	assert_int_equal(run.sections.count, RECEIPT_SECTIONS + 1);
+	assert_int_equal(run.sections.sections[RECEIPT_SECTIONS].id, SECTION_REFERENCES);
+	assert_false(run.sections.rows[RECEIPT_SECTIONS].critical);
+	run_free(&run);
+	referred_free(&r);
+}
+
 static void test_finds_the_level_sentences(void **unused)
 {
 	assert_non_null(strstr(level_sentence(1), "Level-1"));
@@ -598,6 +706,10 @@ int verify_tests(void)
 		cmocka_unit_test(test_makes_no_sections_of_a_broken_chain),
 		cmocka_unit_test(test_confinement_of_one),
 		cmocka_unit_test(test_finds_the_level_sentences),
+		cmocka_unit_test(test_a_set_in_the_receipt_says_which_code_counts),
+		cmocka_unit_test(test_only_authors_of_the_trust_file_count),
+		cmocka_unit_test(test_a_set_counts_by_its_signature),
+		cmocka_unit_test(test_a_receipt_without_sets_has_no_such_section),
 	};
 	return cmocka_run_group_tests_name("receipt verify", tests, set_up, tear_down);
 }
