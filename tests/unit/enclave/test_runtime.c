@@ -20,9 +20,11 @@
 #include "groups.h"
 #include "object/epoch.h"
 #include "object/manifest.h"
+#include "object/reference.h"
 #include "object/seal.h"
 #include "policy/schema.h"
 #include "root/ap.h"
+#include "wire/text.h"
 
 enum { WAIT_MS = 20 * 1000 };
 
@@ -158,17 +160,21 @@ struct guest {
 	struct control_prepared prepared;
 	struct span report;
 	struct span sealed;
+	struct span reference; /* a signed set that comes with PREPARE; empty: none */
 	enum reason reason; /* why it failed */
 	char text[CONTROL_TEXT_MAX];
 	bool finished;
 };
 
 static const char *policy_more = ""; /* of the guests that are made next */
+static const char *policy_of_b; /* instead of the name alone: how B's policy allows A */
 
 static void compile(const char *name, const char *peer, struct bytes *out)
 {
-	char text[256];
+	char text[512];
 	CLEANUP(document_free) struct document document = {0};
+	if (policy_of_b && strcmp(name, "B") == 0)
+		peer = policy_of_b;
 	snprintf(text, sizeof(text), "enclave_id: %s\nallowed_communicators: [%s]\nmax_dac_depth: 4\nrequired_attestation_level: Level-1\n%s", name,
 		peer, policy_more);
 	expect_ok(document_parse("policy", span_str(text), 1 << 20, &document));
@@ -307,6 +313,7 @@ static bool prepare(struct guest *g)
 	struct text_item source = {confined_probe_path()};
 	struct control_sealed sealed = {"key", SPAN_EMPTY};
 	struct bytes other = BYTES_EMPTY;
+	struct bytes_item reference = {g->reference};
 	struct control_prepare body = {
 		.v = 1,
 		.manifest = bytes_span(&g->manifest),
@@ -320,6 +327,8 @@ static bool prepare(struct guest *g)
 		.policy = bytes_span(&g->policy),
 		.sealed = &sealed,
 		.sealed_count = g->with_secret,
+		.references = &reference,
+		.reference_count = g->reference.len > 0,
 	};
 	memcpy(body.launch_id, g->launch_id, LAUNCH_ID_SIZE);
 	memcpy(body.run_id, h->run_id, RUN_ID_SIZE);
@@ -738,6 +747,79 @@ static void a_peer_runs_the_code_that_the_manifest_names(void **unused)
 	one_pair(NO_LIE, NO_LIE, true, true, MEASUREMENT_NOT_ALLOWED);
 }
 
+/* What B's policy says of A is in a set; the host hands it over, and no word of it is the host's. */
+struct given_set {
+	uint32_t svn;
+	bool other_code, by_stranger, altered, none, expired;
+	enum reason expected;
+};
+
+static void sign_given(const struct given_set *given, const struct key *author, const uint8_t core[static SHA384_SIZE], struct bytes *out)
+{
+	struct reference_row row = {.svn = given->svn, .what = REFERENCE_CORE};
+	struct reference_entry entry = {"A", 1, &row, 1};
+	uint64_t now = clock_wall_ms();
+	struct reference_set set = {.name = "good", .version = 1, .not_before = 1, .not_after = given->expired ? now - 1000 : now + 3600 * 1000,
+		.entries = &entry, .entry_count = 1};
+	memcpy(row.digest, core, SHA384_SIZE);
+	row.digest[0] ^= given->other_code;
+	expect_ok(reference_set_sign(&set, author, out, NULL));
+	out->data[out->len - 1] ^= given->altered;
+}
+
+static void meets_by_reference(const struct given_set *given)
+{
+	struct host h;
+	struct guest a, b;
+	uint8_t cores[2][SHA384_SIZE];
+	char hex[2 * KEY_ID_SIZE + 1], terms[256];
+	CLEANUP(key_free) struct key author = KEY_EMPTY, stranger = KEY_EMPTY;
+	CLEANUP(bytes_free) struct bytes set = BYTES_EMPTY;
+	expect_ok(key_generate(&author));
+	expect_ok(key_generate(&stranger));
+	hex_encode(SPAN_ARRAY(author.id), hex);
+	snprintf(terms, sizeof(terms), "{id: A, reference: {author: %s, set: good, min_svn: 2}}", hex);
+	host_new(&h);
+	policy_of_b = terms;
+	guest_new(&h, &a, "A", "B", NULL, false);
+	guest_new(&h, &b, "B", "A", NULL, false);
+	memcpy(cores[0], a.core, SHA384_SIZE);
+	memcpy(cores[1], b.core, SHA384_SIZE);
+	guest_free(&a);
+	guest_free(&b);
+	guest_new(&h, &a, "A", "B", cores[1], false);
+	guest_new(&h, &b, "B", "A", cores[0], false);
+	policy_of_b = NULL;
+	sign_given(given, given->by_stranger ? &stranger : &author, cores[0], &set);
+	b.reference = given->none ? SPAN_EMPTY : bytes_span(&set);
+	if (given->altered)
+		assert_false(bring_up(&b, NO_LIE));
+	else
+		run_pair(&a, &b);
+	if (b.reason != given->expected)
+		print_error("%s: %s, not %s\n", reason_name(b.reason), b.text, reason_name(given->expected));
+	assert_int_equal(b.reason, given->expected);
+	assert_true(given->altered || (a.finished == (given->expected == OK) && b.finished == a.finished));
+	guest_free(&a);
+	guest_free(&b);
+	host_free(&h);
+}
+
+static void a_set_says_which_code_of_a_peer_counts(void **unused)
+{
+	static const struct given_set cases[] = {
+		{.svn = 2, .expected = OK},
+		{.svn = 1, .expected = SVN_TOO_LOW},
+		{.svn = 2, .other_code = true, .expected = REFERENCE_MISSING},
+		{.svn = 2, .by_stranger = true, .expected = REFERENCE_MISSING},
+		{.svn = 2, .none = true, .expected = REFERENCE_MISSING},
+		{.svn = 2, .expired = true, .expected = REFERENCE_EXPIRED},
+		{.svn = 2, .altered = true, .expected = BAD_SIGNATURE},
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+		meets_by_reference(&cases[i]);
+}
+
 /* ---- Rotations while they run ------------------------------------------------------------------------------------- */
 
 /* A takes what the test writes, hands it to B, and B gives it back. */
@@ -1122,6 +1204,7 @@ int group_runtime(void)
 		cmocka_unit_test(enclaves_of_two_hosts_do_not_meet),
 		cmocka_unit_test(evidence_is_about_this_channel),
 		cmocka_unit_test(a_peer_runs_the_code_that_the_manifest_names),
+		cmocka_unit_test(a_set_says_which_code_of_a_peer_counts),
 		cmocka_unit_test(a_run_goes_on_across_three_rotations),
 		cmocka_unit_test(launches_of_two_epochs_meet),
 		cmocka_unit_test(a_reader_that_stalls_does_not_miss_it),
