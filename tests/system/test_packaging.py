@@ -32,6 +32,8 @@ def test_the_unit_names_what_it_leaves_out(unit):
 def test_systemd_understands_the_unit(work):
     if not shutil.which('systemd-analyze'):
         pytest.skip('systemd-analyze is not installed')
+    if os.geteuid() != 0 and not os.path.isdir('/run/systemd'):
+        pytest.skip('systemd-analyze keeps files in /run/systemd, which only root can make where systemd does not run')
     with open(UNIT) as f:
         text = re.sub(r'^ExecStart=\S+', 'ExecStart=/bin/true', f.read(), flags=re.M)
     path = os.path.join(work, 'trothd-host.service')
