@@ -545,7 +545,10 @@ static void make_candidate(struct machine *m, bool recovers)
 		return;
 	if (recovers) {
 		recover.inception = epoch_chain_at(m->chain, 0)->record;
-		recover.base = epoch_chain_at(m->chain, next(m->tape) % epoch_chain_count(m->chain))->record;
+		const struct epoch_link *base = epoch_chain_at(m->chain, next(m->tape) % epoch_chain_count(m->chain));
+		if (base->is_void)
+			return; /* a host knows its chain, and asks for no record behind one that a recovery has voided */
+		recover.base = base->record;
 		made = ask(m, IPQ_RECOVER, &ap_recover_schema, &recover, &ap_candidate_schema, &reply);
 	} else {
 		made = ask(m, IPQ_SET_RECOVERY, &ap_set_recovery_schema, &set, &ap_candidate_schema, &reply);
