@@ -38,6 +38,15 @@ static inline bool span_equal_str(struct span a, const char *text)
 	return span_equal(a, span_str(text));
 }
 
+/* Every byte is zero; also when there is none. Not for secrets. */
+static inline bool span_is_zero(struct span bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++)
+		if (bytes.data[i] != 0)
+			return false;
+	return true;
+}
+
 /* Bytewise lexicographic order, a prefix before what it begins: the order of RFC 8949 section 4.2.1. */
 static inline int span_compare(struct span a, struct span b)
 {

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "cmd/verb.h"
 #include "crypto/der.h"
 
 enum { FILE_MAX = 64 * 1024, SHORT_HEX = 16, MOST_KEYS = COSE_MAX_SIGNERS };
@@ -103,8 +104,7 @@ result candidate_write(const char *path, enum object_kind kind, struct span payl
 static void print_hex(const char *name, struct span bytes)
 {
 	printf("  %-12s ", name);
-	for (size_t i = 0; i < bytes.len; i++)
-		printf("%02x", bytes.data[i]);
+	verb_print_hex(bytes);
 	printf("\n");
 }
 

@@ -134,6 +134,12 @@ result verb_split(const char *option, const char *word, struct arena *arena, con
 	return OK;
 }
 
+void verb_print_hex(struct span bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++)
+		printf("%02x", bytes.data[i]);
+}
+
 result verb_absolute(const char *path, char out[static PATH_SIZE])
 {
 	char here[PATH_SIZE];

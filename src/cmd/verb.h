@@ -57,6 +57,9 @@ NODISCARD result verb_attach(const struct host_options *options, struct client *
 /* Reads what a person gives as ROLE=FILE. BAD_NAME, USAGE. `out_role` is copied into `arena`. */
 NODISCARD result verb_split(const char *option, const char *word, struct arena *arena, const char **out_role, const char **out_rest);
 
+/* Prints the digits, and nothing before or behind them. */
+void verb_print_hex(struct span bytes);
+
 /* The absolute path of a file that need not exist. */
 NODISCARD result verb_absolute(const char *path, char out[static PATH_SIZE]);
 

@@ -83,8 +83,7 @@ static result connect_for_recovery(const struct arguments *arguments, bool creat
 static void print_hex(const char *name, struct span bytes)
 {
 	printf("  %-12s ", name);
-	for (size_t i = 0; i < bytes.len; i++)
-		printf("%02x", bytes.data[i]);
+	verb_print_hex(bytes);
 	printf("\n");
 }
 

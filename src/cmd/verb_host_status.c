@@ -63,8 +63,7 @@ static result print_json(const struct facts *facts)
 static void print_hex(const char *name, struct span bytes)
 {
 	printf("  %-17s ", name);
-	for (size_t i = 0; i < bytes.len; i++)
-		printf("%02x", bytes.data[i]);
+	verb_print_hex(bytes);
 	printf("\n");
 }
 

@@ -33,16 +33,15 @@ static result print_json(const struct job_plan *plan, const char *only)
 static void print_digest(const char *name, struct span digest)
 {
 	printf("  %-13s ", name);
-	for (size_t i = 0; i < digest.len; i++)
-		printf("%02x", digest.data[i]);
+	verb_print_hex(digest);
 	printf("\n");
 }
 
 static void print_file(const struct manifest_file *file)
 {
 	printf("    %04o  ", file->mode);
-	for (size_t i = 0; file->has_digest && i < 8; i++)
-		printf("%02x", file->digest[i]);
+	if (file->has_digest)
+		verb_print_hex(span_of(file->digest, 8));
 	printf("%-*s %9llu  %s%s%s\n", file->has_digest ? 2 : 18, file->has_digest ? ".." : "", (unsigned long long)file->size, file->path,
 		file->has_target                       ? " -> "
 			: file->type == FILE_DIRECTORY ? "/"

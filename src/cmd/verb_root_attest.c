@@ -117,8 +117,7 @@ static void print_people(const struct facts *facts, const struct arguments *argu
 		(unsigned long long)facts->answer.epoch, time, (unsigned long long)facts->answer.boot_gen);
 	for (size_t i = 0; i < facts->answer.register_count; i++) {
 		printf("  register %zu  ", i);
-		for (size_t b = 0; b < SHA384_SIZE; b++)
-			printf("%02x", facts->answer.registers[i].value[b]);
+		verb_print_hex(SPAN_ARRAY(facts->answer.registers[i].value));
 		printf("\n");
 	}
 	if (arguments->verify)

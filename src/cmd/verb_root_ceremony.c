@@ -143,8 +143,7 @@ static result token_ceremony(const struct arguments *arguments, bool json)
 		return printed;
 	}
 	printf("A recovery key was made in the token, which it does not leave.\n  label      %s\n  public key %s\n  key id     ", label, path);
-	for (size_t i = 0; i < KEY_ID_SIZE; i++)
-		printf("%02x", key.id[i]);
+	verb_print_hex(SPAN_ARRAY(key.id));
 	printf("\nIts holder keeps the token and its PIN, not on the host, and the key id on paper. Each holder does this with their own token;\n"
 	       "then: troth host init --recovery K %s ...\nTo sign: troth root recover sign --pkcs11-module M --token T --key '%s' ...\n",
 		path, label);

@@ -24,15 +24,6 @@ static result add_row(json_t *list, const struct epoch_link *link, struct arena 
 	return OK;
 }
 
-static const char *state_name(const struct epoch_chain *chain)
-{
-	switch (epoch_chain_state(chain)) {
-	case CHAIN_FROZEN: return "frozen";
-	case CHAIN_HALTED: return "halted";
-	default: return "live";
-	}
-}
-
 static result print_json(const struct epoch_chain *chain, struct span history)
 {
 	json_t *list = json_array();
@@ -42,7 +33,7 @@ static result print_json(const struct epoch_chain *chain, struct span history)
 		listed = add_row(list, epoch_chain_at(chain, i), &arena);
 	}
 	json_t *json = json_pack("{s:o, s:s, s:I, s:o}", "rot_id", json_hex(span_of(epoch_chain_rot_id(chain), OID_SIZE)), "state",
-		state_name(chain), "bytes", (json_int_t)history.len, "records", list);
+		epoch_chain_state_name(chain), "bytes", (json_int_t)history.len, "records", list);
 	if (listed == OK)
 		listed = json ? json_print(stdout, json) : fail(NO_MEMORY, "json");
 	json_decref(json);

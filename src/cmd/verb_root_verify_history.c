@@ -21,19 +21,6 @@ static void free_chain(struct epoch_chain **chain)
 	epoch_chain_free(*chain);
 }
 
-static const char *state_name(const struct epoch_chain *chain)
-{
-	switch (epoch_chain_state(chain)) {
-	case CHAIN_LIVE:
-		return "live";
-	case CHAIN_HALTED:
-		return "halted";
-	case CHAIN_FROZEN:
-		return "frozen";
-	}
-	return "?";
-}
-
 static const char *kind_name(const struct epoch *epoch)
 {
 	static const char *const names[] = {"inception", "scheduled", "event", "operator", "set-recovery", "recovery"};
@@ -129,7 +116,7 @@ static result print_json(const struct epoch_chain *chain)
 			json_array_append_new(proofs, json_hex(proof[i]));
 	rot_fingerprint(epoch_chain_rot_id(chain), fingerprint);
 	json_t *json = json_pack("{s:o,s:s,s:s,s:i,s:I,s:o,s:o,s:o}", "rot_id", json_hex(span_of(epoch_chain_rot_id(chain), OID_SIZE)),
-		"fingerprint", fingerprint, "state", state_name(chain), "era", (int)head->era, "epoch", (json_int_t)head->epoch, "head",
+		"fingerprint", fingerprint, "state", epoch_chain_state_name(chain), "era", (int)head->era, "epoch", (json_int_t)head->epoch, "head",
 		json_hex(SPAN_ARRAY(head->oid)), "proof", proofs, "records", list);
 	result printed = json ? json_print(stdout, json) : fail(NO_MEMORY, "history");
 	json_decref(json);
@@ -158,7 +145,7 @@ static result print_people(const struct epoch_chain *chain)
 	char fingerprint[EPOCH_FINGERPRINT_SIZE];
 	const struct epoch_link *head = epoch_chain_head(chain);
 	rot_fingerprint(epoch_chain_rot_id(chain), fingerprint);
-	printf("root   %s\nstate  %s\nhead   era %u, epoch %llu\n", fingerprint, state_name(chain), head->era, (unsigned long long)head->epoch);
+	printf("root   %s\nstate  %s\nhead   era %u, epoch %llu\n", fingerprint, epoch_chain_state_name(chain), head->era, (unsigned long long)head->epoch);
 	for (size_t i = 0; i < epoch_chain_count(chain); i++)
 		TRY(print_link(epoch_chain_at(chain, i)));
 	printf("Every record follows from the first one; that this is the right root, compare its fingerprint by another way.\n");

@@ -193,8 +193,7 @@ static result tell(const struct tpm_attest *attest, const struct replay *replay,
 	for (unsigned i = 0; replay && i < TPM_PCR_COUNT; i++)
 		if (replay->touched & 1u << i) {
 			printf("  PCR %-2u  ", i);
-			for (size_t b = 0; b < replay->size; b++)
-				printf("%02x", replay->value[i][b]);
+			verb_print_hex(span_of(replay->value[i], replay->size));
 			printf("\n");
 		}
 	if (replay)

@@ -51,19 +51,11 @@ void epoch_next_commitment(const uint8_t sign_pk[static POINT_SIZE], const uint8
 	sha256(span_of(input, w.len), out);
 }
 
-static bool all_zero(const uint8_t *bytes, size_t len)
-{
-	uint8_t any = 0;
-	for (size_t i = 0; i < len; i++)
-		any |= bytes[i];
-	return any == 0;
-}
-
 static result check_inception(const struct epoch *epoch)
 {
 	if (epoch->era != 0 || epoch->epoch != 1 || epoch->reason != EPOCH_INCEPTION)
 		return fail(BAD_VALUE, "era %u epoch %llu is not an inception record", epoch->era, (unsigned long long)epoch->epoch);
-	if (!all_zero(epoch->rot_id, sizeof(epoch->rot_id)) || !all_zero(epoch->prev, sizeof(epoch->prev)))
+	if (!span_is_zero(SPAN_ARRAY(epoch->rot_id)) || !span_is_zero(SPAN_ARRAY(epoch->prev)))
 		return fail(BAD_VALUE, "an inception record names an earlier one");
 	return OK;
 }

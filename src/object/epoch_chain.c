@@ -563,6 +563,16 @@ enum epoch_chain_state epoch_chain_state(const struct epoch_chain *chain)
 	return chain->is_halted ? CHAIN_HALTED : CHAIN_LIVE;
 }
 
+const char *epoch_chain_state_name(const struct epoch_chain *chain)
+{
+	switch (epoch_chain_state(chain)) {
+	case CHAIN_LIVE: return "live";
+	case CHAIN_HALTED: return "halted";
+	case CHAIN_FROZEN: return "frozen";
+	}
+	return "?";
+}
+
 const uint8_t *epoch_chain_rot_id(const struct epoch_chain *chain)
 {
 	return row_at(chain, 0)->link.oid;

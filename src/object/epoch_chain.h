@@ -62,6 +62,7 @@ NODISCARD result epoch_chain_follow_trusted(struct epoch_chain *chain, struct sp
 NODISCARD result epoch_chain_learn(struct epoch_chain *chain, struct span object);
 
 enum epoch_chain_state epoch_chain_state(const struct epoch_chain *chain);
+const char *epoch_chain_state_name(const struct epoch_chain *chain); /* "live", "halted", "frozen" */
 const uint8_t *epoch_chain_rot_id(const struct epoch_chain *chain);
 size_t epoch_chain_count(const struct epoch_chain *chain);
 const struct epoch_link *epoch_chain_at(const struct epoch_chain *chain, size_t index); /* 0 is the inception */

@@ -55,14 +55,6 @@ result frame_payload_len(struct span header, size_t *out)
 	return OK;
 }
 
-static bool all_zero(struct span bytes)
-{
-	for (size_t i = 0; i < bytes.len; i++)
-		if (bytes.data[i] != 0)
-			return false;
-	return true;
-}
-
 result frame_decode(struct span bytes, struct frame *out)
 {
 	struct frame frame;
@@ -77,7 +69,7 @@ result frame_decode(struct span bytes, struct frame *out)
 		reader_take(&r, JOURNAL_HASH_SIZE, &previous) != OK || reader_u32(&r, &sum) != OK ||
 		reader_take(&r, len, &frame.payload) != OK)
 		return fail(JOURNAL_DAMAGED, "a frame is cut short");
-	if (reserved != 0 || sum != frame_sum(bytes.data, len) || !all_zero(span_of(r.at, reader_left(&r))))
+	if (reserved != 0 || sum != frame_sum(bytes.data, len) || !span_is_zero(span_of(r.at, reader_left(&r))))
 		return fail(JOURNAL_DAMAGED, "a frame does not have its checksum");
 	frame.previous = previous.data;
 	*out = frame;

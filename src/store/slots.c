@@ -116,14 +116,6 @@ result slots_format_io(const struct store_io *io, int fd, size_t slot_size)
 	return OK;
 }
 
-static bool all_zero(struct span bytes)
-{
-	for (size_t i = 0; i < bytes.len; i++)
-		if (bytes.data[i] != 0)
-			return false;
-	return true;
-}
-
 /* The newest of the slots in `file`: its sequence and payload; sequence 0 and empty when nothing was ever written. */
 static result newest(struct span file, uint64_t *out_sequence, struct span *out_payload)
 {
@@ -141,7 +133,7 @@ static result newest(struct span file, uint64_t *out_sequence, struct span *out_
 			payload = found;
 		}
 	}
-	if (best == 0 && !all_zero(file))
+	if (best == 0 && !span_is_zero(file))
 		return fail(JOURNAL_DAMAGED, "both slots of the state are damaged; restore the state from a copy");
 	*out_sequence = best;
 	*out_payload = payload;
