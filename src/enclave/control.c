@@ -158,6 +158,17 @@ static const struct field failed_fields[] = {
 };
 const struct schema control_failed_schema = SCHEMA(struct control_failed, "FAILED", SHAPE_MAP, failed_fields);
 
+static const struct field bundle_fields[] = {F_FIXED_OR_NULL(struct control_bundle, 1, record, has_record)};
+const struct schema control_bundle_schema = SCHEMA(struct control_bundle, "BUNDLE", SHAPE_MAP, bundle_fields);
+
+enum { BUNDLE_BYTES_MAX = CONTROL_MAX - 64 * 1024 };
+static const struct field bundle_is_fields[] = {
+	F_UINT(struct control_bundle_is, 1, reason, 0),
+	F_TEXT(struct control_bundle_is, 2, text, 0, CONTROL_TEXT_MAX),
+	F_BYTES(struct control_bundle_is, 3, bundle, 0, BUNDLE_BYTES_MAX),
+};
+const struct schema control_bundle_is_schema = SCHEMA(struct control_bundle_is, "BUNDLE_IS", SHAPE_MAP, bundle_is_fields);
+
 static const struct field empty_fields[] = {F_BOOL(struct control_empty, 1, nothing)};
 const struct schema control_empty_schema = SCHEMA(struct control_empty, "empty", SHAPE_MAP, empty_fields);
 
@@ -178,6 +189,7 @@ static const struct {
 	{CONTROL_START, "START", &control_empty_schema},
 	{CONTROL_ABORT, "ABORT", &control_failed_schema},
 	{CONTROL_REISSUED, "REISSUED", &control_reissued_schema},
+	{CONTROL_BUNDLE, "BUNDLE", &control_bundle_schema},
 	{CONTROL_PREPARED, "PREPARED", &control_prepared_schema},
 	{CONTROL_ENDORSE, "ENDORSE", &control_endorse_schema},
 	{CONTROL_PROOF, "PROOF", &control_proof_schema},
@@ -189,6 +201,7 @@ static const struct {
 	{CONTROL_LOG, "LOG", &control_log_schema},
 	{CONTROL_FINISHED, "FINISHED", &control_finished_schema},
 	{CONTROL_FAILED, "FAILED", &control_failed_schema},
+	{CONTROL_BUNDLE_IS, "BUNDLE_IS", &control_bundle_is_schema},
 };
 
 const char *control_type_name(enum control_type type)
@@ -217,6 +230,15 @@ static const struct field envelope_fields[] = {
 	F_BYTES(struct envelope, 2, body, 1, CONTROL_MAX),
 };
 static const struct schema envelope_schema = SCHEMA(struct envelope, "message", SHAPE_MAP, envelope_fields);
+
+result control_send_encoded(int fd, enum control_type type, struct span body, int timeout_ms)
+{
+	CLEANUP(bytes_free) struct bytes message = BYTES_EMPTY;
+	struct envelope envelope = {(uint8_t)type, body};
+	TRY(schema_encode(&envelope_schema, &envelope, &message));
+	result sent = sock_send(fd, bytes_span(&message), NULL, 0, timeout_ms);
+	return sent == OK ? OK : fail_within(sent, "%s", control_type_name(type));
+}
 
 result control_send(int fd, enum control_type type, const struct schema *schema, const void *body, const int *fds,
 	size_t fd_count, int timeout_ms)

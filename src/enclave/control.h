@@ -28,6 +28,7 @@ enum control_type {
 	CONTROL_START = 10,
 	CONTROL_ABORT = 11,
 	CONTROL_REISSUED = 12, /* at any time after PREPARE: the root has moved on */
+	CONTROL_BUNDLE = 16,   /* at any time after READY: asks for a complete chain */
 	/* troth-ire -> host */
 	CONTROL_PREPARED = 32,
 	CONTROL_ENDORSE = 33,
@@ -40,6 +41,7 @@ enum control_type {
 	CONTROL_LOG = 40,
 	CONTROL_FINISHED = 41,
 	CONTROL_FAILED = 42,
+	CONTROL_BUNDLE_IS = 44,
 };
 const char *control_type_name(enum control_type type);
 
@@ -214,6 +216,21 @@ struct control_failed {
 };
 extern const struct schema control_failed_schema;
 
+/* The complete chain of a record, or of the newest result. */
+struct control_bundle {
+	uint8_t record[OID_SIZE];
+	bool has_record;
+};
+extern const struct schema control_bundle_schema;
+
+/* A refusal is an answer: it says nothing about the run. */
+struct control_bundle_is {
+	uint32_t reason; /* 0: here it is */
+	const char *text;
+	struct span bundle;
+};
+extern const struct schema control_bundle_is_schema;
+
 /* START, READY and STARTED have no content. */
 struct control_empty {
 	bool nothing;
@@ -223,6 +240,9 @@ extern const struct schema control_empty_schema;
 /* `body` is a structure of `schema`. */
 NODISCARD result control_send(int fd, enum control_type type, const struct schema *schema, const void *body, const int *fds,
 	size_t fd_count, int timeout_ms);
+
+/* A body that is encoded already. */
+NODISCARD result control_send_encoded(int fd, enum control_type type, struct span body, int timeout_ms);
 
 struct control_message {
 	struct sock_message raw;

@@ -62,6 +62,7 @@ struct ire {
 	bool endorsed; /* and has endorsed its keys */
 	struct root_subscription subscription;
 	struct fd bell, ready; /* ready: control or bell is readable */
+	struct mailbox mail;   /* questions of other threads */
 	atomic_int changes;    /* bits 1 << enum root_change that were rung for */
 	size_t told;	       /* epoch records that the runtime knows */
 	struct control_prepared prepared;
@@ -103,6 +104,7 @@ static void launch_fail(struct ire *ire, enum reason reason, const char *text, c
 	snprintf(ire->text, sizeof(ire->text), "%s: %s", ire->manifest.name, text);
 	snprintf(ire->cause, sizeof(ire->cause), "%s", cause);
 	ire->failure = (struct launch_failure){reason, ire->text, ire->cause};
+	mailbox_close(&ire->mail, ire->text);
 	ire->backend->stop(ire);
 	enter(ire, LAUNCH_FAILED, 0);
 }
@@ -242,7 +244,7 @@ static void hear_change(struct ire *ire)
 	if (has_ended(ire) || read(ire->bell.n, &rung, sizeof(rung)) != (ssize_t)sizeof(rung))
 		return;
 	int changes = atomic_exchange(&ire->changes, 0);
-	result told = OK;
+	result told = OK; /* rung for mail alone: there is nothing to tell */
 	if (changes & 1 << ROOT_STOPPED)
 		launch_fail(ire, EPOCH_HALTED, "the root of this host was halted or has forked", "");
 	else if (changes & 1 << ROOT_RECOVERED)
@@ -523,7 +525,7 @@ static result on_ready(struct ire *ire, const struct control_message *message)
 {
 	(void)message;
 	enter(ire, LAUNCH_READY, 0);
-	return OK;
+	return mailbox_send(&ire->mail, ire->control.n, CALL_MS);
 }
 
 static result on_evidence(struct ire *ire, const struct control_message *message)
@@ -589,6 +591,7 @@ static result on_finished(struct ire *ire, const struct control_message *message
 	out->bytes_out = body.out;
 	out->cpu_ms = body.cpu_ms;
 	out->max_rss = body.max_rss;
+	mailbox_close(&ire->mail, "it has ended");
 	enter(ire, LAUNCH_FINISHED, 0);
 	return OK;
 }
@@ -641,6 +644,10 @@ static const struct {
 
 static result take(struct ire *ire, const struct control_message *message)
 {
+	bool is_answer;
+	TRY(mailbox_take(&ire->mail, message, &is_answer));
+	if (is_answer)
+		return OK;
 	for (size_t i = 0; i < COUNT_OF(moves); i++)
 		if (moves[i].type == message->type && (moves[i].states & 1 << ire->state))
 			return moves[i].take(ire, message);
@@ -680,9 +687,29 @@ static bool is_readable(int fd)
 	return fd >= 0 && poll(&wait, 1, 0) > 0;
 }
 
+/* A runtime that is gone has said why, or will be found to be gone. */
+static void send_mail(struct ire *ire)
+{
+	if (ire->state < LAUNCH_READY || has_ended(ire))
+		return;
+	result sent = mailbox_send(&ire->mail, ire->control.n, CALL_MS);
+	if (sent != OK && sent != PEER_CLOSED)
+		launch_fail(ire, sent, failure_text(), "");
+}
+
+result launch_post(struct ire *ire, enum control_type type, const void *body, enum control_type reply, struct letter **out)
+{
+	uint64_t one = 1;
+	TRY(mailbox_post(&ire->mail, type, body, reply, out));
+	ssize_t written = write(ire->bell.n, &one, sizeof(one));
+	(void)written; /* a full counter rings too */
+	return OK;
+}
+
 void launch_handle(struct ire *ire)
 {
 	hear_change(ire);
+	send_mail(ire);
 	for (int i = 0; i < MESSAGES_AT_ONCE && !has_ended(ire) && is_readable(ire->control.n); i++)
 		handle_one(ire);
 	if (!has_ended(ire) && clock_monotonic_ns() >= ire->deadline_ns) {
@@ -732,7 +759,9 @@ result launch_start(struct root_host *host, const struct launch_spec *spec, cons
 	if (events)
 		ire->events = *events;
 	set_deadline(ire, PREPARE_MS);
-	result started = hang_bell(ire);
+	result started = mailbox_init(&ire->mail);
+	if (started == OK)
+		started = hang_bell(ire);
 	if (started == OK)
 		started = keep_spec(ire, spec);
 	if (started == OK)
@@ -748,6 +777,11 @@ result launch_start(struct root_host *host, const struct launch_spec *spec, cons
 const char *launch_name(const struct ire *ire)
 {
 	return ire->manifest.name;
+}
+
+const uint8_t *launch_run_id(const struct ire *ire)
+{
+	return ire->run_id;
 }
 
 enum launch_state launch_state(const struct ire *ire)
@@ -813,6 +847,7 @@ void launch_free(struct ire *ire)
 		log_warning("a control group could not be removed", LOG_TEXT("why", failure_text()));
 	fd_close(&ire->ready);
 	fd_close(&ire->bell);
+	mailbox_free(&ire->mail);
 	arena_free(&ire->arena);
 	free(ire);
 }

@@ -13,13 +13,15 @@
  * When the root is rotated meanwhile, each live launch is re-issued its certificate and told of the new epochs by itself;
  * troth-ire re-handshakes its channels. A recovery, a HALT or an emergency ends the launch.
  *
- * A launch owns its process, its control group and its row in the secure processor. All of it belongs to one thread.
+ * A launch owns its process, its control group and its row in the secure processor. All of it belongs to one thread, but for
+ * launch_post.
  * Nothing here sees plaintext: secrets pass as boxes, channels as ciphertext.
  */
 #ifndef TROTH_ENCLAVE_LAUNCH_H
 #define TROTH_ENCLAVE_LAUNCH_H
 
 #include "base/file.h"
+#include "enclave/launch_mail.h"
 #include "object/receipt.h"
 #include "object/record.h"
 #include "root/host.h"
@@ -72,6 +74,7 @@ struct launch_events {
 NODISCARD result launch_start(struct root_host *host, const struct launch_spec *spec, const struct launch_events *events,
 	struct ire **out);
 
+const uint8_t *launch_run_id(const struct ire *ire);   /* RUN_ID_SIZE */
 const char *launch_name(const struct ire *ire); /* the enclave's, from the manifest */
 enum launch_state launch_state(const struct ire *ire);
 const uint8_t *launch_measurement(const struct ire *ire); /* SHA384_SIZE */
@@ -116,6 +119,11 @@ NODISCARD result launch_give_channel(struct ire *ire, const struct launch_channe
 
 /* START: channels are opened and the program runs. */
 NODISCARD result launch_begin(struct ire *ire);
+
+/* ---- from LAUNCH_READY on: questions, from any thread (enclave/launch_mail.h) --------------------------------------- */
+
+/* The caller waits for the letter and frees it. It is sent once the launch is READY. */
+NODISCARD result launch_post(struct ire *ire, enum control_type type, const void *body, enum control_type reply, struct letter **out);
 
 /* ---- the end --------------------------------------------------------------------------------------------------- */
 

@@ -24,6 +24,7 @@ struct stage_run {
 	struct run *run;
 	const struct job_stage *stage;
 	struct ire *launch;
+	struct live_entry *listed;
 	struct launch_events events;
 	uid_t uid;
 	bool has_uid;
@@ -339,6 +340,15 @@ static result launch_stages(struct run *run)
 		run->launches[i] = run->stages[i].launch;
 	}
 	return wait_for(run, LAUNCH_READY);
+}
+
+/* From now on they can be asked for their chains. */
+static result list_stages(struct run *run)
+{
+	const struct live_row info = {.job = run->plan.job.name, .since = clock_wall_ms()};
+	for (size_t i = 0; i < run->plan.stage_count; i++)
+		TRY(live_add(run->host->live, &info, run->launches[i], &run->stages[i].listed));
+	return OK;
 }
 
 /* ---- Channels, inputs, outputs ---------------------------------------------------------------------- */
@@ -711,6 +721,7 @@ static result run_job(struct run *run)
 	TRY(authorise(run));
 	TRY(take_platform(run, run->began_under));
 	TRY(launch_stages(run));
+	TRY(list_stages(run));
 	TRY(set_going(run));
 	TRY(wait_for(run, LAUNCH_FINISHED));
 	TRY(verify_chain(run));
@@ -813,6 +824,7 @@ static result tell_outcome(struct run *run, struct arena *arena, struct flow_out
 static void run_end(struct run *run)
 {
 	for (size_t i = 0; run->stages && i < run->plan.stage_count; i++) {
+		live_remove(run->host->live, run->stages[i].listed);
 		launch_free(run->stages[i].launch);
 		if (run->stages[i].has_uid)
 			uid_pool_give_back(run->host->uids, run->stages[i].uid);

@@ -8,6 +8,7 @@
 #ifndef TROTH_JOB_FLOW_H
 #define TROTH_JOB_FLOW_H
 
+#include "job/live.h"
 #include "job/recorder.h"
 #include "job/uid_pool.h"
 #include "root/host.h"
@@ -20,6 +21,7 @@ struct flow_host {
 	struct recorder *recorder;
 	struct uid_pool *uids;
 	const char *scratch; /* folder for runs that name no output folder */
+	struct live *live; /* where its enclaves are listed */
 };
 
 /* A file for an input's role. */

@@ -57,6 +57,7 @@ struct server {
 	struct keeper *keeper;
 	struct recorder *recorder;
 	struct uid_pool uids;
+	struct live *live;
 	uid_t ap_uid;
 	struct fd listener, wake, signals;
 	struct client clients[MAX_CLIENTS];
@@ -433,7 +434,7 @@ static result handle_run(struct request *request)
 {
 	struct server *server = request->server;
 	const struct sock_message *raw = &request->message->raw;
-	struct flow_host host = {server->root, server->recorder, &server->uids, server->state.scratch};
+	struct flow_host host = {server->root, server->recorder, &server->uids, server->state.scratch, server->live};
 	struct flow_listener listener = {request->client, tell_state, tell_progress, tell_log, request->client->fd.n};
 	struct flow_outcome outcome;
 	int fds[SOCK_MAX_FDS];
@@ -749,6 +750,7 @@ static result start(struct server *server)
 	limits_sweep(); /* control groups of hosts that were killed */
 	TRY(start_root(server));
 	TRY(keeper_start(server->root, &server->config->schedule, &server->keeper));
+	TRY(live_new(&server->live));
 	TRY(recorder_journal_open(server->state.journal, &server->recorder));
 	server->wake = fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (server->wake.n < 0)
@@ -763,6 +765,7 @@ static void server_end(struct server *server)
 	fd_close(&server->listener);
 	keeper_stop(server->keeper);
 	recorder_close(server->recorder);
+	live_free(server->live);
 	root_host_stop(server->root);
 	fd_close(&server->wake);
 	fd_close(&server->signals);
