@@ -54,6 +54,11 @@ static bool is_present(const struct field *field, const void *object)
 	return !(field->flags & FIELD_OPTIONAL) || *(const bool *)member(object, field->present_at);
 }
 
+static bool is_left_out(const struct field *field, const void *object)
+{
+	return (field->flags & FIELD_ABSENT) && !is_present(field, object);
+}
+
 /* ---- Versions -------------------------------------------------------------------------------- */
 
 static bool has_version(const struct schema *schema, uint64_t version)
@@ -156,14 +161,24 @@ static void put_field(const struct field *field, const void *object, struct writ
 	}
 }
 
+static size_t count_present(const struct schema *schema, const void *object)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < schema->field_count; i++)
+		count += !is_left_out(&schema->fields[i], object);
+	return count;
+}
+
 void schema_put(const struct schema *schema, const void *object, struct writer *w)
 {
 	schema = table_to_write(schema, object);
 	if (schema->shape == SHAPE_MAP)
-		cbor_put_map(w, schema->field_count);
+		cbor_put_map(w, count_present(schema, object));
 	else if (schema->shape == SHAPE_ARRAY)
 		cbor_put_array(w, schema->field_count);
 	for (size_t i = 0; i < schema->field_count; i++) {
+		if (is_left_out(&schema->fields[i], object))
+			continue;
 		if (schema->shape == SHAPE_MAP)
 			cbor_put_uint(w, schema->fields[i].key);
 		put_field(&schema->fields[i], object, w);
@@ -259,6 +274,14 @@ static result read_value(const struct field *field, struct reader *r, struct are
 
 static result read_field(const struct field *field, struct reader *r, struct arena *arena, void *object)
 {
+	if (field->flags & FIELD_ABSENT) {
+		TRY(read_value(field, r, arena, object));
+		bool *there = member_out(object, field->present_at);
+		if (field->type == FIELD_BOOL && !*there)
+			return fail(NOT_DETERMINISTIC, "a flag that is false is left out");
+		*there = true;
+		return OK;
+	}
 	if (field->flags & FIELD_OPTIONAL) {
 		enum cbor_type type;
 		TRY(cbor_peek(r, &type));
@@ -282,35 +305,68 @@ static result expect_key(const struct schema *schema, const struct field *field,
 	return fail(UNKNOWN_FIELD, "key %llu", (unsigned long long)key);
 }
 
-static result read_header(const struct schema *schema, struct reader *r)
+/* How many fields are always there. */
+static size_t count_required(const struct schema *schema)
 {
-	size_t count = 1;
+	size_t count = 0;
+	for (size_t i = 0; i < schema->field_count; i++)
+		count += !(schema->fields[i].flags & FIELD_ABSENT);
+	return count;
+}
+
+static result read_header(const struct schema *schema, struct reader *r, size_t *out_count)
+{
+	size_t count = 1, required = count_required(schema);
 	if (schema->shape == SHAPE_MAP)
 		TRY(cbor_read_map(r, &count));
 	else if (schema->shape == SHAPE_ARRAY)
 		TRY(cbor_read_array(r, &count));
-	if (count < schema->field_count)
-		return fail(MISSING_FIELD, "%zu fields, expected %zu", count, schema->field_count);
+	if (count < required)
+		return fail(MISSING_FIELD, "%zu fields, expected %zu", count, required);
 	if (count > schema->field_count)
 		return fail(UNKNOWN_FIELD, "%zu fields, expected %zu", count, schema->field_count);
+	*out_count = count;
 	return OK;
 }
 
-result schema_read(const struct schema *schema, struct reader *r, struct arena *arena, void *out)
+/* Is this field, which may be left out, not the next one? */
+static bool is_skipped(const struct field *field, const struct reader *r, size_t left)
 {
-	schema = table_to_read(schema, r);
-	result header = read_header(schema, r);
-	if (header != OK)
-		return fail_within(header, "%s", schema->name);
+	struct reader ahead = *r;
+	uint64_t key = 0;
+	if (!(field->flags & FIELD_ABSENT))
+		return false;
+	return left == 0 || (cbor_read_uint(&ahead, &key) == OK && key > field->key);
+}
+
+static result read_fields(const struct schema *schema, struct reader *r, struct arena *arena, size_t left, void *out)
+{
 	for (size_t i = 0; i < schema->field_count; i++) {
 		const struct field *field = &schema->fields[i];
+		if (is_skipped(field, r, left)) {
+			*(bool *)member_out(out, field->present_at) = false;
+			continue;
+		}
+		if (left == 0)
+			return fail(MISSING_FIELD, "%s.%s: key %u is missing", schema->name, field->name, field->key);
+		left--;
 		result read = schema->shape == SHAPE_MAP ? expect_key(schema, field, r) : OK;
 		if (read == OK)
 			read = read_field(field, r, arena, out);
 		if (read != OK)
 			return fail_within(read, "%s.%s", schema->name, field->name);
 	}
-	return OK;
+	return left == 0 ? OK : fail(UNKNOWN_FIELD, "%s: %zu fields more than it has", schema->name, left);
+}
+
+result schema_read(const struct schema *schema, struct reader *r, struct arena *arena, void *out)
+{
+	size_t count;
+	schema = table_to_read(schema, r);
+	result header = read_header(schema, r, &count);
+	if (header != OK)
+		return fail_within(header, "%s", schema->name);
+	return read_fields(schema, r, arena, count, out);
 }
 
 result schema_decode(const struct schema *schema, struct span bytes, struct arena *arena, void *out)
@@ -432,6 +488,7 @@ json_t *schema_json(const struct schema *schema, const void *object)
 	schema = table_to_write(schema, object);
 	json_t *map = json_object();
 	for (size_t i = 0; i < schema->field_count; i++)
-		json_object_set_new(map, schema->fields[i].name, field_json(&schema->fields[i], object));
+		if (!is_left_out(&schema->fields[i], object))
+			json_object_set_new(map, schema->fields[i].name, field_json(&schema->fields[i], object));
 	return map;
 }

@@ -5,7 +5,8 @@
  *
  * On the wire a structure is a map with small unsigned integer keys in ascending order (SHAPE_MAP), a fixed-length
  * array (SHAPE_ARRAY) or, with one field, that field alone (SHAPE_BARE). Every field is always present; an optional
- * one is null when it has no value. Decoding refuses unknown, missing and repeated keys, wrong types, values out of
+ * one is null when it has no value. One that came to a format later (FIELD_ABSENT, maps only) is left out when it has none,
+ * so that what was written before keeps its bytes; null in its place is refused. Decoding refuses unknown, missing and repeated keys, wrong types, values out of
  * range, unsorted lists and leftovers. It allocates from an arena, never from a declared length; spans in the
  * decoded structure borrow from the input.
  *
@@ -39,6 +40,7 @@ enum field_flags {
 	FIELD_SORTED = 2,   /* list elements strictly ascending in encoded order */
 	FIELD_TIME = 4,	    /* milliseconds since 1970: shown as a date */
 	FIELD_VERSION = 8,  /* exactly `max`, else UNKNOWN_VERSION */
+	FIELD_ABSENT = 16,  /* with FIELD_OPTIONAL: key and value are left out when *present is false */
 };
 
 struct field {
@@ -81,6 +83,11 @@ struct schema {
 #define F_STRUCT(T, k, member, schema) {.key = k, .name = #member, .type = FIELD_STRUCT, .offset = offsetof(T, member), .sub = schema}
 #define F_STRUCT_OR_NULL(T, k, member, there, schema) {.key = k, .name = #member, .type = FIELD_STRUCT, .flags = FIELD_OPTIONAL, .offset = offsetof(T, member), .sub = schema, .present_at = offsetof(T, there)}
 #define F_LIST(T, k, member, count, schema, list_flags, least, most) {.key = k, .name = #member, .type = FIELD_LIST, .flags = list_flags, .offset = offsetof(T, member), .count_at = offsetof(T, count), .min = least, .max = most, .sub = schema}
+/* Fields that came later; a flag is either true or left out. */
+#define F_FLAG_OR_ABSENT(T, k, member) {.key = k, .name = #member, .type = FIELD_BOOL, .flags = FIELD_OPTIONAL | FIELD_ABSENT, .offset = offsetof(T, member), .present_at = offsetof(T, member)}
+#define F_LIST_OR_ABSENT(T, k, member, count, there, schema, list_flags, least, most) {.key = k, .name = #member, .type = FIELD_LIST, .flags = FIELD_OPTIONAL | FIELD_ABSENT | (list_flags), .offset = offsetof(T, member), .count_at = offsetof(T, count), .min = least, .max = most, .sub = schema, .present_at = offsetof(T, there)}
+#define F_TEXT_OR_ABSENT(T, k, member, there, least, most) {.key = k, .name = #member, .type = FIELD_TEXT, .flags = FIELD_OPTIONAL | FIELD_ABSENT, .offset = offsetof(T, member), .min = least, .max = most, .present_at = offsetof(T, there)}
+#define F_BYTES_OR_ABSENT(T, k, member, there, least, most) {.key = k, .name = #member, .type = FIELD_BYTES, .flags = FIELD_OPTIONAL | FIELD_ABSENT, .offset = offsetof(T, member), .min = least, .max = most, .present_at = offsetof(T, there)}
 #define F_ANY(T, k, member, most) {.key = k, .name = #member, .type = FIELD_ANY, .offset = offsetof(T, member), .max = most}
 
 #define SCHEMA(T, schema_name, schema_shape, table) {.name = schema_name, .shape = schema_shape, .struct_size = sizeof(T), .fields = table, .field_count = COUNT_OF(table)}

@@ -346,6 +346,64 @@ static const struct schema aged_first = SCHEMA(struct aged, "aged", SHAPE_MAP, a
 static const struct field aged_fields[] = {F_VERSION(struct aged, 1, v, 2), F_UINT(struct aged, 3, young, 0)};
 static const struct schema aged_schema = {"aged", SHAPE_MAP, sizeof(struct aged), aged_fields, COUNT_OF(aged_fields), .older = &aged_first};
 
+struct grown {
+	uint8_t first;
+	bool flag, has_text;
+	const char *text;
+};
+static const struct field grown_fields[] = {
+	F_UINT(struct grown, 1, first, 0),
+	F_FLAG_OR_ABSENT(struct grown, 2, flag),
+	F_TEXT_OR_ABSENT(struct grown, 5, text, has_text, 1, 8),
+};
+static const struct schema grown_schema = SCHEMA(struct grown, "grown", SHAPE_MAP, grown_fields);
+
+static void expect_grown(struct span wanted, const struct grown *object)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(4096);
+	CLEANUP(bytes_free) struct bytes made = BYTES_EMPTY;
+	struct grown read;
+	expect_ok(schema_encode(&grown_schema, object, &made));
+	assert_int_equal(made.len, wanted.len);
+	assert_memory_equal(made.data, wanted.data, wanted.len);
+	expect_ok(schema_decode(&grown_schema, wanted, &arena, &read));
+	assert_int_equal(read.first, object->first);
+	assert_int_equal(read.flag, object->flag);
+	assert_int_equal(read.has_text, object->has_text);
+	if (read.has_text)
+		assert_string_equal(read.text, object->text);
+}
+
+static void later_fields_are_left_out_when_unused(void **unused)
+{
+	static const uint8_t none[] = {0xa1, 1, 7}, flag[] = {0xa2, 1, 7, 2, 0xf5}, text[] = {0xa2, 1, 7, 5, 0x61, 'x'},
+			     both[] = {0xa3, 1, 7, 2, 0xf5, 5, 0x61, 'x'};
+	static const struct {
+		uint8_t bytes[10];
+		size_t len;
+		enum reason reason;
+	} wrong[] = {
+		{{0xa2, 1, 7, 2, 0xf4}, 5, NOT_DETERMINISTIC}, /* a false flag */
+		{{0xa2, 1, 7, 2, 0xf6}, 5, BAD_TYPE},
+		{{0xa2, 1, 7, 5, 0xf6}, 5, BAD_TYPE},
+		{{0xa3, 1, 7, 5, 0x61, 'x', 2, 0xf5}, 8, UNKNOWN_FIELD},
+		{{0xa3, 1, 7, 2, 0xf5, 2, 0xf5}, 7, NOT_DETERMINISTIC},
+		{{0xa2, 1, 7, 3, 0xf5}, 5, UNKNOWN_FIELD},
+		{{0xa1, 2, 0xf5}, 3, MISSING_FIELD},
+		{{0xa0}, 1, MISSING_FIELD},
+		{{0xa2, 1, 7}, 3, TRUNCATED},
+	};
+	expect_grown(span_of(none, sizeof(none)), &(struct grown){.first = 7});
+	expect_grown(span_of(flag, sizeof(flag)), &(struct grown){.first = 7, .flag = true});
+	expect_grown(span_of(text, sizeof(text)), &(struct grown){.first = 7, .has_text = true, .text = "x"});
+	expect_grown(span_of(both, sizeof(both)), &(struct grown){.first = 7, .flag = true, .has_text = true, .text = "x"});
+	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+		CLEANUP(arena_free) struct arena arena = arena_of(4096);
+		struct grown read;
+		expect(schema_decode(&grown_schema, span_of(wrong[i].bytes, wrong[i].len), &arena, &read), wrong[i].reason);
+	}
+}
+
 static void versions_have_tables_of_their_own(void **unused)
 {
 	static const struct {
@@ -398,6 +456,7 @@ int group_schema(void)
 		cmocka_unit_test(encoding_refuses_what_decoding_would),
 		cmocka_unit_test(sorts_for_the_codec),
 		cmocka_unit_test(shows_as_json),
+		cmocka_unit_test(later_fields_are_left_out_when_unused),
 		cmocka_unit_test(versions_have_tables_of_their_own),
 	};
 	return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
