@@ -7,6 +7,7 @@
 #include "object/backup.h"
 #include "object/manifest.h"
 #include "object/seal.h"
+#include "object/transport.h"
 #include "policy/schema.h"
 #include "wire/document.h"
 
@@ -33,12 +34,13 @@ union any_object {
 	struct receipt_head head;
 	struct reference_set reference_set;
 	struct backup backup;
+	struct transport_key transport_key;
 };
 
 /* The kind is in what is signed, not in the bytes: the one whose fields fit is named. */
 static const enum object_kind signed_kinds[] = {KIND_REPORT, KIND_RECORD, KIND_SEALED, KIND_UNSEAL_REQUEST, KIND_UNSEAL_GRANT,
 	KIND_ROT_CHALLENGE, KIND_DERIVE_ANSWER, KIND_QUEUE_HELLO, KIND_STATEMENT, KIND_RECEIPT_HEAD, KIND_REFERENCE_SET,
-	KIND_BACKUP};
+	KIND_BACKUP, KIND_TRANSPORT_KEY};
 
 static result object_json(enum object_kind kind, struct span bytes, json_t **out)
 {

@@ -9,6 +9,7 @@
 #include "object/record.h"
 #include "object/reference.h"
 #include "object/seal.h"
+#include "object/transport.h"
 
 enum { EMITTED = 1, RESERVED = 0 };
 
@@ -37,6 +38,8 @@ static const struct schema *const payload_schemas[] = {
 	[KIND_ACCESS_REQUEST] = &access_request_schema,
 	[KIND_LEDGER_CONFIG] = &ledger_config_schema,
 	[KIND_BACKUP] = &backup_schema,
+	[KIND_TRANSPORT_KEY] = &transport_key_schema,
+	[KIND_ENROLMENT] = &enrolment_schema,
 };
 
 const struct kind_row kind_table[] = {

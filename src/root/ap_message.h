@@ -224,7 +224,7 @@ extern const struct schema ap_end_launch_schema;
 
 /* SIGN: `kind` says what `body` is; the secure processor parses it and fills in what only it may say. */
 struct ap_sign {
-	uint8_t kind; /* enum object_kind: KIND_RECEIPT_HEAD, KIND_REPORT */
+	uint8_t kind; /* enum object_kind: KIND_RECEIPT_HEAD, KIND_REPORT, KIND_TRANSPORT_KEY (object/transport.h) */
 	struct span body;
 };
 extern const struct schema ap_sign_schema;

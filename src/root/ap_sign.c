@@ -1,5 +1,7 @@
 #include "root/ap_internal.h"
 
+#include "object/transport.h"
+
 static result sign_head(struct ap *ap, struct span body, uint64_t now_ms, struct bytes *out)
 {
 	struct ap_sign_head request;
@@ -49,6 +51,24 @@ static result sign_requested_report(struct ap *ap, struct span body, uint64_t no
 	return ap_sign_report(ap, row ? REPORT_CHANNEL : REPORT_HOST, row, request.challenge, now_ms, out);
 }
 
+/* RO-17: which root and epoch, and from when, is for the secure processor alone to say; how long is bounded here. */
+static result sign_transport_key(struct ap *ap, struct span body, uint64_t now_ms, struct bytes *out)
+{
+	struct transport_request request;
+	TRY(schema_decode(&transport_request_schema, body, &ap->scratch, &request));
+	if (strcmp(request.purpose, TRANSPORT_LINK) != 0)
+		return fail(BAD_VALUE, "a key for '%s'", request.purpose);
+	if (request.valid_ms == 0)
+		return fail(BAD_VALUE, "a key that is never valid");
+	struct transport_key key = {.v = 1, .purpose = TRANSPORT_LINK, .not_before = now_ms, .not_after = now_ms + request.valid_ms};
+	if (key.not_after > ap->current.epoch.not_after)
+		key.not_after = ap->current.epoch.not_after;
+	memcpy(key.spki, request.spki, SHA256_SIZE);
+	memcpy(key.rot_id, ap->rot_id, OID_SIZE);
+	memcpy(key.epoch_oid, ap->current.oid, OID_SIZE);
+	return object_sign(KIND_TRANSPORT_KEY, &key, &ap->current.keys.sign, out, NULL);
+}
+
 result ap_handle_sign(struct ap *ap, struct span body, uint64_t now_ms)
 {
 	struct ap_sign request;
@@ -63,6 +83,7 @@ result ap_handle_sign(struct ap *ap, struct span body, uint64_t now_ms)
 		TRY(sign_head(ap, request.body, now_ms, &object));
 		break;
 	case KIND_REPORT: TRY(sign_requested_report(ap, request.body, now_ms, &object)); break;
+	case KIND_TRANSPORT_KEY: TRY(sign_transport_key(ap, request.body, now_ms, &object)); break;
 	default: return fail(WRONG_KIND, "objects of kind %u are not signed on request", request.kind);
 	}
 	struct ap_signed answer = {bytes_span(&object)};

@@ -381,6 +381,19 @@ static void fill_ledger(const struct sample_keys *keys)
 	FILL(ledger_config.log_key, 0xb2);
 }
 
+static struct transport_key transport = {.v = 1, .purpose = TRANSPORT_LINK, .not_before = T0, .not_after = T0 + 3600000};
+static struct text_item peer_addresses[] = {{"north.example:4711"}};
+static struct enrolment enrolment = {.v = 1, .name = "north", .addresses = peer_addresses, .address_count = 1, .time = T0};
+
+static void fill_transport(void)
+{
+	FILL(transport.spki, 0xd0);
+	FILL(transport.rot_id, 0x01);
+	FILL(transport.epoch_oid, 0x02);
+	FILL(enrolment.rot_id, 0x01);
+	FILL(enrolment.peer, 0xd1);
+}
+
 void samples_make(const struct sample_keys *keys, struct sample out[static SAMPLE_COUNT])
 {
 	for (size_t i = 0; i < REGISTER_COUNT; i++)
@@ -395,6 +408,7 @@ void samples_make(const struct sample_keys *keys, struct sample out[static SAMPL
 	fill_job();
 	fill_head();
 	fill_ledger(keys);
+	fill_transport();
 	const struct sample samples[SAMPLE_COUNT] = {
 		{"launch report", KIND_REPORT, &report_schema, &launch_report, false},
 		{"host report", KIND_REPORT, &report_schema, &host_report, false},
@@ -424,6 +438,8 @@ void samples_make(const struct sample_keys *keys, struct sample out[static SAMPL
 		{"registration", KIND_REGISTRATION, &endorsement_schema, &endorsement, false},
 		{"transaction", KIND_TRANSACTION, &transaction_schema, &transaction, false},
 		{"ledger configuration", KIND_LEDGER_CONFIG, &ledger_config_schema, &ledger_config, false},
+		{"transport key", KIND_TRANSPORT_KEY, &transport_key_schema, &transport, false},
+		{"enrolment", KIND_ENROLMENT, &enrolment_schema, &enrolment, false},
 	};
 	memcpy(out, samples, sizeof(samples));
 }

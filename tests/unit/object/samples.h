@@ -13,6 +13,7 @@
 #include "object/receipt.h"
 #include "object/record.h"
 #include "object/seal.h"
+#include "object/transport.h"
 
 struct sample {
 	const char *name;
@@ -22,7 +23,7 @@ struct sample {
 	bool by_enclave; /* signed by the enclave's key, not by the root's */
 };
 
-enum { SAMPLE_COUNT = 28 };
+enum { SAMPLE_COUNT = 30 };
 
 /* Fixed scalars: bytes 01 02 .. 20, 21 .. 40 and so on. The caller frees the keys. */
 struct sample_keys {

@@ -5,6 +5,7 @@
 #include "crypto/x509.h"
 #include "groups.h"
 #include "root/boot_log.h"
+#include "object/transport.h"
 
 static void test_generates_and_survives_a_restart(void **unused)
 {
@@ -258,6 +259,34 @@ static void test_signs_nothing_else(void **unused)
 	bench_free(&b);
 }
 
+static enum reason sign_transport(struct bench *b, const struct transport_request *body, struct ap_signed *out)
+{
+	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
+	assert_int_equal(schema_encode(&transport_request_schema, body, &encoding), OK);
+	struct ap_sign request = {KIND_TRANSPORT_KEY, bytes_span(&encoding)};
+	return ask(b, IPQ_SIGN, &ap_sign_schema, &request, &ap_signed_schema, out);
+}
+
+static void test_vouches_for_the_keys_of_links(void **unused)
+{
+	struct bench b;
+	struct ap_signed reply;
+	struct transport_key key;
+	struct transport_request request = {.spki = {7}, .purpose = TRANSPORT_LINK, .valid_ms = 60000};
+	bench_new(&b);
+	assert_int_equal(sign_transport(&b, &request, &reply), OK);
+	assert_int_equal(object_open(KIND_TRANSPORT_KEY, reply.object, &b.root_sign, &b.arena, &key, NULL), OK);
+	assert_memory_equal(key.rot_id, b.rot_id, OID_SIZE);
+	assert_memory_equal(key.spki, request.spki, SHA256_SIZE);
+	assert_int_equal(key.not_after - key.not_before, 60000);
+	request.valid_ms = 0;
+	assert_int_equal(sign_transport(&b, &request, &reply), BAD_VALUE);
+	request.valid_ms = 60000;
+	request.purpose = "anything";
+	assert_int_equal(sign_transport(&b, &request, &reply), BAD_VALUE);
+	bench_free(&b);
+}
+
 static void test_reports_are_chained(void **unused)
 {
 	struct bench b;
@@ -465,6 +494,7 @@ int test_ap(void)
 		cmocka_unit_test(test_seals_and_unseals),
 		cmocka_unit_test(test_signs_one_head_for_a_run_that_was_measured),
 		cmocka_unit_test(test_signs_nothing_else),
+		cmocka_unit_test(test_vouches_for_the_keys_of_links),
 		cmocka_unit_test(test_reports_are_chained),
 		cmocka_unit_test(test_event_log_replays_to_the_registers),
 		cmocka_unit_test(test_refuses_by_time),
