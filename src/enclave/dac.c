@@ -708,6 +708,7 @@ static result check_policy(const struct dac *dac, const struct record_row *row, 
 		/* An answer travels under the permission of its request. */
 		.direction = from->kind == RECORD_RESPONSE ? DIRECTION_SEND : DIRECTION_RECEIVE,
 		.peer_level = platform_level(dac->config.platform, report),
+		.peer_factors = policy_factors_of_level(platform_level(dac->config.platform, report)),
 		.peer_core = SPAN_ARRAY(report->launch.core),
 		.references = dac->config.references,
 		.evidence_time_ms = report->time,

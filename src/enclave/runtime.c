@@ -307,6 +307,7 @@ static void runtime_free(struct runtime *rt)
 	for (size_t i = 0; i < rt->policy_count; i++)
 		policy_table_free(rt->policies[i].table);
 	policy_references_free(rt->references);
+	free(rt->meters);
 	fd_close(&rt->errors);
 	dac_free(rt->dac);
 	control_message_free(&rt->prepare_message);

@@ -211,6 +211,7 @@ static result appraise(void *ctx, struct span bytes, const uint8_t bind[static I
 	channel->peer.evidence_time = report.time;
 	/* An instrumented build may be made to say anything (architecture.md). */
 	channel->peer.level = platform_level_for(channel->runtime, &report);
+	channel->peer.factors = policy_factors_of_level(channel->peer.level);
 	peer->level = channel->peer.level;
 	return OK;
 }
@@ -235,6 +236,7 @@ static void fill_parties(const struct channel *channel, struct policy_request *r
 	request->peer.confinement = channel->peer.confinement;
 	request->peer.interpreter_open = channel->peer.interpreter_open;
 	request->peer_level = channel->peer.level;
+	request->peer_factors = channel->peer.factors;
 	request->peer_core = SPAN_ARRAY(channel->peer.core);
 	request->references = rt->references;
 	request->evidence_time_ms = channel->peer.evidence_time;
@@ -257,6 +259,8 @@ static result decide_at(const struct channel *channel, enum policy_resource reso
 		.now_ms = now_ms,
 	};
 	fill_parties(channel, &request);
+	if (resource == RESOURCE_OPERATION)
+		TRY(policy_meter_of(channel->runtime, channel->spec.peer, &request));
 	return policy_require(channel->runtime->policies[0].table, &request, &decision);
 }
 
@@ -280,6 +284,7 @@ static result pre_check(const struct channel *channel)
 {
 	struct channel best = *channel;
 	best.peer.level = 3;
+	best.peer.factors = FACTOR_TPM | FACTOR_TEE;
 	best.peer.confinement = CONFINEMENT_TEE;
 	best.peer.evidence_time = runtime_now_ms();
 	best.peer.interpreter_open = false;

@@ -48,7 +48,7 @@ struct channel_peer {
 	uint8_t keys_hash[SHA256_SIZE];
 	enum policy_confinement confinement;
 	bool interpreter_open;
-	unsigned level;
+	unsigned level, factors;
 	uint64_t evidence_time;
 };
 
@@ -150,6 +150,12 @@ struct policy_row {
 	struct policy_table *table;
 };
 
+/* What a peer may still do under a rate of the policy. */
+struct peer_meter {
+	const char *peer; /* of the arena */
+	struct policy_meter meter;
+};
+
 struct platform;
 
 struct runtime {
@@ -185,6 +191,8 @@ struct runtime {
 
 	struct policy_row policies[MAX_POLICIES]; /* the first is our own */
 	size_t policy_count;
+	struct peer_meter *meters; /* of the peers that asked for operations, or were asked */
+	size_t meter_count, meter_cap;
 	struct policy_references *references; /* sets that entries of these policies may name */
 	struct secret_row secrets[SANDBOX_MAX_FDS];
 	size_t secret_count;
@@ -302,6 +310,11 @@ NODISCARD result records_finished(struct runtime *rt, struct control_finished *o
 /* runtime_pump.c: data in and out of the program, until everything has arrived */
 NODISCARD result pump_accept(struct runtime *rt, struct control_message *message); /* CHANNEL, INPUT, OUTPUT */
 NODISCARD result pump_run(struct runtime *rt);
+
+/* ---- runtime_policy.c: the policy while the enclave lives */
+
+/* The meter of this peer, whichever channel it comes on, and the clock for it; they outlive every change of the policy. */
+NODISCARD result policy_meter_of(struct runtime *rt, const char *peer, struct policy_request *request);
 
 /* ---- runtime_platform.c */
 

@@ -4,7 +4,7 @@
 
 #include <inttypes.h>
 
-/* Keys of a policy. 16 and up are reserved for parts that policies of this format do not have yet. */
+/* Keys of a policy. 16 and 18 to 26 are reserved for parts that policies of this format do not have yet. */
 enum {
 	KEY_FORMAT = 1,
 	KEY_VERSION = 2,
@@ -21,6 +21,9 @@ enum {
 	KEY_MAX_AGE = 13,
 	KEY_NOT_BEFORE = 14,
 	KEY_NOT_AFTER = 15,
+	KEY_FACTORS = 17,
+	KEY_AUTHOR = 27,
+	KEY_LAST = KEY_AUTHOR, /* keys are counted in the bits of an unsigned */
 };
 enum { REQUIRED_KEYS = 0x3fe }; /* bits 1..9 */
 
@@ -32,8 +35,13 @@ enum {
 	KEY_PEER_SCOPES = 4,
 	KEY_PEER_CORES = 5,
 	KEY_PEER_ROT = 6,
-	KEY_PEER_REFERENCE = 11, /* 7 to 10 are reserved */
+	KEY_PEER_RATE = 7,
+	KEY_PEER_FACTORS = 8,
+	KEY_PEER_REFERENCE = 11, /* 9 and 10 are reserved */
 };
+
+enum { KEY_RATE_OPERATIONS = 1, KEY_RATE_PER = 2, KEY_RATE_BURST = 3, RATE_KEYS = 3 };
+enum { RATE_MAX_OPERATIONS = POLICY_RATE_MAX, RATE_MAX_PER_S = POLICY_RATE_MAX_PER_S };
 
 /* Keys of a reference: those of a seal's (object/reference.h). */
 enum { KEY_REFERENCE_AUTHOR = 1, KEY_REFERENCE_SET = 2, KEY_REFERENCE_MIN_SVN = 3, REFERENCE_KEYS = 3 };
@@ -144,7 +152,52 @@ static result read_ranged(struct reader *r, uint64_t min, uint64_t max, uint64_t
 	return OK;
 }
 
+/* Ascending numbers of factors, as bits. */
+static result read_factors(struct reader *r, unsigned *out)
+{
+	struct compiled_list list;
+	uint64_t previous = 0, number;
+	unsigned factors = 0;
+	TRY(open_set(r, &list));
+	for (size_t i = 0; i < list.count; i++, previous = number) {
+		TRY(read_ranged(r, 1, POLICY_FACTORS, &number));
+		if (number == previous)
+			return fail(POLICY_CONFLICT, "a factor stands twice");
+		if (number < previous)
+			return fail(NOT_DETERMINISTIC, "the factors are not in order");
+		factors |= 1u << (number - 1);
+	}
+	*out = factors;
+	return OK;
+}
+
 /* ---- A communicator ------------------------------------------------------------------------------------ */
+
+static result read_rate_field(struct reader *r, int64_t key, struct compiled_rate *rate)
+{
+	uint64_t number;
+	if (key < KEY_RATE_OPERATIONS || key > KEY_RATE_BURST)
+		return fail(UNKNOWN_FIELD, "key %" PRId64 " of a rate; a newer Troth may know it", key);
+	TRY(read_ranged(r, 1, key == KEY_RATE_PER ? RATE_MAX_PER_S : RATE_MAX_OPERATIONS, &number));
+	*(key == KEY_RATE_OPERATIONS ? &rate->operations : key == KEY_RATE_PER ? &rate->per_s : &rate->burst) = (uint32_t)number;
+	return OK;
+}
+
+static result read_rate(struct reader *r, struct compiled_rate *out)
+{
+	struct cbor_map map;
+	size_t fields = 0;
+	TRY(cbor_map_open(r, &map));
+	for (;; fields++) {
+		bool more;
+		int64_t key;
+		TRY(cbor_map_next(r, &map, &more, &key));
+		if (!more)
+			break;
+		TRY(read_rate_field(r, key, out));
+	}
+	return fields == RATE_KEYS ? OK : fail(MISSING_FIELD, "a rate without operations, seconds or burst");
+}
 
 static result read_reference_field(struct reader *r, int64_t key, struct compiled_reference *out)
 {
@@ -197,6 +250,10 @@ static result read_peer_field(struct reader *r, int64_t key, struct compiled_pee
 		return read_set(r, read_core, &peer->cores);
 	case KEY_PEER_ROT:
 		return read_rot(r, &peer->rot);
+	case KEY_PEER_RATE:
+		return read_rate(r, &peer->rate);
+	case KEY_PEER_FACTORS:
+		return read_factors(r, &peer->factors);
 	case KEY_PEER_REFERENCE:
 		return read_reference(r, &peer->reference);
 	default:
@@ -317,10 +374,14 @@ static result read_field(struct reader *r, int64_t key, const struct compiled_vi
 		return read_set(r, read_denied, &policy->denied);
 	case KEY_LEVEL0:
 		return read_set(r, read_name, &policy->level0);
+	case KEY_FACTORS:
+		return read_factors(r, &policy->factors);
+	case KEY_AUTHOR:
+		return read_fixed(r, POLICY_AUTHOR_SIZE, &policy->author);
 	default:
 		break;
 	}
-	if (key < KEY_FORMAT || key > KEY_NOT_AFTER)
+	if (key < KEY_FORMAT || key > KEY_NOT_AFTER) /* of the rest; 17 and 27 were above */
 		return fail(UNKNOWN_FIELD, "key %" PRId64 " of a policy; a newer Troth may know it", key);
 	return read_number_field(r, key, policy);
 }
@@ -339,7 +400,7 @@ result compiled_decode(struct reader *r, const struct compiled_visitor *visitor,
 		if (!more)
 			break;
 		TRY(read_field(r, key, visitor, &policy));
-		seen |= 1u << key;
+		seen |= 1u << key; /* at most KEY_LAST: other keys are refused */
 	}
 	if ((seen & REQUIRED_KEYS) != REQUIRED_KEYS)
 		return fail(MISSING_FIELD, "a policy lacks one of the keys 1 to 9");
@@ -427,23 +488,56 @@ static void put_reference(struct writer *w, const struct compiled_reference *ref
 	cbor_put_uint(w, reference->min_svn);
 }
 
+static void put_factors(struct writer *w, uint64_t key, unsigned factors)
+{
+	if (!factors)
+		return;
+	cbor_put_uint(w, key);
+	cbor_put_array(w, (size_t)__builtin_popcount(factors));
+	for (unsigned number = 1; number <= POLICY_FACTORS; number++)
+		if (factors & 1u << (number - 1))
+			cbor_put_uint(w, number);
+}
+
+static void put_pair(struct writer *w, uint64_t key, uint64_t value)
+{
+	cbor_put_uint(w, key);
+	cbor_put_uint(w, value);
+}
+
+static void put_rate(struct writer *w, const struct compiled_rate *rate)
+{
+	if (!rate->operations)
+		return;
+	cbor_put_uint(w, KEY_PEER_RATE);
+	cbor_put_map(w, RATE_KEYS);
+	put_pair(w, KEY_RATE_OPERATIONS, rate->operations);
+	put_pair(w, KEY_RATE_PER, rate->per_s);
+	put_pair(w, KEY_RATE_BURST, rate->burst);
+}
+
 static void put_peer(struct writer *w, const struct form_peer *peer)
 {
-	cbor_put_map(
-		w, 2u + (peer->operations.count > 0) + (peer->scopes.count > 0) + (peer->cores.count > 0) + (peer->rot.kind != ROT_UNSAID) +
-			(peer->reference.author.data != NULL));
+	static const struct form_detail nothing;
+	const struct form_detail *detail = peer->detail ? peer->detail : &nothing;
+	cbor_put_map(w,
+		2u + (detail->operations.count > 0) + (detail->scopes.count > 0) + (detail->cores.count > 0) +
+			(detail->rot.kind != ROT_UNSAID) + (detail->rate.operations > 0) + (detail->factors > 0) +
+			(detail->reference.author.data != NULL));
 	cbor_put_uint(w, KEY_PEER_ID);
 	cbor_put_text(w, peer->id);
 	cbor_put_uint(w, KEY_PEER_DIRECTIONS);
 	cbor_put_uint(w, peer->directions);
-	put_texts(w, KEY_PEER_OPERATIONS, &peer->operations);
-	put_texts(w, KEY_PEER_SCOPES, &peer->scopes);
-	if (peer->cores.count) {
+	put_texts(w, KEY_PEER_OPERATIONS, &detail->operations);
+	put_texts(w, KEY_PEER_SCOPES, &detail->scopes);
+	if (detail->cores.count) {
 		cbor_put_uint(w, KEY_PEER_CORES);
-		put_digests(w, &peer->cores);
+		put_digests(w, &detail->cores);
 	}
-	put_rot(w, KEY_PEER_ROT, &peer->rot);
-	put_reference(w, &peer->reference);
+	put_rot(w, KEY_PEER_ROT, &detail->rot);
+	put_rate(w, &detail->rate);
+	put_factors(w, KEY_PEER_FACTORS, detail->factors);
+	put_reference(w, &detail->reference);
 }
 
 static void put_peers(struct writer *w, const struct form_policy *form)
@@ -469,17 +563,11 @@ static void put_denied(struct writer *w, const struct form_texts *denied)
 	}
 }
 
-static void put_pair(struct writer *w, uint64_t key, uint64_t value)
-{
-	cbor_put_uint(w, key);
-	cbor_put_uint(w, value);
-}
-
 void compiled_encode(const struct form_policy *form, struct writer *w)
 {
 	cbor_put_map(w,
 		9u + (form->peer_count > 0) + (form->denied.count > 0) + (form->level0.count > 0) + form->has_max_age +
-			form->has_not_before + form->has_not_after);
+			form->has_not_before + form->has_not_after + (form->factors > 0) + (form->author.data != NULL));
 	put_pair(w, KEY_FORMAT, POLICY_FORMAT);
 	put_pair(w, KEY_VERSION, form->version);
 	put_pair(w, KEY_KIND, form->kind);
@@ -500,6 +588,11 @@ void compiled_encode(const struct form_policy *form, struct writer *w)
 		put_pair(w, KEY_NOT_BEFORE, form->not_before);
 	if (form->has_not_after)
 		put_pair(w, KEY_NOT_AFTER, form->not_after);
+	put_factors(w, KEY_FACTORS, form->factors);
+	if (form->author.data) {
+		cbor_put_uint(w, KEY_AUTHOR);
+		cbor_put_bytes(w, form->author);
+	}
 }
 
 int compiled_order(enum policy_subject kind_a, struct span id_a, enum policy_subject kind_b, struct span id_b)

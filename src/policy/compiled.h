@@ -38,6 +38,13 @@ struct compiled_policy {
 	struct compiled_rot rot; /* never ROT_UNSAID */
 	bool has_max_age, has_not_before, has_not_after;
 	uint64_t max_age_s, not_before, not_after;
+	unsigned factors; /* bits of enum policy_factor */
+	struct span author; /* POLICY_AUTHOR_SIZE bytes; empty: nobody may replace this policy */
+};
+
+/* So many operations in so many seconds, `burst` of them at once. operations 0: no limit. */
+struct compiled_rate {
+	uint32_t operations, per_s, burst;
 };
 
 /* A reference set that says which cores count; `author` empty: none is named. */
@@ -53,6 +60,8 @@ struct compiled_peer {
 	struct compiled_list operations, scopes, cores;
 	struct compiled_rot rot;
 	struct compiled_reference reference; /* never beside cores */
+	struct compiled_rate rate;
+	unsigned factors;
 };
 
 /* Is shown each communicator once, in order, while a policy is decoded; the policy may still prove wrong after. */
@@ -83,12 +92,20 @@ struct form_rot {
 	struct form_texts ids; /* 32 bytes each */
 };
 
-struct form_peer {
-	struct span id;
-	unsigned directions;
+/* What a communicator restricts beyond its id and directions. Most restrict nothing, and a policy may name a million. */
+struct form_detail {
 	struct form_texts operations, scopes, cores;
 	struct form_rot rot;
 	struct compiled_reference reference;
+	struct compiled_rate rate;
+	unsigned factors;
+};
+
+struct form_peer {
+	struct span id;
+	unsigned directions;
+	const struct form_detail *detail; /* NULL: nothing */
+	const void *place; /* in the document, for the reader */
 };
 
 struct form_policy {
@@ -105,6 +122,8 @@ struct form_policy {
 	struct form_rot rot;
 	bool has_max_age, has_not_before, has_not_after;
 	uint64_t max_age_s, not_before, not_after;
+	unsigned factors;
+	struct span author;
 };
 
 void compiled_encode(const struct form_policy *form, struct writer *out);

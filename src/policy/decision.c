@@ -67,7 +67,7 @@ static enum reason check_complete(struct question *q)
 	const struct policy_request *r = q->request;
 	bool known = r->subject_kind >= SUBJECT_ENCLAVE && r->subject_kind <= SUBJECT_GUEST && r->state >= STATE_STARTING &&
 		r->state <= STATE_QUARANTINED && r->resource >= RESOURCE_CHANNEL && r->resource <= RESOURCE_SYSCALL && direction_fits(r);
-	bool sized = party_is_complete(&r->own) && party_is_complete(&r->peer) && r->peer_level <= 3 &&
+	bool sized = party_is_complete(&r->own) && party_is_complete(&r->peer) && r->peer_level <= 3 && r->peer_factors < 1u << POLICY_FACTORS &&
 		(r->peer_core.len == 0 || r->peer_core.len == POLICY_CORE_SIZE);
 	bool dated = r->now_ms != 0 && (r->resource != RESOURCE_RECORD || r->dac_depth != 0);
 	return known && sized && dated ? OK : REQUEST_INCOMPLETE;
@@ -172,6 +172,21 @@ static enum reason check_level(struct question *q)
 	if (q->level >= q->policy->required_level || (q->rule && q->rule->flags & RULE_LEVEL0))
 		return OK;
 	return by_field(q, LEVEL_TOO_LOW, "required_attestation_level", q->level, q->policy->required_level);
+}
+
+/* A pinned key comes without evidence, so it has no factors either. */
+static enum reason check_factors(struct question *q)
+{
+	unsigned has = q->request->peer.proof == PROOF_PINNED ? 0 : q->request->peer_factors;
+	unsigned missing = q->policy->factors & ~has;
+	if (missing)
+		return by_field(q, FACTOR_MISSING, "required_factors", has, missing);
+	missing = q->detail ? q->detail->factors & ~has : 0;
+	if (!missing)
+		return OK;
+	q->decision->had = has;
+	q->decision->needed = missing;
+	return by_part(q, FACTOR_MISSING, "required_factors");
 }
 
 static enum reason check_rot(struct question *q)
@@ -286,6 +301,55 @@ static enum reason check_depth(struct question *q)
 	return by_field(q, DEPTH_EXCEEDED, "max_dac_depth", q->request->dac_depth, q->policy->max_dac_depth);
 }
 
+/* ---- How often ------------------------------------------------------------------------------------------ */
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * A token bucket in whole numbers, so that the same questions at the same times have the same answers everywhere: what is
+ * left is counted in 1/per_ms operation, of which each millisecond brings `operations`. `full` is below 2^47.
+ */
+static void fill_meter(struct policy_meter *meter, const struct rule_detail *rule, uint64_t steady_ms)
+{
+	uint64_t per_ms = (uint64_t)rule->rate_per_s * 1000, full = rule->rate_burst * per_ms;
+	if (meter->per_ms == 0)
+		*meter = (struct policy_meter){.left = full, .at_ms = steady_ms, .per_ms = per_ms};
+	if (meter->per_ms != per_ms) /* the rule has changed; whole operations stay */
+		*meter = (struct policy_meter){.left = meter->left / meter->per_ms * per_ms, .at_ms = meter->at_ms, .per_ms = per_ms};
+	uint64_t passed = steady_ms > meter->at_ms ? steady_ms - meter->at_ms : 0;
+	uint64_t enough = full / rule->rate_operations + 1;
+	meter->left = least(full, least(meter->left, full) + least(passed, enough) * rule->rate_operations);
+	meter->at_ms += passed;
+}
+
+/* The last condition, so that only what is allowed otherwise is counted. */
+static enum reason check_rate(struct question *q)
+{
+	struct policy_meter *meter = q->request->meter;
+	const struct rule_detail *rule = q->detail;
+	if (!rule || q->request->resource != RESOURCE_OPERATION || rule->rate_operations == 0)
+		return OK;
+	if (!meter)
+		return by_part(q, REQUEST_INCOMPLETE, "rate");
+	fill_meter(meter, rule, q->request->steady_ms);
+	if (meter->left >= meter->per_ms) {
+		meter->left -= meter->per_ms;
+		return OK;
+	}
+	q->decision->had = (meter->per_ms - meter->left + rule->rate_operations - 1) / rule->rate_operations; /* ms to wait */
+	q->decision->needed = (uint64_t)rule->rate_operations << 32 | rule->rate_per_s;
+	return by_part(q, RATE_EXCEEDED, "rate");
+}
+
+unsigned policy_factors_of_level(unsigned level)
+{
+	static const unsigned factors[] = {0, 0, FACTOR_TPM, FACTOR_TEE};
+	return level < COUNT_OF(factors) ? factors[level] : 0;
+}
+
 /* ---- The decision --------------------------------------------------------------------------------------- */
 
 /* The order is part of the format: docs/PROTOCOL.policy, "Decision". */
@@ -300,6 +364,7 @@ static check *const checks[] = {
 	check_direction,
 	check_own,
 	check_level,
+	check_factors,
 	check_rot,
 	check_core,
 	check_age,
@@ -307,6 +372,7 @@ static check *const checks[] = {
 	check_operation,
 	check_scopes,
 	check_depth,
+	check_rate,
 };
 
 result policy_decide(const struct policy_table *table, const struct policy_request *request, struct policy_decision *decision)

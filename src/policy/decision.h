@@ -80,6 +80,23 @@ enum policy_proof {
 	PROOF_PINNED = 2, /* a local rule names the key; always Level-0 */
 };
 
+/* What a peer's evidence rests on beside software; bits of a set. Numbers of the compiled form are the bits' positions + 1. */
+enum policy_factor {
+	FACTOR_TPM = 1, /* a TPM that the operator believes vouches for the host's boot */
+	FACTOR_TEE = 2, /* hardware keeps the host's owner out: SNP, TDX ... */
+};
+enum { POLICY_FACTORS = 2 }; /* how many there are */
+
+/*
+ * How many operations a peer has left: the state of one token bucket, kept by whoever asks, one for each peer, zeroed at
+ * first and then only changed by policy_decide. Follows the rule when that changes: what was left stays, up to the new burst.
+ */
+struct policy_meter {
+	uint64_t left; /* in units of 1/per_ms operation */
+	uint64_t at_ms; /* steady: when that was so */
+	uint64_t per_ms; /* 0: not begun */
+};
+
 struct policy_party {
 	struct span name; /* short id, [A-Za-z0-9._-]{1,63} */
 	enum policy_proof proof;
@@ -96,6 +113,7 @@ struct policy_request {
 	struct policy_party own; /* the subject: whose policy is asked */
 	struct policy_party peer; /* equal to `own` in name and root for a record of one's own */
 	unsigned peer_level; /* 0..3: what the peer's evidence was appraised to */
+	unsigned peer_factors; /* bits of enum policy_factor: what that evidence rests on */
 	struct span peer_core; /* 48 bytes, empty when unknown */
 	const struct policy_references *references; /* verified sets for entries that name one (references.h); NULL: none */
 	uint64_t evidence_time_ms; /* when the peer's evidence was made; 0: unknown, which no age limit accepts */
@@ -104,6 +122,9 @@ struct policy_request {
 	size_t scope_count;
 	uint32_t dac_depth; /* level of the consuming record (constructions: dac.md); 0 only where none exists yet */
 	uint64_t now_ms;
+	/* For OPERATION, when the entry may have a rate: without a meter an entry with one denies. Taken from when all else allows. */
+	struct policy_meter *meter;
+	uint64_t steady_ms; /* a clock that never goes back, for the meter */
 };
 
 /* The rule that decided. `field` and `part` are constant strings of the schema, e.g. "allowed_communicators"
@@ -150,5 +171,9 @@ const char *policy_subject_name(enum policy_subject subject);
 const char *policy_confinement_name(enum policy_confinement confinement);
 const char *policy_resource_name(enum policy_resource resource);
 const char *policy_direction_name(enum policy_direction direction);
+const char *policy_factor_name(enum policy_factor factor);
+
+/* Factors of evidence that was appraised to this level: Level-2 is a TPM's, Level-3 a TEE's (docs/EVIDENCE.md). */
+unsigned policy_factors_of_level(unsigned level);
 
 #endif

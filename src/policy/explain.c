@@ -39,6 +39,12 @@ const char *policy_direction_name(enum policy_direction direction)
 	return word(words, COUNT_OF(words), direction);
 }
 
+const char *policy_factor_name(enum policy_factor factor)
+{
+	static const char *const words[] = {NULL, "tpm", "tee"};
+	return word(words, COUNT_OF(words), factor);
+}
+
 static const char *state_name(uint64_t state)
 {
 	static const char *const words[] = {NULL, "starting", "running", "suspect", "quarantined"};
@@ -143,6 +149,19 @@ static void say_confinement(struct writer *w, const struct policy_decision *d, c
 		policy_confinement_name((enum policy_confinement)d->needed));
 }
 
+static void say_factors(struct writer *w, uint64_t missing)
+{
+	writer_str(w, "its evidence lacks ");
+	for (unsigned number = 0; number < POLICY_FACTORS; number++) {
+		unsigned factor = 1u << number;
+		if (!(missing & factor))
+			continue;
+		writer_str(w, policy_factor_name((enum policy_factor)factor));
+		if (missing & ~(uint64_t)(2 * factor - 1))
+			writer_str(w, " and ");
+	}
+}
+
 /* The fact that decided, as seen from this request. */
 static void say_fact(struct writer *w, const struct policy_decision *d)
 {
@@ -158,6 +177,11 @@ static void say_fact(struct writer *w, const struct policy_decision *d)
 		return say(w, "the entry does not allow to %s", policy_direction_name(d->direction));
 	case LEVEL_TOO_LOW:
 		return say(w, "the evidence reaches Level-%" PRIu64 ", the policy requires Level-%" PRIu64, d->had, d->needed);
+	case FACTOR_MISSING:
+		return say_factors(w, d->needed);
+	case RATE_EXCEEDED:
+		say(w, "it has used up %" PRIu64 " operations in %" PRIu64 " s", d->needed >> 32, d->needed & UINT32_MAX);
+		return say(w, ", the next may come in %" PRIu64 " ms", d->had);
 	case ROT_NOT_ALLOWED:
 		return writer_str(w, d->needed ? "its root of trust is not on the list" : "it is not endorsed by the same root of trust");
 	case EVIDENCE_TOO_OLD:

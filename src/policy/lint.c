@@ -147,7 +147,7 @@ static void lint_peer(struct lint *lint, const struct subject *subject, const st
 static void lint_peers(struct lint *lint, const struct subject *subject)
 {
 	const struct node *peers = node_field(subject->node, "allowed_communicators");
-	if (!peers)
+	if (!peers && subject->policy->peer_count == 0)
 		find(lint, LINT_NOTE, subject->id, "%s has no allowed_communicators: it may deal with nobody", subject->id->text);
 	for (size_t i = 0; peers && i < peers->count; i++)
 		lint_peer(lint, subject, &peers->children[i]);
@@ -300,11 +300,13 @@ static void lint_document(struct lint *lint, const struct document *document, st
 	const struct node *policies = root->kind == NODE_MAP ? root : root->children;
 	for (size_t i = 0; i < count; i++) {
 		struct subject subject = subject_of(lint, &policies[i]);
+		add_names_of(lint, names, &subject);
+		if (!subject.id)
+			continue; /* a default: what it says is judged in the policies that inherit it */
 		lint_window(lint, &subject);
 		lint_peers(lint, &subject);
 		lint_deny(lint, &subject);
 		lint_level0(lint, &subject);
-		add_names_of(lint, names, &subject);
 	}
 	lint_looks(lint, names);
 }

@@ -87,11 +87,29 @@ static json_t *reference_of(const struct compiled_reference *reference)
 		(json_int_t)reference->min_svn);
 }
 
+static json_t *rate_of(const struct compiled_rate *rate)
+{
+	return json_pack("{s:I, s:I, s:I}", "operations", (json_int_t)rate->operations, "per_s", (json_int_t)rate->per_s, "burst",
+		(json_int_t)rate->burst);
+}
+
+static int put_factors(json_t *object, unsigned factors)
+{
+	if (!factors)
+		return 0;
+	json_t *list = json_array();
+	int failed = json_object_set_new(object, "required_factors", list);
+	for (unsigned factor = 1; factor < 1u << POLICY_FACTORS; factor <<= 1)
+		if (factors & factor && !failed)
+			failed = json_array_append_new(list, json_string(policy_factor_name((enum policy_factor)factor)));
+	return failed;
+}
+
 static json_t *peer_of(const struct compiled_peer *peer)
 {
 	bool open = peer->directions == (MOVES | MEETS);
 	bool bare = open && !peer->operations.count && !peer->scopes.count && !peer->cores.count && peer->rot.kind == ROT_UNSAID &&
-		!peer->reference.author.data;
+		!peer->reference.author.data && !peer->rate.operations && !peer->factors;
 	if (bare)
 		return text_of(peer->id);
 	json_t *object = json_object();
@@ -105,6 +123,9 @@ static json_t *peer_of(const struct compiled_peer *peer)
 		failed |= json_object_set_new(object, "reference", reference_of(&peer->reference));
 	if (peer->rot.kind != ROT_UNSAID)
 		failed |= put_rot(object, &peer->rot);
+	if (peer->rate.operations)
+		failed |= json_object_set_new(object, "rate", rate_of(&peer->rate));
+	failed |= put_factors(object, peer->factors);
 	if (!failed)
 		return object;
 	json_decref(object);
@@ -149,6 +170,9 @@ static int put_limits(json_t *object, const struct compiled_policy *policy)
 		failed |= json_object_set_new(object, "not_before", time_of(policy->not_before));
 	if (policy->has_not_after)
 		failed |= json_object_set_new(object, "not_after", time_of(policy->not_after));
+	failed |= put_factors(object, policy->factors);
+	if (policy->author.data)
+		failed |= json_object_set_new(object, "author", hex_of(policy->author));
 	if (policy->version != 1)
 		failed |= json_object_set_new(object, "version", json_integer((json_int_t)policy->version));
 	return failed;

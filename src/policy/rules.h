@@ -42,6 +42,8 @@ struct policy_entry {
 	struct digest_run rots; /* count 0: the subject's own root */
 	uint32_t max_dac_depth;
 	bool allow_interpreter;
+	uint8_t factors; /* bits of enum policy_factor */
+	uint32_t author_at; /* 0: nobody */
 	uint64_t version;
 	uint8_t digest[POLICY_DIGEST_SIZE];
 	uint32_t compiled_at, compiled_len;
@@ -65,6 +67,8 @@ struct rule_detail {
 	struct digest_run rots;
 	bool rot_said; /* false: the policy's rule holds */
 	struct reference_ref reference;
+	uint32_t rate_operations, rate_per_s, rate_burst; /* operations 0: no limit */
+	uint8_t factors;
 };
 
 enum { RULE_ALLOWED = 1, RULE_DENIED = 2, RULE_LEVEL0 = 4 };

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "policy/compiled.h"
+#include "policy/inherit.h"
 #include "wire/cbor.h"
 #include "wire/text.h"
 
@@ -15,17 +16,32 @@
 #include <stdlib.h>
 
 static const char *const policy_fields[] = {"enclave_id", "caller_id", "guest_id", "allowed_communicators", "deny", "allow_level0",
-	"!max_dac_depth", "!required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s",
-	"not_before", "not_after", "version", NULL};
-static const char *const peer_fields[] = {"!id", "operations", "scopes", "direction", "cores", "reference", "rot_ids", NULL};
+	"max_dac_depth", "required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s",
+	"required_factors", "not_before", "not_after", "author", "version", "inherits", NULL};
+/* What others inherit: no subject, and no version, which is counted by the author of each. */
+static const char *const default_fields[] = {"!default", "allowed_communicators", "deny", "allow_level0", "max_dac_depth",
+	"required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s", "required_factors",
+	"not_before", "not_after", "author", NULL};
+static const char *const peer_fields[] = {
+	"!id", "operations", "scopes", "direction", "cores", "reference", "rot_ids", "rate", "required_factors", NULL};
+static const char *const rate_fields[] = {"!operations", "!per_s", "burst", NULL};
 static const char *const reference_fields[] = {"!author", "!set", "min_svn", NULL};
 
 /* The field that holds the id says what kind of subject it is. Index = enum policy_subject. */
 static const char *const id_fields[] = {NULL, "enclave_id", "caller_id", "guest_id"};
 
+/* A default that policies of the same document inherit from. */
+struct base_policy {
+	struct span name;
+	const struct node *node;
+	struct form_policy form;
+};
+
 struct schema {
 	const struct document *document;
 	struct arena arena; /* what forms point to, beside the document itself */
+	struct base_policy *bases;
+	size_t base_count;
 };
 
 static void schema_free(struct schema *schema)
@@ -35,6 +51,7 @@ static void schema_free(struct schema *schema)
 
 /* A form has at most a fixed number of bytes for each node of the document, which is bounded itself. */
 enum { FORM_MEMORY = 256 * 1024 * 1024 };
+enum { MAX_BASES = 64 };
 
 static struct schema schema_of(const struct document *document)
 {
@@ -316,9 +333,60 @@ static result read_reference(struct schema *s, const struct node *peer, struct c
 	return OK;
 }
 
+static result read_rate(const struct schema *s, const struct node *node, struct compiled_rate *out)
+{
+	uint64_t operations, per_s, burst;
+	const struct node *said;
+	if (!node)
+		return OK;
+	TRY(document_fields(s->document, node, rate_fields));
+	said = node_field(node, "burst");
+	TRY(read_number(s, node_field(node, "operations"), POLICY_RATE_MAX, &operations));
+	TRY(read_number(s, node_field(node, "per_s"), POLICY_RATE_MAX_PER_S, &per_s));
+	burst = operations;
+	if (said)
+		TRY(read_number(s, said, POLICY_RATE_MAX, &burst));
+	*out = (struct compiled_rate){(uint32_t)operations, (uint32_t)per_s, (uint32_t)burst};
+	return OK;
+}
+
+static result read_factors(const struct schema *s, const struct node *node, unsigned *out)
+{
+	static const struct choice factors[] = {{"tpm", FACTOR_TPM}, {"tee", FACTOR_TEE}};
+	unsigned all = 0, factor = 0;
+	if (!node)
+		return OK;
+	TRY(expect_list(s, node));
+	for (size_t i = 0; i < node->count; i++) {
+		TRY(read_choice(s, &node->children[i], factors, COUNT_OF(factors), &factor));
+		if (all & factor)
+			return document_fail(s->document, &node->children[i], POLICY_CONFLICT, "this factor was said before; keep one");
+		all |= factor;
+	}
+	*out = all;
+	return OK;
+}
+
+static result read_detail(struct schema *s, const struct node *node, const struct form_detail **out)
+{
+	struct form_detail detail = {0};
+	void *memory;
+	TRY(read_set(s, node_field(node, "operations"), read_item, &detail.operations));
+	TRY(read_set(s, node_field(node, "scopes"), read_item, &detail.scopes));
+	TRY(read_set(s, node_field(node, "cores"), read_core, &detail.cores));
+	TRY(read_rot(s, node_field(node, "rot_ids"), &detail.rot));
+	TRY(read_reference(s, node, &detail.reference));
+	TRY(read_rate(s, node_field(node, "rate"), &detail.rate));
+	TRY(read_factors(s, node_field(node, "required_factors"), &detail.factors));
+	TRY(arena_alloc(&s->arena, 1, sizeof(detail), &memory));
+	memcpy(memory, &detail, sizeof(detail));
+	*out = memory;
+	return OK;
+}
+
 static result read_peer(struct schema *s, const struct node *node, struct form_peer *out)
 {
-	struct form_peer peer = {0};
+	struct form_peer peer = {.place = node};
 	if (node->kind == NODE_SCALAR) {
 		TRY(read_name(s, node, &peer.id));
 		TRY(read_direction(s, NULL, &peer.directions));
@@ -327,26 +395,17 @@ static result read_peer(struct schema *s, const struct node *node, struct form_p
 	}
 	TRY(document_fields(s->document, node, peer_fields));
 	TRY(read_name(s, node_field(node, "id"), &peer.id));
-	TRY(read_set(s, node_field(node, "operations"), read_item, &peer.operations));
-	TRY(read_set(s, node_field(node, "scopes"), read_item, &peer.scopes));
 	TRY(read_direction(s, node_field(node, "direction"), &peer.directions));
-	TRY(read_set(s, node_field(node, "cores"), read_core, &peer.cores));
-	TRY(read_rot(s, node_field(node, "rot_ids"), &peer.rot));
-	TRY(read_reference(s, node, &peer.reference));
+	TRY(read_detail(s, node, &peer.detail));
 	*out = peer;
 	return OK;
 }
 
-struct placed_peer {
-	struct form_peer peer;
-	const struct node *node;
-};
-
 static int compare_peers(const void *a, const void *b)
 {
-	const struct placed_peer *left = a, *right = b;
-	int order = span_compare(left->peer.id, right->peer.id);
-	return order ? order : (left->node > right->node) - (left->node < right->node);
+	const struct form_peer *left = a, *right = b;
+	int order = span_compare(left->id, right->id);
+	return order ? order : (left->place > right->place) - (left->place < right->place);
 }
 
 static result read_peers(struct schema *s, const struct node *node, struct form_policy *form)
@@ -355,23 +414,19 @@ static result read_peers(struct schema *s, const struct node *node, struct form_
 	if (!node)
 		return OK;
 	TRY(expect_list(s, node));
-	TRY(arena_alloc(&s->arena, node->count, sizeof(struct placed_peer), &memory));
-	struct placed_peer *placed = memory;
-	for (size_t i = 0; i < node->count; i++) {
-		placed[i].node = &node->children[i];
-		TRY(read_peer(s, placed[i].node, &placed[i].peer));
-	}
-	qsort(placed, node->count, sizeof(*placed), compare_peers);
-	for (size_t i = 1; i < node->count; i++)
-		if (span_equal(placed[i - 1].peer.id, placed[i].peer.id))
-			return document_fail(s->document, placed[i].node, POLICY_CONFLICT,
-				"%s stands twice in %s, first at line %u; make it one entry", placed[i].peer.id.data, node->key,
-				placed[i - 1].node->line);
 	TRY(arena_alloc(&s->arena, node->count, sizeof(struct form_peer), &memory));
-	form->peers = memory;
-	form->peer_count = node->count;
+	struct form_peer *peers = memory;
 	for (size_t i = 0; i < node->count; i++)
-		form->peers[i] = placed[i].peer;
+		TRY(read_peer(s, &node->children[i], &peers[i]));
+	qsort(peers, node->count, sizeof(*peers), compare_peers);
+	for (size_t i = 1; i < node->count; i++)
+		if (span_equal(peers[i - 1].id, peers[i].id)) {
+			const struct node *first = peers[i - 1].place;
+			return document_fail(s->document, peers[i].place, POLICY_CONFLICT,
+				"%s stands twice in %s, first at line %u; make it one entry", peers[i].id.data, node->key, first->line);
+		}
+	form->peers = peers;
+	form->peer_count = node->count;
 	return OK;
 }
 
@@ -398,10 +453,13 @@ static result read_subject(struct schema *s, const struct node *node, struct for
 static result read_limits(struct schema *s, const struct node *node, struct form_policy *form)
 {
 	const struct node *age = node_field(node, "max_evidence_age_s"), *version = node_field(node, "version");
-	uint64_t depth;
-	TRY(read_number(s, node_field(node, "max_dac_depth"), POLICY_MAX_DEPTH, &depth));
+	const struct node *most = node_field(node, "max_dac_depth"), *level = node_field(node, "required_attestation_level");
+	uint64_t depth = 0;
+	if (most)
+		TRY(read_number(s, most, POLICY_MAX_DEPTH, &depth));
 	form->max_dac_depth = (uint32_t)depth;
-	TRY(read_level(s, node_field(node, "required_attestation_level"), &form->required_level));
+	if (level)
+		TRY(read_level(s, level, &form->required_level));
 	if (age)
 		TRY(read_number(s, age, UINT32_MAX, &form->max_age_s));
 	form->has_max_age = age;
@@ -420,24 +478,115 @@ static result read_window(struct schema *s, const struct node *node, struct form
 	return OK;
 }
 
+/* What policies and defaults have in common. Fields that are not there keep what *form says. */
+static result read_rules(struct schema *s, const struct node *node, struct form_policy *form)
+{
+	TRY(read_limits(s, node, form));
+	TRY(read_window(s, node, form));
+	const struct node *confinement = node_field(node, "min_confinement"), *open = node_field(node, "allow_interpreter");
+	const struct node *author = node_field(node, "author");
+	if (confinement)
+		TRY(read_confinement(s, confinement, &form->min_confinement));
+	if (open)
+		TRY(node_bool(s->document, open, &form->allow_interpreter));
+	if (author)
+		TRY(read_digest(s, author, POLICY_AUTHOR_SIZE, &form->author));
+	TRY(read_factors(s, node_field(node, "required_factors"), &form->factors));
+	form->rot.kind = ROT_SAME;
+	TRY(read_rot(s, node_field(node, "rot_ids"), &form->rot));
+	TRY(read_peers(s, node_field(node, "allowed_communicators"), form));
+	TRY(read_set(s, node_field(node, "deny"), read_name, &form->denied));
+	return read_set(s, node_field(node, "allow_level0"), read_name, &form->level0);
+}
+
+static struct form_policy form_new(void)
+{
+	return (struct form_policy){.version = 1, .min_confinement = CONFINEMENT_N, .allow_interpreter = true};
+}
+
+static result find_base(struct schema *s, const struct node *inherits, const struct base_policy **out)
+{
+	struct span name;
+	TRY(read_name(s, inherits, &name));
+	for (size_t i = 0; i < s->base_count; i++)
+		if (span_equal(s->bases[i].name, name)) {
+			*out = &s->bases[i];
+			return OK;
+		}
+	return document_fail(s->document, inherits, BAD_VALUE, "this file has no default named %s", inherits->text);
+}
+
+static result inherit(struct schema *s, const struct node *node, struct form_policy *form)
+{
+	const struct node *inherits = node_field(node, "inherits");
+	const struct inherit_side own = {node, form};
+	const struct base_policy *base;
+	if (!inherits)
+		return OK;
+	TRY(find_base(s, inherits, &base));
+	const struct inherit_side from = {base->node, &base->form};
+	TRY(policy_inherit(s->document, &own, &from, &s->arena, form));
+	if (form->has_not_before && form->has_not_after && form->not_before >= form->not_after)
+		return document_fail(s->document, inherits, POLICY_CONFLICT,
+			"with default %s at line %u this is valid at no time", inherits->text, base->node->line);
+	return OK;
+}
+
+static result require_limits(const struct schema *s, const struct node *node, const struct form_policy *form)
+{
+	if (form->max_dac_depth == 0)
+		return document_fail(s->document, node, MISSING_FIELD, "the field \"max_dac_depth\" is missing");
+	if (form->required_level == 0)
+		return document_fail(s->document, node, MISSING_FIELD, "the field \"required_attestation_level\" is missing");
+	return OK;
+}
+
 static result read_policy(struct schema *s, const struct node *node, struct form_policy *out)
 {
-	struct form_policy form = {.version = 1, .min_confinement = CONFINEMENT_N, .allow_interpreter = true};
+	struct form_policy form = form_new();
 	TRY(document_fields(s->document, node, policy_fields));
 	TRY(read_subject(s, node, &form));
-	TRY(read_limits(s, node, &form));
-	TRY(read_window(s, node, &form));
-	const struct node *confinement = node_field(node, "min_confinement"), *open = node_field(node, "allow_interpreter");
-	if (confinement)
-		TRY(read_confinement(s, confinement, &form.min_confinement));
-	if (open)
-		TRY(node_bool(s->document, open, &form.allow_interpreter));
-	form.rot.kind = ROT_SAME;
-	TRY(read_rot(s, node_field(node, "rot_ids"), &form.rot));
-	TRY(read_peers(s, node_field(node, "allowed_communicators"), &form));
-	TRY(read_set(s, node_field(node, "deny"), read_name, &form.denied));
-	TRY(read_set(s, node_field(node, "allow_level0"), read_name, &form.level0));
+	TRY(read_rules(s, node, &form));
+	TRY(inherit(s, node, &form));
+	TRY(require_limits(s, node, &form));
 	*out = form;
+	return OK;
+}
+
+static bool is_default(const struct node *node)
+{
+	return node->kind == NODE_MAP && node_field(node, "default");
+}
+
+static result read_base(struct schema *s, const struct node *node)
+{
+	struct base_policy base = {.node = node, .form = form_new()};
+	TRY(document_fields(s->document, node, default_fields));
+	TRY(read_name(s, node_field(node, "default"), &base.name));
+	TRY(read_rules(s, node, &base.form));
+	for (size_t i = 0; i < s->base_count; i++)
+		if (span_equal(s->bases[i].name, base.name))
+			return document_fail(s->document, node_field(node, "default"), POLICY_CONFLICT,
+				"a second default of this name; the first begins at line %u", s->bases[i].node->line);
+	s->bases[s->base_count++] = base;
+	return OK;
+}
+
+static result read_bases(struct schema *s, const struct node *nodes, size_t count)
+{
+	size_t bases = 0;
+	void *memory;
+	for (size_t i = 0; i < count; i++)
+		bases += is_default(&nodes[i]);
+	if (bases == count)
+		return document_fail(s->document, &nodes[0], EMPTY_SET, "the file holds no policy, only what one could inherit");
+	if (bases > MAX_BASES)
+		return document_fail(s->document, &nodes[0], TOO_LARGE, "%zu defaults, more than %d", bases, MAX_BASES);
+	TRY(arena_alloc(&s->arena, bases, sizeof(struct base_policy), &memory));
+	s->bases = memory;
+	for (size_t i = 0; i < count; i++)
+		if (is_default(&nodes[i]))
+			TRY(read_base(s, &nodes[i]));
 	return OK;
 }
 
@@ -499,9 +648,14 @@ result policy_compile(const struct document *document, struct bytes *out_set)
 	TRY(policies_of(document, &nodes, &count));
 	TRY(arena_alloc(&s.arena, count, sizeof(struct placed_policy), &memory));
 	struct placed_policy *policies = memory;
-	for (size_t i = 0; i < count; i++) {
-		policies[i].node = &nodes[i];
-		TRY(read_policy(&s, &nodes[i], &policies[i].form));
+	TRY(read_bases(&s, nodes, count));
+	size_t listed = count;
+	count = 0;
+	for (size_t i = 0; i < listed; i++) {
+		if (is_default(&nodes[i]))
+			continue;
+		policies[count].node = &nodes[i];
+		TRY(read_policy(&s, &nodes[i], &policies[count++].form));
 	}
 	TRY(sort_policies(&s, policies, count));
 	cbor_put_array(&w, count);

@@ -14,7 +14,7 @@
 #include "wire/document.h"
 
 /* Longest policy file that is read at all. */
-enum { POLICY_MAX_FILE = 8 * 1024 * 1024 };
+enum { POLICY_MAX_FILE = 32 * 1024 * 1024 };
 
 /* Compiles a document to a set. Every reason of the schema, each with "file:line:column: what". */
 NODISCARD result policy_compile(const struct document *document, struct bytes *out_set);

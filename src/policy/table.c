@@ -145,7 +145,7 @@ static struct digest_run digests_of(const struct policy_table *table, const stru
 static bool has_detail(const struct compiled_peer *peer)
 {
 	return peer->operations.count || peer->scopes.count || peer->cores.count || peer->rot.kind != ROT_UNSAID ||
-		peer->reference.author.data;
+		peer->reference.author.data || peer->rate.operations || peer->factors;
 }
 
 static result add_detail(struct filling *filling, const struct compiled_peer *peer, uint32_t *out)
@@ -155,6 +155,10 @@ static result add_detail(struct filling *filling, const struct compiled_peer *pe
 		.cores = digests_of(table, &peer->cores),
 		.rots = digests_of(table, &peer->rot.ids),
 		.rot_said = peer->rot.kind != ROT_UNSAID,
+		.rate_operations = peer->rate.operations,
+		.rate_per_s = peer->rate.per_s,
+		.rate_burst = peer->rate.burst,
+		.factors = (uint8_t)peer->factors,
 	};
 	if (peer->reference.author.data)
 		detail.reference = (struct reference_ref){offset_of(table, peer->reference.author.data),
@@ -266,6 +270,8 @@ static struct policy_entry entry_of(const struct filling *filling, const struct 
 		.required_level = (uint8_t)policy->required_level,
 		.min_confinement = (uint8_t)policy->min_confinement,
 		.allow_interpreter = policy->allow_interpreter,
+		.factors = (uint8_t)policy->factors,
+		.author_at = policy->author.data ? offset_of(table, policy->author.data) : 0,
 	};
 }
 
@@ -594,6 +600,7 @@ static void view_of(const struct policy_table *table, const struct policy_entry 
 		.required_level = policy->required_level,
 		.min_confinement = (enum policy_confinement)policy->min_confinement,
 		.allow_interpreter = policy->allow_interpreter,
+		.author = policy->author_at ? span_of(table->bytes + policy->author_at, POLICY_AUTHOR_SIZE) : SPAN_EMPTY,
 		.peer_count = policy->peer_count,
 		.entry_ = (uint32_t)(policy - table->policies),
 	};

@@ -20,11 +20,13 @@ enum {
 	POLICY_FORMAT = 1,
 	POLICY_NAME_MAX = 63, /* ids */
 	POLICY_ITEM_MAX = 127, /* operations and scopes */
-	POLICY_MAX_COMPILED = 16 * 1024 * 1024,
+	POLICY_MAX_COMPILED = 32 * 1024 * 1024,
 	POLICY_MAX_POLICIES = 100 * 1000, /* in one set */
-	POLICY_MAX_RULES = 500 * 1000, /* communicators and denials of a whole set, and its set elements */
+	POLICY_MAX_RULES = 1000 * 1000, /* communicators and denials of a whole set, and its set elements */
 	POLICY_MAX_DEPTH = 65535, /* of max_dac_depth */
 	POLICY_LEVEL_MAX = 3,
+	POLICY_RATE_MAX = 1000 * 1000, /* operations, and burst */
+	POLICY_RATE_MAX_PER_S = 24 * 60 * 60,
 };
 #define POLICY_TIME_MAX UINT64_C(253402300799999) /* ms: the end of the year 9999 */
 
@@ -55,6 +57,7 @@ struct policy_view {
 	unsigned required_level;
 	enum policy_confinement min_confinement;
 	bool allow_interpreter;
+	struct span author; /* who may sign newer versions: POLICY_AUTHOR_SIZE bytes, or empty: nobody */
 	size_t peer_count; /* allowed communicators, for policy_peer */
 	uint32_t entry_; /* internal */
 };

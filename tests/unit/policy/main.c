@@ -13,7 +13,7 @@ struct bytes unhex(const char *hex)
 	return bytes;
 }
 
-enum { DOCUMENT_MEMORY = 64 * 1024 * 1024 };
+enum { DOCUMENT_MEMORY = 512 * 1024 * 1024 };
 
 static result compile_text(const char *text, struct bytes *out)
 {
@@ -73,5 +73,6 @@ int main(void)
 	failed += test_lint();
 	failed += test_references();
 	failed += test_render();
+	failed += test_extended();
 	return failed != 0;
 }

@@ -43,5 +43,6 @@ int test_explain(void);
 int test_lint(void);
 int test_references(void);
 int test_render(void);
+int test_extended(void);
 
 #endif

@@ -15,7 +15,9 @@ static const char *const samples[] = {
 		 "- {id: c, direction: accept, rot_ids: same}\n- {id: d, operations: [x/y, 'z:1'], scopes: [s]}\n"
 		 "- {id: e, cores: [" CORE_11 "], rot_ids: [" ROOT_AA "]}\n"
 		 "- {id: f, reference: {author: " ROOT_AA ", set: payroll}}\n"
-		 "- {id: g, operations: [x], reference: {author: " ROOT_AA ", set: payroll, min_svn: 4294967295}, rot_ids: same}\n"),
+		 "- {id: g, operations: [x], reference: {author: " ROOT_AA ", set: payroll, min_svn: 4294967295}, rot_ids: same}\n"
+		 "- {id: h, rate: {operations: 3, per_s: 60}}\n- {id: i, rate: {operations: 1, per_s: 1, burst: 9}, required_factors: [tee, tpm]}\n"
+		 "required_factors: [tpm]\nauthor: " ROOT_AA "\n"),
 };
 
 static void rendering_compiles_to_the_same_bytes(void **state)

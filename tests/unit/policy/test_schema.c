@@ -99,7 +99,7 @@ static const struct refusal misspelt[] = {
 	 "\"alowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,\"required_attestation_level\":\"Level-1\"}",
 		UNKNOWN_FIELD, "p:2:2: unknown field \"alowed_communicators\"; did you mean \"allowed_communicators\"?"},
 	{POLICY_A("denny: [IRE-B]\n"), UNKNOWN_FIELD, "p:4:1: unknown field \"denny\"; did you mean \"deny\"?"},
-	{POLICY_A("rate: 5\n"), UNKNOWN_FIELD, "p:4:1: unknown field \"rate\""},
+	{POLICY_A("rates: 5\n"), UNKNOWN_FIELD, "p:4:1: unknown field \"rates\""},
 	{POLICY_A("Version: 5\n"), UNKNOWN_FIELD, "did you mean \"version\"?"},
 	{PEERS("[{id: B, scope: [a]}]"), UNKNOWN_FIELD, "did you mean \"scopes\"?"},
 	{PEERS("[{operations: [a]}]"), MISSING_FIELD, "p:4:25: the field \"id\" is missing"},
@@ -280,7 +280,7 @@ static void too_many_rules_are_refused(void **state)
 {
 	char *text = many_peers(POLICY_MAX_RULES + 1);
 	expect(try_compile(text), TOO_LARGE);
-	assert_contains(failure_text(), "p:5:1: allowed_communicators has 500001 entries");
+	assert_contains(failure_text(), "p:5:1: allowed_communicators has 1000001 entries");
 	free(text);
 }
 
