@@ -4,6 +4,7 @@
 #include "crypto/hash.h"
 #include "crypto/key.h"
 #include "crypto/library.h"
+#include "crypto/mlkem.h"
 #include "crypto/random.h"
 #include "crypto/x509.h"
 
@@ -96,6 +97,23 @@ static void warm_refusals(const struct key *key)
 		library_broken("a signature over other bytes is accepted");
 }
 
+static void warm_mlkem(void)
+{
+	CLEANUP(mlkem_free) struct mlkem key = MLKEM_EMPTY;
+	uint8_t public[MLKEM_KEY_SIZE], ct[MLKEM_CT_SIZE], ours[MLKEM_SECRET_SIZE], theirs[MLKEM_SECRET_SIZE];
+
+	if (!mlkem_available())
+		return;
+	MUST(mlkem_generate(SPAN_EMPTY, &key, public));
+	MUST(mlkem_encapsulate(SPAN_ARRAY(public), SPAN_EMPTY, ct, theirs));
+	MUST(mlkem_decapsulate(&key, SPAN_ARRAY(ct), ours));
+	if (!secret_equal(SPAN_ARRAY(ours), SPAN_ARRAY(theirs)))
+		library_broken("ML-KEM-768 gives two secrets");
+	memset(public, 0xff, sizeof public);
+	if (mlkem_encapsulate(SPAN_ARRAY(public), SPAN_EMPTY, ct, theirs) != BAD_KEY)
+		library_broken("ML-KEM-768 takes a key that is none");
+}
+
 void crypto_warm_up(void)
 {
 	CLEANUP(key_free) struct key key = KEY_EMPTY;
@@ -106,5 +124,6 @@ void crypto_warm_up(void)
 	warm_box(&key);
 	warm_certificates(&key);
 	warm_refusals(&key);
+	warm_mlkem();
 	failure_clear();
 }

@@ -79,6 +79,14 @@ static EVP_PKEY *make_public_key(const EC_GROUP *group)
 	return key;
 }
 
+/* Is there such a kind of keys? A library that lacks it is no error. */
+static bool has_algorithm(const char *name)
+{
+	EVP_KEYMGMT *found = EVP_KEYMGMT_fetch(NULL, name, NULL);
+	EVP_KEYMGMT_free(found);
+	return found != NULL;
+}
+
 static BIGNUM *make_order_minus_1(const EC_GROUP *group)
 {
 	BIGNUM *number = BN_dup(EC_GROUP_get0_order(group));
@@ -119,6 +127,7 @@ static void library_start(void)
 		library_broken("P-256");
 	l->p256_order_minus_1 = make_order_minus_1(l->p256);
 	l->p256_public = make_public_key(l->p256);
+	l->has_mlkem_768 = has_algorithm("ML-KEM-768");
 	ERR_clear_error();
 }
 

@@ -30,6 +30,7 @@ struct library {
 	EVP_CIPHER *aes_256_gcm;
 	EC_GROUP *p256;
 	BIGNUM *p256_order_minus_1;
+	bool has_mlkem_768; /* OpenSSL >= 3.5 */
 	EVP_PKEY *p256_public; /* some public key: copying it is 4 times faster than building one from parameters */
 };
 

@@ -18,7 +18,11 @@ struct iecp {
 	enum state state;
 	enum reason failed;
 	uint64_t until_steady_ms;
+	uint16_t suites[2]; /* that this side would use, the best first */
+	size_t suite_count;
+	uint16_t suite; /* 0 before it is agreed on */
 	struct key ephemeral;
+	struct mlkem hybrid; /* initiator that offers suite 2, until M2 */
 	struct bytes m1; /* initiator, until M2 */
 	struct secret memory;
 	struct iecp_keys *keys; /* in `memory` */
@@ -61,9 +65,35 @@ static result take_secret_memory(struct iecp *h)
 {
 	TRY(secret_new(sizeof *h->keys, &h->memory));
 	h->keys = (struct iecp_keys *)(void *)h->memory.data;
-	uint8_t *psk = h->keys->inputs + 2 * ECDH_SIZE;
 	if (h->config.psk.len)
-		memcpy(psk, h->config.psk.data, IECP_KEY_SIZE);
+		memcpy(h->keys->psk, h->config.psk.data, IECP_KEY_SIZE);
+	return OK;
+}
+
+static const struct iecp_kem the_kem = {mlkem_generate, mlkem_encapsulate, mlkem_decapsulate, mlkem_free};
+
+/* NULL: this machine has none. */
+static const struct iecp_kem *kem_of(const struct iecp_config *c)
+{
+	if (c->hooks && c->hooks->kem)
+		return c->hooks->kem;
+	return mlkem_available() ? &the_kem : NULL;
+}
+
+/* What a channel was protected by, it stays protected by. */
+static result choose_suites(struct iecp *h)
+{
+	const struct iecp_config *c = &h->config;
+	bool must = c->pq == IECP_PQ_REQUIRE || c->least_suite == IECP_SUITE_HYBRID;
+	bool can = c->pq != IECP_PQ_OFF && kem_of(c);
+
+	if (must && !can)
+		return fail(PQ_REQUIRED, "%s", c->pq == IECP_PQ_OFF ? "a channel of suite 2 cannot go on without it"
+								     : "this machine's OpenSSL has no ML-KEM-768");
+	if (can)
+		h->suites[h->suite_count++] = IECP_SUITE_HYBRID;
+	if (!must)
+		h->suites[h->suite_count++] = IECP_SUITE_P256;
 	return OK;
 }
 
@@ -76,7 +106,9 @@ result iecp_new(const struct iecp_config *config, struct iecp_time now, struct i
 	h->config = *config;
 	h->state = config->role == IECP_INITIATOR ? FRESH_INITIATOR : FRESH_RESPONDER;
 	h->until_steady_ms = config->until_steady_ms ? config->until_steady_ms : now.steady_ms + IECP_HANDSHAKE_MS;
-	result r = take_secret_memory(h);
+	result r = choose_suites(h);
+	if (r == OK)
+		r = take_secret_memory(h);
 	if (r != OK) {
 		free(h);
 		return r;
@@ -89,6 +121,8 @@ result iecp_new(const struct iecp_config *config, struct iecp_time now, struct i
 static void erase(struct iecp *h)
 {
 	key_free(&h->ephemeral);
+	if (h->hybrid.pkey)
+		kem_of(&h->config)->free(&h->hybrid);
 	secret_free(&h->memory);
 	h->keys = NULL;
 	bytes_free(&h->m1);
@@ -136,6 +170,17 @@ static result make_ephemeral(struct iecp *h)
 	result r = key_from_seed48(SPAN_ARRAY(seed), &h->ephemeral);
 	wipe(seed, sizeof seed);
 	return r;
+}
+
+/* Randomness of a known answer, `len` bytes, or nothing: then ML-KEM draws for itself. */
+static struct span hook_random(const struct iecp *h, uint8_t *buffer, size_t len)
+{
+	const struct iecp_hooks *hooks = h->config.hooks;
+
+	if (!hooks || !hooks->random)
+		return SPAN_EMPTY;
+	hooks->random(hooks->ctx, buffer, len);
+	return span_of(buffer, len);
 }
 
 /* Signature of `role` over the transcript so far. */
@@ -290,51 +335,79 @@ static result make_channel(struct iecp *h, struct iecp_time now)
 	iecp_schedule_master(h->keys, h->th);
 	TRY(iecp_channel_new(h->config.role, h->keys->master, now, &h->peer, &h->channel));
 	iecp_channel_set_own(h->channel, &h->config);
+	h->channel->suite = h->suite;
 	erase(h);
 	return OK;
 }
 
 /* ---- M1 ---- */
 
-static void put_m1(const struct iecp *h, struct writer *w)
+/* lv(ekI) */
+static result put_hybrid_key(struct iecp *h, struct writer *w)
+{
+	uint8_t seed[MLKEM_SEED_SIZE], key[MLKEM_KEY_SIZE];
+
+	if (h->suites[0] != IECP_SUITE_HYBRID) {
+		writer_lv(w, SPAN_EMPTY);
+		return OK;
+	}
+	result r = kem_of(&h->config)->generate(hook_random(h, seed, sizeof seed), &h->hybrid, key);
+	wipe(seed, sizeof seed);
+	TRY(r);
+	writer_lv(w, SPAN_ARRAY(key));
+	return OK;
+}
+
+static result put_m1(struct iecp *h, struct writer *w)
 {
 	uint8_t nonce[IECP_NONCE_SIZE];
 
 	draw(h, nonce, sizeof nonce);
 	writer_u8(w, IECP_VERSION);
-	writer_u8(w, 1);
-	writer_u16(w, IECP_SUITE_P256);
+	writer_u8(w, (uint8_t)h->suite_count);
+	for (size_t i = 0; i < h->suite_count; i++)
+		writer_u16(w, h->suites[i]);
 	writer_put(w, nonce, sizeof nonce);
 	iecp_epoch_put(w, &h->config.epoch);
 	writer_lv(w, h->config.certificate);
 	writer_put(w, h->ephemeral.point, POINT_SIZE);
-	writer_lv(w, SPAN_EMPTY);
+	return put_hybrid_key(h, w);
 }
 
 static result send_m1(struct iecp *h, struct span none, struct iecp_time now, struct writer *out)
 {
-	struct writer w = writer_growing(IECP_MAX_M1);
+	CLEANUP(writer_free) struct writer w = writer_growing(IECP_MAX_M1);
 
 	(void)none;
 	(void)now;
 	TRY(make_ephemeral(h));
-	put_m1(h, &w);
-	result r = writer_take(&w, &h->m1);
-	writer_free(&w);
-	TRY(r);
+	TRY(put_m1(h, &w));
+	TRY(writer_take(&w, &h->m1));
 	writer_lv(out, bytes_span(&h->m1));
 	return OK;
 }
 
 /* ---- M1 -> M2 ---- */
 
+/* The best suite that both sides have. */
+static result pick_suite(struct iecp *h, const struct iecp_m1 *m1)
+{
+	for (size_t i = 0; i < h->suite_count && !h->suite; i++)
+		if (iecp_m1_offers(m1, h->suites[i]))
+			h->suite = h->suites[i];
+	if (h->suite)
+		return OK;
+	if (h->suites[0] == IECP_SUITE_HYBRID && iecp_m1_offers(m1, IECP_SUITE_P256))
+		return fail(PQ_REQUIRED, "the initiator offers suite %d alone", IECP_SUITE_P256);
+	return fail(SUITE_REFUSED, "the initiator does not offer suite %d", h->suites[h->suite_count - 1]);
+}
+
 /* The checks of the seed's step 2, before anything is computed for this peer. */
 static result admit(struct iecp *h, const struct iecp_m1 *m1, struct iecp_time now)
 {
 	const struct iecp_config *c = &h->config;
 
-	if (!iecp_m1_offers(m1, IECP_SUITE_P256))
-		return fail(SUITE_REFUSED, "the initiator does not offer suite %d", IECP_SUITE_P256);
+	TRY(pick_suite(h, m1));
 	TRY(accept_certificate(h, m1->certificate, &m1->epoch, now));
 	TRY(decide(h, IECP_MAY_ANSWER));
 	if (c->half_open)
@@ -343,18 +416,34 @@ static result admit(struct iecp *h, const struct iecp_m1 *m1, struct iecp_time n
 	return OK;
 }
 
-static result put_m2_head(struct iecp *h, struct writer *w)
+/* lv(ct); leaves mlkem_ss behind the places of both ECDHs. */
+static result put_hybrid_ct(struct iecp *h, const struct iecp_m1 *m1, struct writer *w)
+{
+	uint8_t message[MLKEM_MESSAGE_SIZE], ct[MLKEM_CT_SIZE];
+
+	if (h->suite != IECP_SUITE_HYBRID) {
+		writer_lv(w, SPAN_EMPTY);
+		return OK;
+	}
+	result r = kem_of(&h->config)->encapsulate(m1->hybrid_key, hook_random(h, message, sizeof message), ct,
+		h->keys->inputs + 2 * ECDH_SIZE);
+	wipe(message, sizeof message);
+	TRY(r);
+	writer_lv(w, SPAN_ARRAY(ct));
+	return OK;
+}
+
+static result put_m2_head(struct iecp *h, const struct iecp_m1 *m1, struct writer *w)
 {
 	uint8_t nonce[IECP_NONCE_SIZE];
 
 	draw(h, nonce, sizeof nonce);
 	TRY(make_ephemeral(h));
 	writer_u8(w, IECP_VERSION);
-	writer_u16(w, IECP_SUITE_P256);
+	writer_u16(w, h->suite);
 	writer_put(w, nonce, sizeof nonce);
 	writer_put(w, h->ephemeral.point, POINT_SIZE);
-	writer_lv(w, SPAN_EMPTY);
-	return OK;
+	return put_hybrid_ct(h, m1, w);
 }
 
 /* Both DHs, the drawn key and its wrap; leaves th = th2 and the session keys. */
@@ -365,7 +454,7 @@ static result key_responder(struct iecp *h, const struct iecp_m1 *m1, struct wri
 
 	TRY(key_agree(&h->ephemeral, m1->ephemeral, keys->inputs));
 	TRY(key_agree(&h->ephemeral, SPAN_ARRAY(h->peer.kem_point), keys->inputs + ECDH_SIZE));
-	iecp_schedule_kek(keys, h->th);
+	iecp_schedule_kek(keys, h->suite, h->th);
 	draw(h, keys->drawn, sizeof keys->drawn);
 	TRY(aead_seal_once(keys->kek, SPAN_ARRAY(h->th), SPAN_ARRAY(keys->drawn), wrap));
 	TRY(iecp_transcript_add(h->th, SPAN_ARRAY(wrap)));
@@ -374,6 +463,7 @@ static result key_responder(struct iecp *h, const struct iecp_m1 *m1, struct wri
 
 	key_free(&h->ephemeral);
 	wipe(keys->inputs, sizeof keys->inputs);
+	wipe(keys->psk, sizeof keys->psk);
 	wipe(keys->extracted, sizeof keys->extracted);
 	wipe(keys->kek, sizeof keys->kek);
 	wipe(keys->drawn, sizeof keys->drawn);
@@ -409,7 +499,7 @@ static result put_m2(struct iecp *h, struct span m1_bytes, const struct iecp_m1 
 	uint8_t th2[32];
 	struct span span;
 
-	TRY(put_m2_head(h, w));
+	TRY(put_m2_head(h, m1, w));
 	TRY(writer_finish(w, &span));
 	TRY(iecp_transcript_start(h->config.psk_id, m1_bytes, span, h->th));
 	TRY(key_responder(h, m1, w));
@@ -446,7 +536,9 @@ static result key_initiator(struct iecp *h, const struct iecp_m2 *m2)
 
 	TRY(key_agree(&h->ephemeral, m2->ephemeral, keys->inputs));
 	TRY(key_agree(h->config.kem_key, m2->ephemeral, keys->inputs + ECDH_SIZE));
-	iecp_schedule_kek(keys, h->th);
+	if (h->suite == IECP_SUITE_HYBRID)
+		TRY(kem_of(&h->config)->decapsulate(&h->hybrid, m2->hybrid_ct, keys->inputs + 2 * ECDH_SIZE));
+	iecp_schedule_kek(keys, h->suite, h->th);
 	TRY(aead_open_once(keys->kek, SPAN_ARRAY(h->th), m2->wrap, keys->drawn));
 	TRY(iecp_transcript_add(h->th, m2->wrap));
 	iecp_schedule_session(keys, h->th);
@@ -520,6 +612,16 @@ static result open_box(const uint8_t key[static IECP_KEY_SIZE], struct span aad,
 	return OK;
 }
 
+static result take_suite(struct iecp *h, uint16_t picked)
+{
+	for (size_t i = 0; i < h->suite_count; i++)
+		if (h->suites[i] == picked)
+			h->suite = picked;
+	if (!h->suite)
+		return fail(SUITE_REFUSED, "the responder picked suite %u, which was not offered", picked);
+	return OK;
+}
+
 static result receive_m2(struct iecp *h, struct span frame, struct iecp_time now, struct writer *out)
 {
 	CLEANUP(bytes_free) struct bytes plain = BYTES_EMPTY;
@@ -530,8 +632,7 @@ static result receive_m2(struct iecp *h, struct span frame, struct iecp_time now
 
 	TRY(iecp_unframe(frame, IECP_MAX_M2, &message));
 	TRY(iecp_m2_decode(message, &m2));
-	if (m2.suite != IECP_SUITE_P256)
-		return fail(SUITE_REFUSED, "the responder picked suite %u, which was not offered", m2.suite);
+	TRY(take_suite(h, m2.suite));
 	TRY(iecp_transcript_start(h->config.psk_id, bytes_span(&h->m1), m2.head, h->th));
 	TRY(key_initiator(h, &m2));
 	TRY(open_box(h->keys->box_r, SPAN_ARRAY(h->th), m2.box, &plain));

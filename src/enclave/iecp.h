@@ -27,12 +27,13 @@
 #include "base/writer.h"
 #include "crypto/hash.h"
 #include "crypto/key.h"
+#include "crypto/mlkem.h"
 #include "enclave/iecp_half_open.h"
 
 enum {
 	IECP_VERSION = 1,
 	IECP_SUITE_P256 = 1,   /* P-256, ES256, AES-256-GCM, SHA-256 */
-	IECP_SUITE_HYBRID = 2, /* reserved: suite 1 and ML-KEM-768 */
+	IECP_SUITE_HYBRID = 2, /* suite 1 and ML-KEM-768: recorded traffic stays closed to a later quantum computer */
 	IECP_MAX_SUITES = 16,
 	IECP_NONCE_SIZE = 32,
 	IECP_BIND_SIZE = 64,
@@ -99,15 +100,36 @@ struct iecp_verifier {
 	result (*decide)(void *ctx, enum iecp_question question, const struct iecp_peer *peer);
 };
 
+/*
+ * The post-quantum suite (policy field `pq`). A machine whose OpenSSL is older than 3.5 has suite 1 alone: with IECP_PQ_PREFER
+ * it says so by offering 1 and answering with 1, with IECP_PQ_REQUIRE it makes no channel at all (PQ_REQUIRED).
+ */
+enum iecp_pq {
+	IECP_PQ_PREFER = 0, /* 2 where both sides have it, else 1 */
+	IECP_PQ_REQUIRE = 1,
+	IECP_PQ_OFF = 2,
+};
+
+/* ML-KEM-768 as crypto/mlkem.h has it. */
+struct iecp_kem {
+	result (*generate)(struct span seed, struct mlkem *out, uint8_t out_key[static MLKEM_KEY_SIZE]);
+	result (*encapsulate)(struct span key, struct span message, uint8_t out_ct[static MLKEM_CT_SIZE],
+		uint8_t out_secret[static MLKEM_SECRET_SIZE]);
+	result (*decapsulate)(const struct mlkem *own, struct span ct, uint8_t out_secret[static MLKEM_SECRET_SIZE]);
+	void (*free)(struct mlkem *own);
+};
+
 /* Sources that a known-answer test replaces; NULL members mean the real ones. */
 struct iecp_hooks {
 	void *ctx;
 	void (*random)(void *ctx, void *out, size_t len);
 	result (*sign)(void *ctx, const struct key *key, struct span message, uint8_t out[static SIGNATURE_SIZE]);
+	const struct iecp_kem *kem; /* for machines without ML-KEM */
 };
 
 struct iecp_config {
 	enum iecp_role role;
+	enum iecp_pq pq;
 	struct span certificate; /* own: leaf DER, or concatenated lv(DER) for a root_ca anchor */
 	const struct key *sign_key;
 	const struct key *kem_key; /* of the point in the certificate */
@@ -121,6 +143,7 @@ struct iecp_config {
 	struct span psk;
 	struct span psk_id;
 	const struct iecp_peer *same_peer; /* re-handshake: keys, name and root that the peer must still have */
+	uint16_t least_suite;		   /* re-handshake: that of the channel; 0 for none */
 	uint64_t until_steady_ms;	   /* re-handshake: when it must be over; 0: IECP_HANDSHAKE_MS from now */
 	const struct iecp_hooks *hooks;
 };
@@ -128,7 +151,7 @@ struct iecp_config {
 struct iecp;
 struct iecp_channel;
 
-/* Checks the configuration. ILLEGAL_STATE, BAD_VALUE, NO_MEMORY. */
+/* Checks the configuration. ILLEGAL_STATE, BAD_VALUE, PQ_REQUIRED, NO_MEMORY. */
 NODISCARD result iecp_new(const struct iecp_config *config, struct iecp_time now, struct iecp **out);
 void iecp_free(struct iecp *handshake); /* accepts NULL; wipes */
 

@@ -149,6 +149,11 @@ const uint8_t *iecp_channel_id(const struct iecp_channel *channel)
 	return channel->id;
 }
 
+uint16_t iecp_channel_suite(const struct iecp_channel *channel)
+{
+	return channel->suite;
+}
+
 struct span iecp_channel_psk(const struct iecp_channel *channel)
 {
 	return SPAN_ARRAY(channel->secrets->psk);

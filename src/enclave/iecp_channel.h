@@ -49,6 +49,9 @@ const struct iecp_peer *iecp_channel_peer(const struct iecp_channel *channel);
 /* Equal on both sides, never secret: names the channel in logs and is psk_id of a re-handshake. */
 const uint8_t *iecp_channel_id(const struct iecp_channel *channel);
 
+/* The suite of its last handshake. Never lower than before. */
+uint16_t iecp_channel_suite(const struct iecp_channel *channel);
+
 /*
  * Seals `plain` (1..IECP_MAX_PLAIN bytes) as DATA into out, which has room for plain.len + IECP_RECORD_OVERHEAD.
  * In place when plain.data == out + IECP_HEADER_SIZE. REKEY_NEEDED, CHANNEL_FORKED, CHANNEL_CLOSED, BAD_VALUE.

@@ -16,8 +16,8 @@ enum {
 	IECP_EPOCH_SIZE = 76,
 	IECP_KEY_SIZE = 32,
 	IECP_WRAP_SIZE = IECP_KEY_SIZE + AEAD_TAG_SIZE,
-	IECP_HYBRID_KEY_SIZE = 1184, /* ML-KEM-768 encapsulation key */
-	IECP_HYBRID_CT_SIZE = 1088,
+	IECP_HYBRID_KEY_SIZE = MLKEM_KEY_SIZE,
+	IECP_HYBRID_CT_SIZE = MLKEM_CT_SIZE,
 	/* ver, suite, nonce, point, lv(ct), wrap, length of the box */
 	IECP_MAX_M2 = 1 + 2 + IECP_NONCE_SIZE + POINT_SIZE + 4 + IECP_HYBRID_CT_SIZE + IECP_WRAP_SIZE + 4 + IECP_MAX_BOX,
 	IECP_MAX_M3 = 4 + IECP_MAX_BOX,
@@ -32,12 +32,14 @@ struct iecp_m1 {
 	struct iecp_epoch epoch;
 	struct span certificate;
 	struct span ephemeral;
+	struct span hybrid_key; /* empty unless suite 2 is offered */
 };
 
 struct iecp_m2 {
 	uint16_t suite;
 	struct span head; /* everything up to and including ct: what th1 covers */
 	struct span ephemeral;
+	struct span hybrid_ct; /* empty unless the suite is 2 */
 	struct span wrap;
 	struct span box;
 };
@@ -73,7 +75,9 @@ NODISCARD result iecp_unframe(struct span frame, size_t max, struct span *out);
 
 /* All secrets of one handshake but the private keys; lives in secret memory, wiped as a whole. */
 struct iecp_keys {
-	uint8_t inputs[2 * ECDH_SIZE + IECP_KEY_SIZE]; /* ss ‖ psk */
+	/* ss: both ECDHs, then mlkem_ss; the schedule puts psk behind those that the suite has. */
+	uint8_t inputs[2 * ECDH_SIZE + MLKEM_SECRET_SIZE + IECP_KEY_SIZE];
+	uint8_t psk[IECP_KEY_SIZE];
 	uint8_t extracted[IECP_KEY_SIZE];	       /* P */
 	uint8_t kek[IECP_KEY_SIZE];
 	uint8_t drawn[IECP_KEY_SIZE];  /* K_B */
@@ -90,8 +94,8 @@ NODISCARD result iecp_transcript_add(uint8_t th[static 32], struct span piece);
 NODISCARD result iecp_transcript_add_lv(uint8_t th[static 32], struct span piece);
 NODISCARD result iecp_transcript_add_lv2(uint8_t th[static 32], struct span first, struct span second);
 
-/* P and kek from keys->inputs. */
-void iecp_schedule_kek(struct iecp_keys *keys, const uint8_t th1[static 32]);
+/* P and kek from keys->inputs and keys->psk. */
+void iecp_schedule_kek(struct iecp_keys *keys, uint16_t suite, const uint8_t th1[static 32]);
 /* S, box and finished keys from P and the drawn key. */
 void iecp_schedule_session(struct iecp_keys *keys, const uint8_t th2[static 32]);
 void iecp_schedule_master(struct iecp_keys *keys, const uint8_t th9[static 32]);
@@ -136,6 +140,7 @@ struct iecp_channel {
 	struct secret memory;
 	struct iecp_channel_secrets *secrets; /* in `memory` */
 	uint8_t id[IECP_CHANNEL_ID_SIZE];
+	uint16_t suite; /* of the last handshake */
 	struct iecp_peer peer;
 	/* For re-handshakes: this side as it was when the channel was opened. */
 	enum iecp_role role; /* then: decides whose M1 wins */

@@ -70,12 +70,12 @@ static result read_suites(struct reader *r, struct iecp_m1 *m1)
 	return OK;
 }
 
-static result check_hybrid_key(const struct iecp_m1 *m1, struct span key)
+static result check_hybrid_key(const struct iecp_m1 *m1)
 {
 	size_t expected = iecp_m1_offers(m1, IECP_SUITE_HYBRID) ? IECP_HYBRID_KEY_SIZE : 0;
 
-	if (key.len != expected)
-		return fail(BAD_VALUE, "the hybrid key of M1 has %zu bytes, its suites ask for %zu", key.len, expected);
+	if (m1->hybrid_key.len != expected)
+		return fail(BAD_VALUE, "the hybrid key of M1 has %zu bytes, its suites ask for %zu", m1->hybrid_key.len, expected);
 	return OK;
 }
 
@@ -83,7 +83,6 @@ result iecp_m1_decode(struct span message, struct iecp_m1 *out)
 {
 	struct reader r = reader_of(message);
 	struct iecp_m1 m1 = {0};
-	struct span hybrid_key;
 
 	if (message.len > IECP_MAX_M1)
 		return fail(TOO_LARGE, "M1 of %zu bytes", message.len);
@@ -93,9 +92,9 @@ result iecp_m1_decode(struct span message, struct iecp_m1 *out)
 	TRY(read_epoch(&r, &m1.epoch));
 	TRY(reader_lv(&r, IECP_MAX_M1, &m1.certificate));
 	TRY(reader_take(&r, POINT_SIZE, &m1.ephemeral));
-	TRY(reader_lv(&r, IECP_MAX_M1, &hybrid_key));
+	TRY(reader_lv(&r, IECP_MAX_M1, &m1.hybrid_key));
 	TRY(reader_finish(&r));
-	TRY(check_hybrid_key(&m1, hybrid_key));
+	TRY(check_hybrid_key(&m1));
 	if (m1.certificate.len == 0)
 		return fail(BAD_CERTIFICATE, "M1 brings no certificate");
 	*out = m1;
@@ -118,7 +117,7 @@ result iecp_m2_decode(struct span message, struct iecp_m2 *out)
 {
 	struct reader r = reader_of(message);
 	struct iecp_m2 m2 = {0};
-	struct span nonce, ct;
+	struct span nonce;
 
 	if (message.len > IECP_MAX_M2)
 		return fail(TOO_LARGE, "M2 of %zu bytes", message.len);
@@ -126,13 +125,13 @@ result iecp_m2_decode(struct span message, struct iecp_m2 *out)
 	TRY(reader_u16(&r, &m2.suite));
 	TRY(reader_take(&r, IECP_NONCE_SIZE, &nonce));
 	TRY(reader_take(&r, POINT_SIZE, &m2.ephemeral));
-	TRY(reader_lv(&r, IECP_HYBRID_CT_SIZE, &ct));
+	TRY(reader_lv(&r, IECP_HYBRID_CT_SIZE, &m2.hybrid_ct));
 	m2.head = span_of(message.data, message.len - reader_left(&r));
 	TRY(reader_take(&r, IECP_WRAP_SIZE, &m2.wrap));
 	TRY(read_box(&r, &m2.box));
 	TRY(reader_finish(&r));
-	if (ct.len != (m2.suite == IECP_SUITE_HYBRID ? IECP_HYBRID_CT_SIZE : 0))
-		return fail(BAD_VALUE, "M2 picks suite %u and brings a hybrid ciphertext of %zu bytes", m2.suite, ct.len);
+	if (m2.hybrid_ct.len != (m2.suite == IECP_SUITE_HYBRID ? IECP_HYBRID_CT_SIZE : 0))
+		return fail(BAD_VALUE, "M2 picks suite %u and brings a hybrid ciphertext of %zu bytes", m2.suite, m2.hybrid_ct.len);
 	*out = m2;
 	return OK;
 }

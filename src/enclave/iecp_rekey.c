@@ -150,6 +150,7 @@ static result new_handshake(struct iecp_channel *c, enum iecp_role role, struct 
 	config.same_peer = &c->peer;
 	config.psk = SPAN_ARRAY(c->secrets->psk);
 	config.psk_id = SPAN_ARRAY(c->id);
+	config.least_suite = c->suite;
 	config.until_steady_ms = c->until_steady_ms;
 	config.half_open = NULL;
 	return iecp_new(&config, now, &k->handshake);
@@ -351,6 +352,7 @@ static result take_over(struct iecp_channel *c, struct iecp_channel *next)
 	memcpy(c->secrets->psk, next->secrets->psk, IECP_KEY_SIZE);
 	memcpy(c->secrets->exporter, next->secrets->exporter, IECP_KEY_SIZE);
 	memcpy(c->id, next->id, sizeof c->id);
+	c->suite = next->suite;
 	c->until_steady_ms = next->until_steady_ms;
 	iecp_peer_free(&c->peer);
 	c->peer = next->peer;

@@ -56,11 +56,13 @@ static void expand(const uint8_t *key, const char *label, struct span ctx, uint8
 	hkdf_expand_label(key, protocol, label, ctx, out, IECP_KEY_SIZE);
 }
 
-void iecp_schedule_kek(struct iecp_keys *keys, const uint8_t th1[static 32])
+void iecp_schedule_kek(struct iecp_keys *keys, uint16_t suite, const uint8_t th1[static 32])
 {
 	struct span ctx = span_of(th1, 32);
+	size_t shared = 2 * ECDH_SIZE + (suite == IECP_SUITE_HYBRID ? MLKEM_SECRET_SIZE : 0);
 
-	hkdf_extract(ctx, SPAN_ARRAY(keys->inputs), keys->extracted);
+	memcpy(keys->inputs + shared, keys->psk, sizeof keys->psk); /* ss ‖ psk */
+	hkdf_extract(ctx, span_of(keys->inputs, shared + sizeof keys->psk), keys->extracted);
 	expand(keys->extracted, "kek", ctx, keys->kek);
 }
 

@@ -21,6 +21,7 @@ import struct
 import sys
 
 import cbor2
+import mlkem
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -341,6 +342,8 @@ class Side:
 
     def __init__(self, identity, pinned, now, suites=(SUITE,), old=None, psk=bytes(32), psk_id=b''):
         self.own, self.pinned, self.now, self.suites, self.same = identity, as_list(pinned), now, suites, old and old.peer
+        if old:  # never a lower one than the channel's
+            self.suites = (HYBRID,) if old.suite == HYBRID else old.suites
         self.psk, self.psk_id = (old.psk_next, old.id) if old else (psk or bytes(32), psk_id)
 
 
@@ -349,21 +352,27 @@ class Initiator(Side):
     def m1(self):
         self.e = self.own.ephemeral()
         nonce = self.own.draw(32)
-        hybrid_key = os.urandom(1184) if HYBRID in self.suites else b''
+        hybrid_key = b''
+        if HYBRID in self.suites:
+            hybrid_key, self.decapsulation = mlkem.keygen(self.own.draw(32), self.own.draw(32))
         self.message1 = build_m1(self.own, nonce, self.e, self.suites, hybrid_key)
         return self.message1
 
     def m3(self, m2):
         r = Reader(m2)
         need(r.uint(1) == VERSION, 'the version of M2')
-        need(r.uint(2) == SUITE, 'the suite of M2')
+        suite = r.uint(2)
+        need(suite in self.suites, 'the suite of M2')
         r.take(32)
         ER = r.take(65)
-        need(r.lv(1088) == b'', 'a hybrid ciphertext without suite 2')
+        ct = r.lv(1088)
+        need(len(ct) == (1088 if suite == HYBRID else 0), 'the hybrid ciphertext of M2')
+        self.suite = suite
+        hybrid_secret = mlkem.decaps(self.decapsulation, ct) if suite == HYBRID else b''
         head = m2[:r.at]
         wrap, box = r.take(48), r.lv(MAX_BOX)
         r.finish()
-        self.keys = k = Schedule(self.message1, head, ECDH(self.e, ER) + ECDH(self.own.kem_key, ER), self.psk,
+        self.keys = k = Schedule(self.message1, head, ECDH(self.e, ER) + ECDH(self.own.kem_key, ER) + hybrid_secret, self.psk,
             self.psk_id)
         k.session(wrap, AD(k.kek, k.th[1], wrap, 'wrap'))
         self.accept(AD(k.kR, k.th[2], box, 'boxR'))
@@ -397,16 +406,25 @@ class Responder(Side):
         r = Reader(m1)
         need(r.uint(1) == VERSION, 'the version of M1')
         suites = [r.uint(2) for _ in range(r.uint(1))]
-        need(SUITE in suites, 'suite 1 is not offered')
+        common = [suite for suite in (HYBRID, SUITE) if suite in suites and suite in self.suites]
+        need(common, 'no suite in common')
+        self.suite = common[0]
         r.take(32)
         self.peer_epoch, leaf, EI = r.take(76), r.lv(MAX_M1), r.take(65)
-        need(len(r.lv(MAX_M1)) == (1184 if HYBRID in suites else 0), 'the hybrid key of M1')
+        hybrid_key = r.lv(MAX_M1)
+        need(len(hybrid_key) == (1184 if HYBRID in suites else 0), 'the hybrid key of M1')
         r.finish()
         self.peer = Peer(leaf, self.own, self.pinned, self.now, self.peer_epoch, self.same)
         nonce = self.own.draw(32)
         e = self.own.ephemeral()
-        head = struct.pack('>BH', VERSION, SUITE) + nonce + point_of(e) + lv(b'')
-        self.keys = k = Schedule(m1, head, ECDH(e, EI) + ECDH(e, self.peer.kem), self.psk, self.psk_id)
+        hybrid_secret = ct = b''
+        if self.suite == HYBRID:
+            try:
+                hybrid_secret, ct = mlkem.encaps(hybrid_key, self.own.draw(32))
+            except mlkem.BadKey:
+                raise Refused('the hybrid key of M1 is none') from None
+        head = struct.pack('>BH', VERSION, self.suite) + nonce + point_of(e) + lv(ct)
+        self.keys = k = Schedule(m1, head, ECDH(e, EI) + ECDH(e, self.peer.kem) + hybrid_secret, self.psk, self.psk_id)
         self.drawn = self.own.draw(32)
         wrap = AE(k.kek, k.th[1], self.drawn)
         k.session(wrap, self.drawn)
@@ -498,13 +516,14 @@ class Records:
 
     def __init__(self, role, side):
         self.role, self.identity, self.pinned, self.now = role, side.own, side.pinned, lambda: side.now
-        self.outbox, self.state, self.rekeys = [], IDLE, 0
+        self.outbox, self.state, self.rekeys, self.suites = [], IDLE, 0, side.suites
         self.partial = self.passed_over = None
         self.adopt(side)
         own, peer = self.traffic(role, side.keys)
         self.out, self.into = Direction(own), Direction(peer)
 
     def adopt(self, side):
+        self.suite = side.suite
         self.peer, self.id, self.psk_next, self.exporter = side.peer, side.keys.channel_id, side.keys.psk_next, side.keys.exporter
 
     @staticmethod
@@ -689,8 +708,8 @@ def initiate(sock, identity, pinned, suites=(SUITE,)):
     return Channel(sock, I, side)
 
 
-def respond(sock, identity, pinned):
-    side = Responder(identity, pinned, utc_now())
+def respond(sock, identity, pinned, suites=(SUITE,)):
+    side = Responder(identity, pinned, utc_now(), suites)
     sock.sendall(lv(side.m2(read_frame(sock, MAX_M1))))
     side.accept(read_frame(sock, MAX_M3))
     return Channel(sock, R, side)
@@ -747,10 +766,8 @@ def main():
             pinned.append(serialization.load_pem_public_key(file.read()))
     with connect(args.role, args.path) as sock:
         sock.settimeout(20)
-        if args.role == 'initiator':
-            channel = initiate(sock, identity, pinned, tuple(int(s) for s in args.suites.split(',')))
-        else:
-            channel = respond(sock, identity, pinned)
+        channel = (initiate if args.role == 'initiator' else respond)(sock, identity, pinned, tuple(int(s) for s in args.suites.split(',')))
+        print(f'suite {channel.suite}', file=sys.stderr)
         given = sys.stdin.buffer.read()
         channel.send(given[:len(given) // 2])
         if args.update:

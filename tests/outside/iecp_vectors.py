@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Makes tests/unit/enclave/vectors/iecp-suite1.json with the outside client: fixed seeds, every value by its name. With the
-argument `rekey`: iecp-rekey.json, a channel from its first record on.
+argument `rekey`: iecp-rekey.json, a channel from its first record on; with `suite2`: iecp-suite2.json.
 
 Run by hand when the protocol changes; signatures are random, so each run gives other bytes. Troth's own code has no part
 in it, which is what makes the vectors worth something.
@@ -55,14 +55,14 @@ def side(name, epoch, evidence):
     return own, keys, seeds, random, signatures
 
 
-def handshake(rooted, psk, psk_id):
+def handshake(rooted, psk, psk_id, suites=(iecp.SUITE,)):
     epochs = [hashlib.sha256(b'rot').digest() + bytes([0, 0, 0, 1]) + bytes(7) + bytes([5]) +
         hashlib.sha256(b'epoch').digest()] * 2 if rooted else [iecp.NO_EPOCH] * 2
     evidence = (lambda bind: b'evidence over ' + bind) if rooted else (lambda bind: b'')
     a, keys_a, seeds_a, random_a, signed_a = side(b'alice', epochs[0], evidence)
     b, keys_b, seeds_b, random_b, signed_b = side(b'bob', epochs[1], evidence)
-    initiator = iecp.Initiator(a, [keys_b['issuer'].public_key()], NOW, psk=psk, psk_id=psk_id)
-    responder = iecp.Responder(b, [keys_a['issuer'].public_key()], NOW, psk=psk, psk_id=psk_id)
+    initiator = iecp.Initiator(a, [keys_b['issuer'].public_key()], NOW, suites, psk=psk, psk_id=psk_id)
+    responder = iecp.Responder(b, [keys_a['issuer'].public_key()], NOW, suites, psk=psk, psk_id=psk_id)
     m1 = initiator.m1()
     m2 = responder.m2(m1)
     m3 = initiator.m3(m2)
@@ -155,7 +155,20 @@ def rekey():
         'initiator': party(*tape.parties[0]), 'responder': party(*tape.parties[1]), **tape.messages, 'steps': tape.steps}
 
 
+def suite_2():
+    psk = hashlib.sha256(b'psk').digest()
+    vectors = [
+        {'name': 'pinned keys, no evidence', **handshake(False, b'', b'', (2, 1))},
+        {'name': 'root of trust, evidence, suite 2 alone', **handshake(True, b'', b'', (2,))},
+        {'name': 'with the psk of an earlier channel', **handshake(True, psk, hashlib.sha256(b'id').digest(), (2, 1))},
+    ]
+    return {'protocol': 'troth-iecp1', 'suite': 2, 'handshakes': vectors}
+
+
 def main():
+    if sys.argv[1:] == ['suite2']:
+        json.dump(suite_2(), sys.stdout, indent=1)
+        return print()
     if sys.argv[1:] == ['rekey']:
         json.dump(rekey(), sys.stdout, indent=1)
         return print()

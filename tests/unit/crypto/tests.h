@@ -24,6 +24,7 @@ int test_hash(void);
 int test_key(void);
 int test_shamir(void);
 int test_key_backend(void);
+int test_mlkem(void);
 int test_x509(void);
 
 #define fail_test(...)                                                                                                                     \

@@ -1,5 +1,7 @@
 #include "iecp_pair.h"
 
+#include "crypto/random.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -91,6 +93,7 @@ static void init_side(struct pair_side *side, enum iecp_role role, const char *n
 	assert_int_equal(key_generate(&side->processor_key), OK);
 	side->config = (struct iecp_config){
 		.role = role,
+		.pq = IECP_PQ_OFF, /* the same on machines with and without ML-KEM */
 		.sign_key = &side->sign_key,
 		.kem_key = &side->kem_key,
 		.own_name = name,
@@ -115,6 +118,62 @@ void pair_init(struct pair *pair, bool rooted)
 	init_side(&pair->r, IECP_RESPONDER, "spiffe://test.example/ire/bob", rooted);
 	introduce(&pair->i, &pair->r);
 	introduce(&pair->r, &pair->i);
+}
+
+/* ---- suite 2 on machines without ML-KEM ---- */
+
+/* Not secure and never mistaken for ML-KEM: key = H(seed) over and over; ct = message ‖ zeros; secret = H(key ‖ message). */
+struct stand_in {
+	uint8_t key[MLKEM_KEY_SIZE];
+};
+
+static void stand_in_secret(const uint8_t key[static MLKEM_KEY_SIZE], const uint8_t *ct, uint8_t out[static MLKEM_SECRET_SIZE])
+{
+	uint8_t both[MLKEM_KEY_SIZE + MLKEM_CT_SIZE];
+	memcpy(both, key, MLKEM_KEY_SIZE);
+	memcpy(both + MLKEM_KEY_SIZE, ct, MLKEM_CT_SIZE);
+	sha256(SPAN_ARRAY(both), out);
+}
+
+static result stand_in_generate(struct span seed, struct mlkem *out, uint8_t out_key[static MLKEM_KEY_SIZE])
+{
+	struct stand_in *own = malloc(sizeof *own);
+	assert_non_null(own);
+	random_bytes(own->key, sizeof own->key);
+	memcpy(out_key, own->key, sizeof own->key);
+	out->pkey = own;
+	return OK;
+}
+
+static result stand_in_encapsulate(struct span key, struct span message, uint8_t out_ct[static MLKEM_CT_SIZE],
+	uint8_t out_secret[static MLKEM_SECRET_SIZE])
+{
+	assert_int_equal(key.len, MLKEM_KEY_SIZE);
+	random_bytes(out_ct, MLKEM_CT_SIZE);
+	stand_in_secret(key.data, out_ct, out_secret);
+	return OK;
+}
+
+static result stand_in_decapsulate(const struct mlkem *own, struct span ct, uint8_t out_secret[static MLKEM_SECRET_SIZE])
+{
+	const struct stand_in *mine = own->pkey;
+	stand_in_secret(mine->key, ct.data, out_secret);
+	return OK;
+}
+
+static void stand_in_free(struct mlkem *own)
+{
+	free(own->pkey);
+	own->pkey = NULL;
+}
+
+static const struct iecp_kem stand_in = {stand_in_generate, stand_in_encapsulate, stand_in_decapsulate, stand_in_free};
+const struct iecp_hooks pair_stand_in = {.kem = &stand_in};
+
+void pair_have_suite_2(struct pair *pair)
+{
+	pair->i.config.pq = pair->r.config.pq = IECP_PQ_PREFER;
+	pair->i.config.hooks = pair->r.config.hooks = mlkem_available() ? NULL : &pair_stand_in;
 }
 
 static void close_side(struct pair_side *side)

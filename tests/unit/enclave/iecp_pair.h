@@ -44,6 +44,9 @@ struct pair {
 
 void pair_init(struct pair *pair, bool rooted);
 void pair_free(struct pair *pair);
+/* Both sides prefer suite 2: with ML-KEM-768 where OpenSSL has it, else with a stand-in. Otherwise pairs have it off. */
+void pair_have_suite_2(struct pair *pair);
+extern const struct iecp_hooks pair_stand_in; /* the stand-in alone */
 
 /* Replaces the certificate of `side` by one with this name and validity, signed by its issuer key. */
 void pair_certify(struct pair_side *side, const char *uri, uint64_t not_before, uint64_t not_after);

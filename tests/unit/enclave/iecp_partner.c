@@ -1,8 +1,9 @@
 /*
- * One IECP side over a Unix socket, for the outside client: iecp-partner ROLE SOCKET FOLDER PIN [WISHES]
+ * One IECP side over a Unix socket, for the outside client: iecp-partner ROLE SOCKET FOLDER PIN WISHES PQ
  * FOLDER holds sign.pem, kem.pem and leaf.der of this side; PIN is the public key that signed the peer's leaf.
  * It sends "from troth" and CLOSE, and prints what it gets until CLOSE. WISHES: u says KEYUPDATE and s starts a
- * re-handshake between its words. Tells at the end how many re-handshakes were finished.
+ * re-handshake between its words. PQ: prefer, require or off. It tells the suite, and at the end how many re-handshakes
+ * were finished. `iecp-partner has-suite-2` ends with 0 where OpenSSL has ML-KEM.
  */
 #include "enclave/iecp_anchor.h"
 #include "enclave/iecp_rekey.h"
@@ -220,9 +221,16 @@ static void talk(struct iecp_channel *channel, int fd, const char *wishes)
 	fprintf(stderr, "%llu re-handshakes\n", (unsigned long long)iecp_rekey_count(channel));
 }
 
+static enum iecp_pq pq_of(const char *word)
+{
+	return strcmp(word, "off") == 0 ? IECP_PQ_OFF : strcmp(word, "require") == 0 ? IECP_PQ_REQUIRE : IECP_PQ_PREFER;
+}
+
 int main(int argc, char **argv)
 {
-	if (argc != 5 && argc != 6)
+	if (argc == 2 && strcmp(argv[1], "has-suite-2") == 0)
+		return mlkem_available() ? 0 : 1;
+	if (argc != 7)
 		return 2;
 	bool initiator = argv[1][0] == 'i';
 	struct bytes sign_pem = read_file(argv[3], "sign.pem"), kem_pem = read_file(argv[3], "kem.pem"),
@@ -236,18 +244,20 @@ int main(int argc, char **argv)
 	struct iecp_anchor anchor = {.pins = &pin, .pin_count = 1};
 	struct iecp_config config = {
 		.role = initiator ? IECP_INITIATOR : IECP_RESPONDER,
+		.pq = pq_of(argv[6]),
 		.certificate = bytes_span(&leaf),
 		.sign_key = &sign_key,
 		.kem_key = &kem_key,
 		.expected_name = "outside",
 		.verifier = {&anchor, certificate, iecp_no_evidence, appraise, decide},
 	};
-	int fd = meet(initiator, argv[2]);
 	struct iecp *h;
+	int fd = meet(initiator, argv[2]);
 	must(iecp_new(&config, now(), &h), "configuration");
 	struct iecp_channel *channel = shake(h, initiator, fd);
 	must(iecp_rekey_configure(channel, &config), "configuration");
-	talk(channel, fd, argc == 6 ? argv[5] : "");
+	fprintf(stderr, "suite %u\n", iecp_channel_suite(channel));
+	talk(channel, fd, argv[5]);
 
 	iecp_channel_free(channel);
 	iecp_free(h);

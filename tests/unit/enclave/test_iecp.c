@@ -22,6 +22,25 @@ static int setup_pinned(void **state)
 	return 0;
 }
 
+/* ---- suite 2: ML-KEM-768 where OpenSSL has it, and everywhere a stand-in for it ---- */
+
+static int setup_hybrid(void **state)
+{
+	setup(state);
+	struct pair *pair = *state;
+	pair_have_suite_2(pair);
+	return 0;
+}
+
+/* As on a machine with ML-KEM, whatever OpenSSL there is. */
+static int setup_stand_in(void **state)
+{
+	setup_hybrid(state);
+	struct pair *pair = *state;
+	pair->i.config.hooks = pair->r.config.hooks = &pair_stand_in;
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	pair_free(*state);
@@ -381,7 +400,7 @@ static void later_theft_of_static_keys(void **state) /* IE-15; the proof is mode
 	/* The thief has the recorded messages and every static key: one of the two DHs stays out of reach. */
 	assert_int_equal(key_agree(&pair->i.kem_key, m2.ephemeral, keys.inputs + ECDH_SIZE), OK);
 	assert_int_equal(key_agree(&pair->i.sign_key, m2.ephemeral, keys.inputs), OK);
-	iecp_schedule_kek(&keys, th1);
+	iecp_schedule_kek(&keys, m2.suite, th1);
 	assert_int_equal(aead_open_once(keys.kek, SPAN_ARRAY(th1), m2.wrap, drawn), BAD_TAG);
 }
 
@@ -564,6 +583,190 @@ static void downgrade_in_flight(void **state) /* IE-09, IE-10 */
 	/* Another version in either message. */
 	const uint8_t version = 2;
 	assert_int_equal(receive_altered_m1(pair, 4, &version, 1), UNKNOWN_VERSION);
+}
+
+static uint16_t agreed(struct pair *pair)
+{
+	pair_channels(pair);
+	assert_int_equal(iecp_channel_suite(pair->i.channel), iecp_channel_suite(pair->r.channel));
+	return iecp_channel_suite(pair->i.channel);
+}
+
+static void the_best_suite_that_both_have(void **state)
+{
+	struct pair *pair = *state;
+	static const enum iecp_pq with[] = {IECP_PQ_PREFER, IECP_PQ_REQUIRE};
+
+	for (size_t i = 0; i < COUNT_OF(with); i++)
+		for (size_t r = 0; r < COUNT_OF(with); r++) {
+			pair->i.config.pq = with[i];
+			pair->r.config.pq = with[r];
+			assert_int_equal(agreed(pair), IECP_SUITE_HYBRID);
+		}
+	/* One side without it: 1, and both can say so. */
+	pair->i.config.pq = IECP_PQ_PREFER;
+	pair->r.config.pq = IECP_PQ_OFF;
+	assert_int_equal(agreed(pair), IECP_SUITE_P256);
+	pair->i.config.pq = IECP_PQ_OFF;
+	pair->r.config.pq = IECP_PQ_PREFER;
+	assert_int_equal(agreed(pair), IECP_SUITE_P256);
+}
+
+static void required_and_not_there(void **state)
+{
+	struct pair *pair = *state;
+	CLEANUP(bytes_free) struct bytes m1 = BYTES_EMPTY, m2 = BYTES_EMPTY;
+
+	/* An initiator that has none, and a responder that requires it. */
+	pair->i.config.pq = IECP_PQ_OFF;
+	pair->r.config.pq = IECP_PQ_REQUIRE;
+	pair_open(pair);
+	assert_int_equal(pair_start(&pair->i, &m1), OK);
+	assert_int_equal(pair_receive(&pair->r, bytes_span(&m1), &m2), PQ_REQUIRED);
+	assert_int_equal(pair->r.decided, 0); /* before anything else */
+	bytes_free(&m1);
+	/* The other way round the list holds 2 alone. */
+	pair->i.config.pq = IECP_PQ_REQUIRE;
+	pair->r.config.pq = IECP_PQ_OFF;
+	pair_open(pair);
+	assert_int_equal(pair_start(&pair->i, &m1), OK);
+	assert_int_equal(m1.data[5], 1);
+	assert_int_equal(m1.data[7], IECP_SUITE_HYBRID);
+	assert_int_equal(pair_receive(&pair->r, bytes_span(&m1), &m2), SUITE_REFUSED);
+}
+
+static void required_without_ml_kem(void **state)
+{
+	struct pair *pair = *state;
+	struct iecp *none = NULL;
+	struct iecp_config config = pair->i.config;
+
+	config.pq = IECP_PQ_REQUIRE;
+	config.hooks = NULL;
+	result made = iecp_new(&config, PAIR_NOW, &none);
+	assert_int_equal(made, mlkem_available() ? OK : PQ_REQUIRED);
+	iecp_free(none);
+	/* A channel that had suite 2 is not renewed without it. */
+	config.pq = IECP_PQ_OFF;
+	config.least_suite = IECP_SUITE_HYBRID;
+	none = NULL;
+	assert_int_equal(iecp_new(&config, PAIR_NOW, &none), PQ_REQUIRED);
+	assert_null(none);
+}
+
+/* Somebody on the way takes the offer of suite 2 out of M1, key and all: the responder answers with 1, the initiator sees it. */
+static void hybrid_offer_taken_out(void **state) /* IE-09 */
+{
+	struct pair *pair = *state;
+	CLEANUP(bytes_free) struct bytes m1 = BYTES_EMPTY, m2 = BYTES_EMPTY, m3 = BYTES_EMPTY;
+	CLEANUP(writer_free) struct writer w = writer_growing(1 << 20);
+	struct bytes less = BYTES_EMPTY;
+
+	pair_open(pair);
+	assert_int_equal(pair_start(&pair->i, &m1), OK);
+	writer_u32(&w, (uint32_t)(m1.len - 4 - 2 - MLKEM_KEY_SIZE));
+	writer_put(&w, m1.data + 4, 1);
+	writer_u8(&w, 1);
+	writer_u16(&w, IECP_SUITE_P256);
+	writer_put(&w, m1.data + 4 + 6, m1.len - 4 - 6 - MLKEM_KEY_SIZE - 4);
+	writer_u32(&w, 0);
+	assert_int_equal(writer_take(&w, &less), OK);
+	assert_int_equal(pair_receive(&pair->r, bytes_span(&less), &m2), OK);
+	assert_int_equal(m2.data[4 + 2], IECP_SUITE_P256);
+	assert_int_equal(pair_receive(&pair->i, bytes_span(&m2), &m3), BAD_TAG);
+	bytes_free(&less);
+}
+
+/* An answer in suite 1 to a handshake that was keyed with suite 2, and the other way round. */
+static void suite_of_the_answer_changed(void **state) /* IE-09, IE-10 */
+{
+	struct pair *pair = *state;
+	CLEANUP(bytes_free) struct bytes m1 = BYTES_EMPTY, m2 = BYTES_EMPTY, m3 = BYTES_EMPTY;
+	CLEANUP(writer_free) struct writer w = writer_growing(1 << 20);
+	struct bytes less = BYTES_EMPTY;
+	const size_t head = 4 + 1 + 2 + IECP_NONCE_SIZE + POINT_SIZE;
+
+	pair_open(pair);
+	assert_int_equal(pair_start(&pair->i, &m1), OK);
+	assert_int_equal(pair_receive(&pair->r, bytes_span(&m1), &m2), OK);
+	assert_int_equal(m2.data[4 + 2], IECP_SUITE_HYBRID);
+	writer_u32(&w, (uint32_t)(m2.len - 4 - MLKEM_CT_SIZE));
+	writer_put(&w, m2.data + 4, head - 4);
+	writer_u32(&w, 0);
+	writer_put(&w, m2.data + head + 4 + MLKEM_CT_SIZE, m2.len - head - 4 - MLKEM_CT_SIZE);
+	assert_int_equal(writer_take(&w, &less), OK);
+	less.data[4 + 2] = IECP_SUITE_P256;
+	assert_int_equal(pair_receive(&pair->i, bytes_span(&less), &m3), BAD_TAG);
+	bytes_free(&less);
+}
+
+/* Another encapsulation key or ciphertext on the way: the secrets differ, or M1 does. */
+static void hybrid_halves_exchanged(void **state) /* IE-14 */
+{
+	struct pair *pair = *state;
+	CLEANUP(bytes_free) struct bytes m1 = BYTES_EMPTY, m2 = BYTES_EMPTY, m3 = BYTES_EMPTY, other1 = BYTES_EMPTY, other2 = BYTES_EMPTY;
+	const size_t ct_at = 4 + 1 + 2 + IECP_NONCE_SIZE + POINT_SIZE + 4;
+
+	pair_open(pair);
+	assert_int_equal(pair_start(&pair->i, &other1), OK);
+	assert_int_equal(pair_receive(&pair->r, bytes_span(&other1), &other2), OK);
+	for (int half = 0; half < 2; half++) {
+		bytes_free(&m1);
+		bytes_free(&m2);
+		pair_open(pair);
+		assert_int_equal(pair_start(&pair->i, &m1), OK);
+		if (half == 0)
+			memcpy(m1.data + m1.len - MLKEM_KEY_SIZE, other1.data + other1.len - MLKEM_KEY_SIZE, MLKEM_KEY_SIZE);
+		assert_int_equal(pair_receive(&pair->r, bytes_span(&m1), &m2), OK);
+		if (half == 1)
+			memcpy(m2.data + ct_at, other2.data + ct_at, MLKEM_CT_SIZE);
+		assert_int_equal(pair_receive(&pair->i, bytes_span(&m2), &m3), BAD_TAG);
+	}
+}
+
+static uint8_t tapped[48]; /* the seed of the initiator's ephemeral key */
+
+static void tapped_random(void *ctx, void *out, size_t len)
+{
+	bool *have = ctx;
+	random_bytes(out, len);
+	if (!*have && len == sizeof tapped)
+		memcpy(tapped, out, len);
+	*have = true;
+}
+
+/* Both ECDHs broken, as by a quantum computer: of a recorded handshake of suite 1 that opens the wrap, of suite 2 it does not. */
+static void both_agreements_broken_later(void **state) /* IE-15 */
+{
+	struct pair *pair = *state;
+
+	for (uint16_t suite = IECP_SUITE_P256; suite <= IECP_SUITE_HYBRID; suite++) {
+		CLEANUP(pair_frames_free) struct pair_frames frames = {0};
+		CLEANUP(key_free) struct key ephemeral = KEY_EMPTY;
+		bool have = false;
+		struct iecp_hooks hooks = {.ctx = &have, .random = tapped_random, .kem = pair_stand_in.kem};
+		struct iecp_keys keys = {0};
+		struct iecp_m2 m2;
+		struct span m1, message;
+		uint8_t th1[32], drawn[32];
+
+		if (mlkem_available())
+			hooks.kem = NULL;
+		pair->i.config.hooks = &hooks;
+		pair->r.config.pq = suite == IECP_SUITE_P256 ? IECP_PQ_OFF : IECP_PQ_REQUIRE;
+		pair_run(pair, &frames);
+		assert_int_equal(iecp_unframe(bytes_span(&frames.m1), IECP_MAX_M1, &m1), OK);
+		assert_int_equal(iecp_unframe(bytes_span(&frames.m2), IECP_MAX_M2, &message), OK);
+		assert_int_equal(iecp_m2_decode(message, &m2), OK);
+		assert_int_equal(m2.suite, suite);
+		assert_int_equal(iecp_transcript_start(SPAN_EMPTY, m1, m2.head, th1), OK);
+		assert_int_equal(key_from_seed48(SPAN_ARRAY(tapped), &ephemeral), OK);
+		assert_int_equal(key_agree(&ephemeral, m2.ephemeral, keys.inputs), OK);
+		assert_int_equal(key_agree(&pair->i.kem_key, m2.ephemeral, keys.inputs + ECDH_SIZE), OK);
+		iecp_schedule_kek(&keys, suite, th1);
+		assert_int_equal(aead_open_once(keys.kek, SPAN_ARRAY(th1), m2.wrap, drawn), suite == IECP_SUITE_P256 ? OK : BAD_TAG);
+		pair->i.config.hooks = NULL;
+	}
 }
 
 /* ---- evidence and policy ---- */
@@ -860,6 +1063,8 @@ int group_iecp(void)
 {
 #define ROOTED(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define PINNED(test) cmocka_unit_test_setup_teardown(test, setup_pinned, teardown)
+#define HYBRID(test) cmocka_unit_test_setup_teardown(test, setup_hybrid, teardown)
+#define STAND_IN(test) cmocka_unit_test_setup_teardown(test, setup_stand_in, teardown)
 	const struct CMUnitTest tests[] = {
 		ROOTED(completes_with_evidence),
 		PINNED(pinned_key_is_level_0_and_named_by_the_local_rule),
@@ -885,6 +1090,27 @@ int group_iecp(void)
 		ROOTED(bad_points),
 		ROOTED(suites_offered),
 		ROOTED(downgrade_in_flight),
+		HYBRID(completes_with_evidence),
+		STAND_IN(completes_with_evidence),
+		HYBRID(flips_of_every_byte),
+		HYBRID(truncations_and_trailing_bytes),
+		HYBRID(replays),
+		HYBRID(reorders_and_drops),
+		HYBRID(splices),
+		HYBRID(reflections),
+		HYBRID(key_compromise_impersonation),
+		HYBRID(later_theft_of_static_keys),
+		HYBRID(psk_must_agree),
+		HYBRID(secrets_are_erased),
+		HYBRID(secrets_are_erased_after_a_failure),
+		HYBRID(the_best_suite_that_both_have),
+		STAND_IN(the_best_suite_that_both_have),
+		HYBRID(required_and_not_there),
+		ROOTED(required_without_ml_kem),
+		HYBRID(hybrid_offer_taken_out),
+		HYBRID(suite_of_the_answer_changed),
+		HYBRID(hybrid_halves_exchanged),
+		HYBRID(both_agreements_broken_later),
 		ROOTED(evidence_for_another_session),
 		ROOTED(binds_differ_by_role_transcript_and_key),
 		ROOTED(without_evidence_there_is_nothing_to_bind),

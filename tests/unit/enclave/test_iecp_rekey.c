@@ -41,11 +41,13 @@ static void world_configure(struct world *w)
 		assert_int_equal(iecp_rekey_configure(w->ends[e].side->channel, &w->ends[e].side->config), OK);
 }
 
-static struct world *world_new(bool rooted)
+static struct world *world_with(bool rooted, bool suite_2)
 {
 	struct world *w = calloc(1, sizeof *w);
 
 	pair_init(&w->pair, rooted);
+	if (suite_2)
+		pair_have_suite_2(&w->pair);
 	pair_channels(&w->pair);
 	w->ends[0].side = &w->pair.i;
 	w->ends[1].side = &w->pair.r;
@@ -53,6 +55,11 @@ static struct world *world_new(bool rooted)
 	w->alter_end = -1;
 	world_configure(w);
 	return w;
+}
+
+static struct world *world_new(bool rooted)
+{
+	return world_with(rooted, false);
 }
 
 static void drop_all(struct world *w)
@@ -715,6 +722,105 @@ static void without_the_psk(void **state) /* IE-07, IE-16 */
 	iecp_free(handshake);
 }
 
+/* ---- suite 2 ---- */
+
+static void a_suite_2_channel_stays_one(void **state) /* IE-09, IE-16 */
+{
+	struct world *w = world_with(true, true);
+	(void)state;
+
+	assert_int_equal(iecp_channel_suite(w->pair.i.channel), IECP_SUITE_HYBRID);
+	for (uint16_t round = 1; round <= 3; round++) {
+		assert_int_equal(start(w, round % 2), OK);
+		assert_int_equal(run(w, 0), OK);
+		both_are(w, round, round);
+		assert_int_equal(iecp_channel_suite(w->pair.i.channel), IECP_SUITE_HYBRID);
+		assert_int_equal(iecp_channel_suite(w->pair.r.channel), IECP_SUITE_HYBRID);
+		data_flows(w);
+	}
+	/* A side that would go on without it ends the channel, whoever starts. */
+	w->pair.r.config.pq = IECP_PQ_OFF;
+	world_configure(w);
+	assert_int_equal(start(w, 0), OK);
+	assert_int_equal(run(w, 0), PQ_REQUIRED);
+	assert_int_equal(send_number(w, 1), PQ_REQUIRED);
+	world_free(w);
+}
+
+static void a_suite_1_channel_may_gain_suite_2(void **state)
+{
+	struct world *w = world_new(true);
+	(void)state;
+
+	assert_int_equal(iecp_channel_suite(w->pair.i.channel), IECP_SUITE_P256);
+	pair_have_suite_2(&w->pair);
+	world_configure(w);
+	assert_int_equal(start(w, 1), OK);
+	assert_int_equal(run(w, 0), OK);
+	both_are(w, 1, 1);
+	assert_int_equal(iecp_channel_suite(w->pair.i.channel), IECP_SUITE_HYBRID);
+	assert_int_equal(iecp_channel_suite(w->pair.r.channel), IECP_SUITE_HYBRID);
+	data_flows(w);
+	world_free(w);
+}
+
+/* The plaintext of the first HS record that end `e` has sent, which holds a whole message. */
+static struct bytes tap(struct world *w, int e)
+{
+	struct line *line = &w->ends[e].line;
+	struct iecp_record got;
+	/* The receiver's own channel opens it, as the thief of old traffic keys would; the record is delivered no more. */
+	struct bytes record = line->records[line->first], plain = {malloc(IECP_MAX_PLAIN), 0};
+
+	line->records[line->first++] = BYTES_EMPTY;
+	assert_int_equal(iecp_open(w->ends[1 - e].side->channel, bytes_span(&record), w->now, plain.data, &got), OK);
+	assert_int_equal(got.type, IECP_HS);
+	plain.len = got.plain.len;
+	memmove(plain.data, got.plain.data, got.plain.len);
+	bytes_free(&record);
+	return plain;
+}
+
+/*
+ * A thief has recorded a re-handshake and gets, later, all static keys of both sides and the traffic keys under which its
+ * messages went. Even the psk of the old channel does not open the wrap: an ephemeral key is missing.
+ */
+static void later_theft_and_a_recorded_re_handshake(void **state) /* IE-15 */
+{
+	(void)state;
+	for (int suite_2 = 0; suite_2 < 2; suite_2++) {
+		struct world *w = world_with(true, suite_2);
+		struct iecp_keys keys = {0};
+		struct iecp_m2 m2;
+		struct span m1, message;
+		uint8_t th1[32], drawn[32], psk[32], psk_id[32];
+
+		memcpy(psk, iecp_channel_psk(w->pair.i.channel).data, sizeof psk);
+		memcpy(psk_id, iecp_channel_id(w->pair.i.channel), sizeof psk_id);
+		assert_int_equal(start(w, 0), OK);
+		CLEANUP(bytes_free) struct bytes first = tap(w, 0);
+		assert_int_equal(take_piece(w, 1, bytes_span(&first)), OK);
+		CLEANUP(bytes_free) struct bytes second = tap(w, 1);
+		assert_int_equal(iecp_unframe(bytes_span(&first), IECP_MAX_M1, &m1), OK);
+		assert_int_equal(iecp_unframe(bytes_span(&second), IECP_MAX_M2, &message), OK);
+		assert_int_equal(iecp_m2_decode(message, &m2), OK);
+		assert_int_equal(iecp_transcript_start(SPAN_ARRAY(psk_id), m1, m2.head, th1), OK);
+		memcpy(keys.psk, psk, sizeof psk);
+		const struct key *stolen[] = {&w->pair.i.kem_key, &w->pair.i.sign_key, &w->pair.r.kem_key, &w->pair.r.sign_key};
+		for (size_t i = 0; i < COUNT_OF(stolen); i++) {
+			assert_int_equal(key_agree(&w->pair.i.kem_key, m2.ephemeral, keys.inputs + ECDH_SIZE), OK);
+			assert_int_equal(key_agree(stolen[i], m2.ephemeral, keys.inputs), OK);
+			iecp_schedule_kek(&keys, m2.suite, th1);
+			assert_int_equal(aead_open_once(keys.kek, SPAN_ARRAY(th1), m2.wrap, drawn), BAD_TAG);
+		}
+		/* The peer for whom it was meant goes on. */
+		assert_int_equal(take_piece(w, 0, bytes_span(&second)), OK);
+		assert_int_equal(run(w, 0), OK);
+		both_are(w, 1, 1);
+		world_free(w);
+	}
+}
+
 static void policy_is_asked_again(void **state)
 {
 	(void)state;
@@ -951,6 +1057,9 @@ int group_iecp_rekey(void)
 		cmocka_unit_test(every_record_tampered),
 		cmocka_unit_test(every_message_altered_under_the_old_keys),
 		cmocka_unit_test(switch_before_its_time),
+		cmocka_unit_test(a_suite_2_channel_stays_one),
+		cmocka_unit_test(a_suite_1_channel_may_gain_suite_2),
+		cmocka_unit_test(later_theft_and_a_recorded_re_handshake),
 		WITH(two_switches),
 		WITH(data_between_m3_and_switch),
 		cmocka_unit_test(messages_that_are_not_due),
