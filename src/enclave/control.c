@@ -4,7 +4,7 @@
 #include "policy/references.h"
 
 enum { OBJECT_MAX = 64 * 1024, POLICY_BYTES_MAX = 16 * 1024 * 1024, MANIFEST_MAX = 48 * 1024 * 1024, URI_TEXT_MAX = 120, EPOCHS_MAX = 1 << 17,
-	KEYS_MAX = 4096 };
+	KEYS_MAX = 4096, FOREIGN_MAX = 256 };
 
 static const struct field sealed_fields[] = {
 	F_TEXT(struct control_sealed, 1, name, 1, NAME_MAX_LEN),
@@ -34,6 +34,7 @@ static const struct field prepare_fields[] = {
 	F_BYTES(struct control_prepare, 17, platform, 0, PLATFORM_MAX),
 	F_BYTES(struct control_prepare, 18, platform_trust, 0, PLATFORM_MAX),
 	F_LIST(struct control_prepare, 19, references, reference_count, &bytes_item_schema, 0, 0, POLICY_MAX_REFERENCES),
+	F_LIST_ABSENT(struct control_prepare, 20, foreign, foreign_count, &bytes_item_schema, 0, 1, FOREIGN_MAX),
 };
 const struct schema control_prepare_schema = SCHEMA(struct control_prepare, "PREPARE", SHAPE_MAP, prepare_fields);
 
@@ -120,6 +121,11 @@ static const struct field reissued_fields[] = {
 };
 const struct schema control_reissued_schema = SCHEMA(struct control_reissued, "REISSUED", SHAPE_MAP, reissued_fields);
 
+static const struct field foreign_fields[] = {
+	F_LIST(struct control_foreign, 1, histories, history_count, &bytes_item_schema, 0, 1, FOREIGN_MAX),
+};
+const struct schema control_foreign_schema = SCHEMA(struct control_foreign, "FOREIGN", SHAPE_MAP, foreign_fields);
+
 static const struct field evidence_fields[] = {F_FIXED(struct control_evidence, 1, bind)};
 const struct schema control_evidence_schema = SCHEMA(struct control_evidence, "EVIDENCE", SHAPE_MAP, evidence_fields);
 
@@ -189,6 +195,7 @@ static const struct {
 	{CONTROL_START, "START", &control_empty_schema},
 	{CONTROL_ABORT, "ABORT", &control_failed_schema},
 	{CONTROL_REISSUED, "REISSUED", &control_reissued_schema},
+	{CONTROL_FOREIGN, "FOREIGN", &control_foreign_schema},
 	{CONTROL_BUNDLE, "BUNDLE", &control_bundle_schema},
 	{CONTROL_PREPARED, "PREPARED", &control_prepared_schema},
 	{CONTROL_ENDORSE, "ENDORSE", &control_endorse_schema},

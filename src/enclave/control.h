@@ -28,6 +28,7 @@ enum control_type {
 	CONTROL_START = 10,
 	CONTROL_ABORT = 11,
 	CONTROL_REISSUED = 12, /* at any time after PREPARE: the root has moved on */
+	CONTROL_FOREIGN = 13,  /* the same of roots of other hosts */
 	CONTROL_BUNDLE = 16,   /* at any time after READY: asks for a complete chain */
 	/* troth-ire -> host */
 	CONTROL_PREPARED = 32,
@@ -81,6 +82,8 @@ struct control_prepare {
 	struct span platform_trust; /* which platforms the operator believes (object/evidence.h), or empty */
 	struct bytes_item *references; /* signed reference sets that policies of the job name (policy/references.h) */
 	size_t reference_count;
+	struct bytes_item *foreign; /* epoch_history of each root of another host that the manifest names; absent: none */
+	size_t foreign_count;
 };
 extern const struct schema control_prepare_schema;
 
@@ -170,6 +173,13 @@ struct control_reissued {
 	struct span platform; /* as in PREPARE, under the new head */
 };
 extern const struct schema control_reissued_schema;
+
+/* Other roots have moved on, were halted or have forked: the whole history of each again. What is known counts once. */
+struct control_foreign {
+	struct bytes_item *histories; /* as in PREPARE */
+	size_t history_count;
+};
+extern const struct schema control_foreign_schema;
 
 struct control_evidence {
 	uint8_t bind[64];

@@ -162,6 +162,16 @@ static result list_records(struct ire *ire, size_t from, size_t to, struct arena
 	return OK;
 }
 
+static result list_spans(const struct span *spans, size_t count, struct arena *arena, struct bytes_item **out)
+{
+	void *items;
+	TRY(arena_alloc(arena, count + 1, sizeof(struct bytes_item), &items));
+	*out = items;
+	for (size_t i = 0; i < count; i++)
+		(*out)[i].bytes = spans[i];
+	return OK;
+}
+
 /* Of those that signed any record of the chain. */
 static result list_keys(struct ire *ire, struct arena *arena, struct bytes_item **out, size_t *out_count)
 {
@@ -182,10 +192,9 @@ static result list_keys(struct ire *ire, struct arena *arena, struct bytes_item 
 static result take_platform(struct ire *ire, const struct root_identity *root, struct arena *arena, struct span *out, struct span *out_trust)
 {
 	*out = *out_trust = SPAN_EMPTY;
-	if (!root_host_has_tpm(ire->host))
-		return OK;
+	/* A host without a TPM may still be told whose to believe: peers on other hosts have theirs. */
 	TRY(root_host_platform_trust(ire->host, arena, out_trust));
-	if (out_trust->len == 0)
+	if (!root_host_has_tpm(ire->host))
 		return OK;
 	result made = root_host_evidence(ire->host, root, arena, out);
 	if (made == TPM_UNAVAILABLE || made == EPOCH_OLD) {
@@ -316,6 +325,7 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 	ROOT_IDENTITY_HELD root = root_host_hold(ire->host);
 	int procs[LIMITS_MAX_GROUPS];
 	void *sources, *sealed, *references;
+	struct bytes_item *foreign;
 	struct bytes_item *history, *keys;
 	size_t key_count;
 	TRY(list_records(ire, 0, root->records - 1, &ire->arena, &history));
@@ -326,6 +336,7 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 	TRY(arena_alloc(&ire->arena, spec->source_count + 1, sizeof(struct text_item), &sources));
 	TRY(arena_alloc(&ire->arena, spec->sealed_count + 1, sizeof(struct control_sealed), &sealed));
 	TRY(arena_alloc(&ire->arena, spec->reference_count + 1, sizeof(struct bytes_item), &references));
+	TRY(list_spans(spec->foreign, spec->foreign_count, &ire->arena, &foreign));
 	struct control_prepare prepare = {
 		.v = 1,
 		.manifest = spec->manifest,
@@ -348,6 +359,8 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 		.platform_trust = platform_trust,
 		.references = references,
 		.reference_count = spec->reference_count,
+		.foreign = foreign,
+		.foreign_count = spec->foreign_count,
 	};
 	for (size_t i = 0; i < spec->reference_count; i++)
 		prepare.references[i].bytes = spec->references[i];
@@ -895,6 +908,18 @@ result launch_begin(struct ire *ire)
 		return fail(ILLEGAL_STATE, "START while '%s' is %s", ire->manifest.name, launch_state_name(ire->state));
 	enter(ire, LAUNCH_STARTING, 0);
 	return ire->backend->start(ire);
+}
+
+result launch_tell_foreign(struct ire *ire, const struct span *histories, size_t count)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	struct control_foreign body = {.history_count = count};
+	if (count == 0 || has_ended(ire))
+		return OK;
+	TRY(list_spans(histories, count, &arena, &body.histories));
+	result sent = send_to(ire, CONTROL_FOREIGN, &body);
+	/* One that has just ended has said so, or will be found to be gone. */
+	return sent == PEER_CLOSED ? OK : sent;
 }
 
 /* ---- Several at once ---------------------------------------------------------------------------- */

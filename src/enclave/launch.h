@@ -55,6 +55,8 @@ struct launch_spec {
 	size_t reference_count;
 	const struct launch_sealed *sealed; /* one per secret of the manifest */
 	size_t sealed_count;
+	const struct span *foreign;	    /* what this host knows of roots of other hosts, an epoch_history each; more than */
+	size_t foreign_count;		    /* the manifest names do no harm */
 	uint8_t run_id[RUN_ID_SIZE];
 	uid_t uid; /* as root: an unallocated uid for this IRE; 0: one is picked. Else ignored */
 };
@@ -116,6 +118,12 @@ struct launch_channel {
 	uint8_t point[POINT_SIZE]; /* external: the pinned key, which signed its certificate */
 };
 NODISCARD result launch_give_channel(struct ire *ire, const struct launch_channel *channel, int fd);
+
+/*
+ * A root of another host has moved on, was halted or has forked: its history as it is known now. At any time until the launch
+ * has ended, in the thread of the launch. The runtime believes records, not this host.
+ */
+NODISCARD result launch_tell_foreign(struct ire *ire, const struct span *histories, size_t count);
 
 /* START: channels are opened and the program runs. */
 NODISCARD result launch_begin(struct ire *ire);

@@ -59,6 +59,8 @@ result runtime_next(struct runtime *rt, int timeout_ms, struct control_message *
 		return stopped_by_host(message);
 	if (message->type == CONTROL_REISSUED)
 		return epoch_reissued(rt, message);
+	if (message->type == CONTROL_FOREIGN)
+		return foreign_news(rt, message);
 	*out_have = true;
 	return OK;
 }
@@ -89,6 +91,7 @@ const struct manifest_peer *runtime_peer(const struct runtime *rt, const char *n
 static result read_root(struct runtime *rt)
 {
 	TRY(epoch_begin(rt));
+	TRY(foreign_begin(rt));
 	return ire_uri(rt->prepare.rot_id, rt->prepare.trust_domain, rt->manifest.name, rt->uri);
 }
 
@@ -294,6 +297,7 @@ static void runtime_free(struct runtime *rt)
 	for (size_t i = 0; i < rt->known_count; i++)
 		key_free(&rt->known[i]);
 	epoch_chain_free(rt->chain);
+	foreign_free(rt);
 	platform_free(rt);
 	for (size_t i = 0; i < rt->secret_count; i++)
 		secret_row_free(&rt->secrets[i]);

@@ -18,11 +18,15 @@ enum {
 	EVIDENCE_LEAD_MS = 10 * 1000,
 };
 
-/* Level-1 evidence: the secure processor's report over this handshake. */
+/* The secure processor's report over this handshake and, for a peer on another host, what the TPM says of its epoch. */
 struct evidence {
 	struct span report;
+	struct span platform;
 };
-static const struct field evidence_fields[] = {F_BYTES(struct evidence, 1, report, 1, 60 * 1024)};
+static const struct field evidence_fields[] = {
+	F_BYTES(struct evidence, 1, report, 1, 60 * 1024),
+	F_BYTES_ABSENT(struct evidence, 2, platform, 0, 60 * 1024),
+};
 static const struct schema evidence_schema = SCHEMA(struct evidence, "evidence", SHAPE_MAP, evidence_fields);
 
 bool backlog_is_empty(const struct backlog *backlog)
@@ -42,19 +46,35 @@ static enum policy_confinement confinement_of(const char *tier)
 	return strcmp(tier, "N") == 0 ? CONFINEMENT_N : strcmp(tier, "L") == 0 ? CONFINEMENT_L : CONFINEMENT_NONE;
 }
 
-static result check_leaf(const struct channel *channel, const struct certificate *certificate, const struct key *root,
-	const char *expected_name, uint64_t now)
+/*
+ * The full name of a peer of the own root is known beforehand. That of one on another host follows from the root it shows,
+ * which the manifest allows, and from its own trust domain, which is a part of the name and proves nothing.
+ */
+static result settle_name(struct channel *channel, const char *uri, const uint8_t rot_id[static OID_SIZE])
 {
 	const struct runtime *rt = channel->runtime;
+	char own[URI_MAX_LEN + 1];
+	if (memcmp(rot_id, rt->prepare.rot_id, OID_SIZE) == 0) {
+		TRY(ire_uri(rot_id, rt->prepare.trust_domain, channel->spec.peer, own));
+		if (strcmp(own, uri) != 0)
+			return fail(PEER_NAME_MISMATCH, "'%s' instead of '%s'", uri, own);
+	}
+	snprintf(channel->expected_name, sizeof(channel->expected_name), "%s", uri);
+	return OK;
+}
+
+static result check_leaf(struct channel *channel, const struct certificate *certificate, const struct key *root,
+	const uint8_t rot_id[static OID_SIZE], uint64_t now)
+{
 	const char *name;
 	TRY(certificate_verify(certificate, root));
 	TRY(certificate_valid_at(certificate, now));
-	TRY(ire_uri_name(certificate->uri, rt->prepare.rot_id, &name));
-	if (expected_name && strcmp(certificate->uri, expected_name) != 0)
-		return fail(PEER_NAME_MISMATCH, "'%s' instead of '%s'", certificate->uri, expected_name);
+	TRY(ire_uri_name(certificate->uri, rot_id, &name));
+	if (strcmp(name, channel->spec.peer) != 0)
+		return fail(PEER_NAME_MISMATCH, "'%s' instead of '%s'", certificate->uri, channel->spec.peer);
 	if (certificate->tcb_info.len == 0)
 		return fail(BAD_CERTIFICATE, "it does not say what was launched");
-	return OK;
+	return settle_name(channel, certificate->uri, rot_id);
 }
 
 static result keep_leaf(struct channel *channel, const struct certificate *certificate, const struct iecp_epoch *epoch,
@@ -65,6 +85,7 @@ static result keep_leaf(struct channel *channel, const struct certificate *certi
 	TRY(schema_decode(&tcb_info_schema, certificate->tcb_info, arena, &info));
 	if (memcmp(info.epoch_oid, epoch->oid, OID_SIZE) != 0)
 		return fail(CERTIFICATE_FOREIGN, "it was issued in another epoch");
+	memcpy(peer->rot_id, epoch->rot_id, OID_SIZE);
 	snprintf(peer->uri, sizeof(peer->uri), "%s", certificate->uri);
 	memcpy(peer->certificate, certificate->digest, SHA256_SIZE);
 	memcpy(peer->core, info.core, SHA384_SIZE);
@@ -79,7 +100,10 @@ static result keep_leaf(struct channel *channel, const struct certificate *certi
 	return OK;
 }
 
-/* Peers of the same root (manifest rule `same`); there is no other rule in this version. */
+/*
+ * Whose root may vouch for this peer says the manifest: the own one or those it lists. The engine has no say in names: it
+ * compares with channel->expected_name, which check_leaf has settled by then.
+ */
 static result rooted_certificate(void *ctx, struct span chain, const struct iecp_epoch *epoch, const char *expected_name,
 	uint64_t now, struct iecp_peer *out)
 {
@@ -88,16 +112,22 @@ static result rooted_certificate(void *ctx, struct span chain, const struct iecp
 	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
 	CLEANUP(certificate_free) struct certificate certificate = CERTIFICATE_EMPTY;
 	CLEANUP(key_free) struct key root = {0};
-	if (memcmp(epoch->rot_id, rt->prepare.rot_id, OID_SIZE) != 0)
-		return fail(CERTIFICATE_FOREIGN, "the peer belongs to another root of trust");
+	static const struct epoch_floor any;
+	struct root_view view;
+	(void)expected_name;
+	if (!foreign_allows(rt, channel->rule, epoch->rot_id))
+		return fail(channel->rule->rot_rule == PEER_ROT_SAME ? CERTIFICATE_FOREIGN : ROOT_NOT_EXPECTED,
+			"'%s' belongs to another root of trust than the manifest has for it", channel->spec.peer);
+	TRY(foreign_view(rt, epoch->rot_id, &view));
 	/* A peer that heard of a rotation before us: our host is about to tell us too. */
-	TRY(epoch_await(rt, epoch->oid));
-	TRY(epoch_live_key(rt, epoch->oid, 0, 0, &root));
-	const struct epoch_link *link = epoch_chain_find(rt->chain, epoch->oid);
+	TRY(epoch_await(rt, view.chain, epoch->oid));
+	TRY(foreign_view(rt, epoch->rot_id, &view));
+	TRY(foreign_live_key(&view, epoch->oid, &any, &root));
+	const struct epoch_link *link = epoch_chain_find(view.chain, epoch->oid);
 	if (epoch->era != link->era || epoch->epoch != link->epoch)
 		return fail(CERTIFICATE_FOREIGN, "the peer gives its epoch a wrong number");
 	TRY(certificate_parse(chain, &arena, &certificate));
-	TRY(check_leaf(channel, &certificate, &root, expected_name, now));
+	TRY(check_leaf(channel, &certificate, &root, epoch->rot_id, now));
 	TRY(keep_leaf(channel, &certificate, epoch, &arena, out));
 	out->epoch = *epoch;
 	return OK;
@@ -122,6 +152,11 @@ static int patience(const struct channel *channel)
 	return left < RUNTIME_REPLY_MS ? (int)left : RUNTIME_REPLY_MS;
 }
 
+static bool is_on_other_host(const struct channel *channel)
+{
+	return !channel->spec.external && memcmp(channel->peer.rot_id, channel->runtime->prepare.rot_id, OID_SIZE) != 0;
+}
+
 /* Asked of the host in the middle of a handshake; only news of the root may come on the control socket meanwhile. */
 static result produce_evidence(void *ctx, const uint8_t bind[static IECP_BIND_SIZE], struct writer *out)
 {
@@ -137,7 +172,7 @@ static result produce_evidence(void *ctx, const uint8_t bind[static IECP_BIND_SI
 	if (replied == TIMED_OUT)
 		return fail(TIMED_OUT, "the host does not answer for the secure processor");
 	TRY(replied);
-	struct evidence evidence = {reply.report};
+	struct evidence evidence = {reply.report, is_on_other_host(channel) ? platform_to_show(rt) : SPAN_EMPTY};
 	schema_put(&evidence_schema, &evidence, out);
 	return writer_finish(out, &unused);
 }
@@ -147,13 +182,16 @@ static result open_report(struct channel *channel, struct span object, struct ar
 {
 	struct runtime *rt = channel->runtime;
 	CLEANUP(key_free) struct key key = {0};
+	struct root_view view;
 	TRY(object_peek(KIND_REPORT, object, arena, out, NULL));
-	if (memcmp(out->rot_id, rt->prepare.rot_id, OID_SIZE) != 0)
-		return fail(EVIDENCE_MISMATCH, "it is of another root");
-	TRY(epoch_await(rt, out->epoch_oid));
-	TRY(epoch_live_key(rt, out->epoch_oid, channel->floor_era, channel->floor_epoch, &key));
+	if (memcmp(out->rot_id, channel->peer.rot_id, OID_SIZE) != 0)
+		return fail(EVIDENCE_MISMATCH, "it is of another root than the certificate");
+	TRY(foreign_view(rt, out->rot_id, &view));
+	TRY(epoch_await(rt, view.chain, out->epoch_oid));
+	TRY(foreign_view(rt, out->rot_id, &view));
+	TRY(foreign_live_key(&view, out->epoch_oid, &channel->floors[view.place], &key));
 	TRY(object_open(KIND_REPORT, object, &key, arena, out, NULL));
-	const struct epoch_link *link = epoch_chain_find(rt->chain, out->epoch_oid);
+	const struct epoch_link *link = epoch_chain_find(view.chain, out->epoch_oid);
 	if (out->era != link->era || out->epoch != link->epoch)
 		return fail(EVIDENCE_MISMATCH, "it gives its epoch a wrong number");
 	return OK;
@@ -161,9 +199,7 @@ static result open_report(struct channel *channel, struct span object, struct ar
 
 static void set_floor(struct channel *channel)
 {
-	const struct epoch_link *head = epoch_chain_head(channel->runtime->chain);
-	channel->floor_era = head->era;
-	channel->floor_epoch = head->epoch;
+	foreign_floors(channel->runtime, channel->floors);
 }
 
 /* BI-01 to BI-05: this handshake, these keys, this launch, this run, the code that our manifest expects. */
@@ -206,6 +242,7 @@ static result appraise(void *ctx, struct span bytes, const uint8_t bind[static I
 	TRY(schema_decode(&evidence_schema, bytes, &arena, &evidence));
 	TRY(open_report(channel, evidence.report, &arena, &report));
 	TRY(check_evidence(channel, &report, &peer->epoch, bind));
+	TRY(platform_take_peer(channel->runtime, evidence.platform));
 	channel->peer.confinement = confinement_of(report.launch.tier);
 	channel->peer.interpreter_open = strcmp(report.launch.interpreter, "open") == 0;
 	channel->peer.evidence_time = report.time;
@@ -232,7 +269,7 @@ static void fill_parties(const struct channel *channel, struct policy_request *r
 	if (channel->spec.external)
 		return;
 	request->peer.proof = PROOF_ENDORSED;
-	request->peer.rot_id = SPAN_ARRAY(rt->prepare.rot_id);
+	request->peer.rot_id = SPAN_ARRAY(channel->peer.rot_id);
 	request->peer.confinement = channel->peer.confinement;
 	request->peer.interpreter_open = channel->peer.interpreter_open;
 	request->peer_level = channel->peer.level;
@@ -316,6 +353,7 @@ static result set_up(struct channel *channel)
 		return fail(PEER_NOT_ALLOWED, "'%s' is not among the peers of the manifest", spec->peer);
 	}
 	channel->anchor = (struct iecp_anchor){.root_ctx = channel};
+	memcpy(channel->peer.rot_id, rt->prepare.rot_id, OID_SIZE);
 	if (spec->external) {
 		static const uint8_t zero[SHA384_SIZE];
 		if (memcmp(channel->rule->core, zero, sizeof(zero)) != 0)
@@ -326,7 +364,7 @@ static result set_up(struct channel *channel)
 		channel->anchor.pins = &channel->pin_rule;
 		channel->anchor.pin_count = 1;
 	} else {
-		TRY(ire_uri(rt->prepare.rot_id, rt->prepare.trust_domain, spec->peer, channel->expected_name));
+		snprintf(channel->expected_name, sizeof(channel->expected_name), "%s", spec->peer);
 		channel->anchor.root = rooted_certificate;
 	}
 	channel->received = malloc(RECEIVE_BUFFER);
@@ -493,12 +531,37 @@ static bool is_stale(const struct channel *channel)
 	return channel->rests_on != channel->runtime->reissues;
 }
 
+/* Its root has moved on, and it has not shown that yet. */
+static bool is_peer_behind(const struct channel *channel)
+{
+	struct root_view view;
+	if (channel->spec.external || foreign_view(channel->runtime, channel->peer.rot_id, &view) != OK)
+		return false;
+	return memcmp(iecp_channel_peer(channel->open)->epoch.oid, epoch_chain_head(view.chain)->oid, OID_SIZE) != 0;
+}
+
+/* Both ends of a channel have their grace from when they heard; a root that was stopped has none. */
+static result require_standing(struct channel *channel)
+{
+	struct root_view view;
+	if (channel->spec.external)
+		return OK;
+	result standing = foreign_view(channel->runtime, channel->peer.rot_id, &view);
+	if (standing != OK) {
+		runtime_blame(channel->runtime, channel->spec.peer);
+		return fail_within(standing, "edge '%s' with '%s'", channel->spec.edge, channel->spec.peer);
+	}
+	if (is_stale(channel) && channel->runtime->rekey_by)
+		iecp_channel_end_by(channel->open, channel->runtime->rekey_by);
+	if (is_peer_behind(channel) && view.rekey_by)
+		iecp_channel_end_by(channel->open, view.rekey_by);
+	return OK;
+}
+
 /* As is_stale, or the peer has not shown its own new one yet. */
 static bool is_behind(const struct channel *channel)
 {
-	const struct epoch_link *head = epoch_chain_head(channel->runtime->chain);
-	return is_stale(channel) ||
-		(!channel->spec.external && memcmp(iecp_channel_peer(channel->open)->epoch.oid, head->oid, OID_SIZE) != 0);
+	return is_stale(channel) || is_peer_behind(channel);
 }
 
 /* What we show may only change between two re-handshakes. */
@@ -567,8 +630,7 @@ result channel_keep_fresh(struct channel *channel)
 	uint64_t now = runtime_time().steady_ms;
 	if (!channel->open || is_over(channel))
 		return OK;
-	if (is_behind(channel) && channel->runtime->rekey_by)
-		iecp_channel_end_by(channel->open, channel->runtime->rekey_by);
+	TRY(require_standing(channel));
 	if (now >= iecp_channel_until(channel->open)) {
 		runtime_blame(channel->runtime, channel->spec.peer);
 		return fail(REKEY_NEEDED, "edge '%s': no re-handshake with '%s' was finished in time", channel->spec.edge,

@@ -154,10 +154,10 @@ result epoch_reissued(struct runtime *rt, const struct control_message *message)
 	return show(rt, &told);
 }
 
-result epoch_await(struct runtime *rt, const uint8_t oid[static OID_SIZE])
+result epoch_await(struct runtime *rt, const struct epoch_chain *chain, const uint8_t oid[static OID_SIZE])
 {
 	uint64_t until = clock_monotonic_ns() + AWAIT_MS * UINT64_C(1000000);
-	while (!epoch_chain_find(rt->chain, oid)) {
+	while (!epoch_chain_find(chain, oid)) {
 		CLEANUP(control_message_free) struct control_message message = CONTROL_MESSAGE_EMPTY;
 		uint64_t now = clock_monotonic_ns();
 		bool have;
@@ -168,7 +168,7 @@ result epoch_await(struct runtime *rt, const uint8_t oid[static OID_SIZE])
 			continue;
 		TRY(next);
 		if (have)
-			return fail(ILLEGAL_STATE, "the host sent %s instead of REISSUED", control_type_name(message.type));
+			return fail(ILLEGAL_STATE, "the host sent %s instead of news of the root", control_type_name(message.type));
 	}
 	return OK;
 }

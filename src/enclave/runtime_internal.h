@@ -38,8 +38,32 @@ struct backlog {
 struct runtime;
 struct input;
 
+/* A root of trust of another host, followed here. */
+enum { FOREIGN_ROOTS_MAX = 64 };
+struct foreign_root {
+	struct epoch_chain *chain;
+	uint64_t learned_ms;		/* of the head: wall clock */
+	uint64_t rekey_by;		/* after it has moved on: steady ms; 0: none */
+	enum reason stopped;		/* halted, forked, recovered since: nothing of it counts any more; OK: live */
+	size_t place;			/* among the floors of a channel */
+	struct key known[KNOWN_EPOCHS]; /* keys of epochs that records may name */
+	size_t known_count;
+};
+
+/* What judges the other side of a channel: its root as it is now, own or another. */
+struct root_view {
+	const struct epoch_chain *chain;
+	uint64_t learned_ms, rekey_by;
+	size_t place;
+};
+struct epoch_floor {
+	uint32_t era;
+	uint64_t epoch;
+};
+
 /* Who the other end of a channel proved to be. */
 struct channel_peer {
+	uint8_t rot_id[OID_SIZE]; /* own, until it has shown another */
 	char uri[URI_MAX_LEN + 1];
 	uint8_t certificate[SHA256_SIZE];
 	uint8_t core[SHA384_SIZE];
@@ -66,8 +90,7 @@ struct channel {
 	struct channel_peer peer;
 	/* Re-handshakes: what the next one will show, what the keys in use rest on, and when to start (steady ms). */
 	unsigned shown, rests_on, noticed; /* numbers of re-issues */
-	uint64_t floor_epoch;
-	uint32_t floor_era; /* of evidence: the head when we asked for it */
+	struct epoch_floor floors[1 + FOREIGN_ROOTS_MAX]; /* of evidence: each root's head when we asked for it; the own one first */
 	uint64_t handshakes; /* finished on this channel */
 	uint64_t ageing_at, renew_at, checked_at;
 	struct backlog held; /* data that came before a re-handshake's messages and that nobody takes yet */
@@ -173,7 +196,12 @@ struct runtime {
 	struct key root; /* that epoch's signing key, public */
 	struct key known[KNOWN_EPOCHS]; /* keys of epochs that records may name */
 	size_t known_count;
-	struct platform *platform; /* what the host's TPM says of these epochs (runtime_platform.c) */
+	struct foreign_root *foreign[FOREIGN_ROOTS_MAX]; /* of other hosts (runtime_foreign.c) */
+	size_t foreign_count;
+	struct platform *platform; /* what the TPMs of hosts say of their epochs (runtime_platform.c) */
+	uint8_t judged[16][SHA256_SIZE]; /* pieces seen last */
+	size_t judged_next;
+	struct span own_platform; /* what ours says of the epoch that we show; empty: nothing */
 	struct sandbox sandbox;
 	const char *limits;
 
@@ -255,11 +283,29 @@ NODISCARD result epoch_live_key(struct runtime *rt, const uint8_t oid[static OID
 	struct key *out);
 /* The key of any epoch of the chain that is not void. */
 NODISCARD result epoch_any_key(struct runtime *rt, const uint8_t oid[static OID_SIZE], struct key *out);
-/* Waits for the host to tell of this epoch, if it is not known yet. */
-NODISCARD result epoch_await(struct runtime *rt, const uint8_t oid[static OID_SIZE]);
+/* Waits for the host to tell of this epoch of a root, own or another, if it is not known yet. */
+NODISCARD result epoch_await(struct runtime *rt, const struct epoch_chain *chain, const uint8_t oid[static OID_SIZE]);
 /* Epochs that records may name, for the attestation chain. */
 NODISCARD result epoch_add_roots(struct runtime *rt);
 NODISCARD result epoch_reissued(struct runtime *rt, const struct control_message *message);
+
+/* runtime_foreign.c: roots of other hosts */
+NODISCARD result foreign_begin(struct runtime *rt); /* of PREPARE. ROOT_HISTORY_REFUSED */
+NODISCARD result foreign_news(struct runtime *rt, const struct control_message *message);
+/* May this peer stand under this root? By the measured manifest. */
+bool foreign_allows(const struct runtime *rt, const struct manifest_peer *rule, const uint8_t rot_id[static OID_SIZE]);
+/* A root as it is now, the own one or another. ROOT_UNKNOWN, OTHER_ROOT_STOPPED. */
+NODISCARD result foreign_view(const struct runtime *rt, const uint8_t rot_id[static OID_SIZE], struct root_view *out);
+/* The key of an epoch of it that may vouch now. As epoch_chain_judge_live. */
+NODISCARD result foreign_live_key(const struct root_view *view, const uint8_t oid[static OID_SIZE], const struct epoch_floor *floor,
+	struct key *out);
+/* The heads of all roots, as floors of the evidence that is asked for now. */
+void foreign_floors(const struct runtime *rt, struct epoch_floor floors[static 1 + FOREIGN_ROOTS_MAX]);
+/* For the attestation chain. */
+NODISCARD result foreign_add_roots(struct runtime *rt);
+/* Records that were accepted stand under roots that still do. OTHER_ROOT_STOPPED */
+NODISCARD result foreign_require_standing(const struct runtime *rt, const size_t *records, size_t count);
+void foreign_free(struct runtime *rt);
 
 /* runtime_channel.c: one IECP channel with evidence and policy */
 NODISCARD result channel_new(struct runtime *rt, const struct control_channel *spec, struct fd *socket, struct channel **out);
@@ -321,7 +367,11 @@ NODISCARD result policy_meter_of(struct runtime *rt, const char *peer, struct po
 /* Platform evidence of the host, judged by what its operator believes; a piece that does not count is logged. */
 NODISCARD result platform_take(struct runtime *rt, struct span piece);
 void platform_free(struct runtime *rt);
-/* 0 to 2: what a report of this host counts as. */
+/* The same of another host's, which came with a peer's evidence. */
+NODISCARD result platform_take_peer(struct runtime *rt, struct span piece);
+/* What goes with our own evidence to a peer on another host; empty: nothing, or too much for a channel. */
+struct span platform_to_show(const struct runtime *rt);
+/* 0 to 2: what a report counts as. */
 unsigned platform_level_for(const struct runtime *rt, const struct report *report);
 
 #endif

@@ -6,7 +6,7 @@
 #include "evidence/platform.h"
 
 /* Evidence is made before the launch and kept for some minutes; what makes it old is another epoch or start. */
-enum { PLATFORM_AGE_MS = 60 * 60 * 1000, TRUST_MEMORY = 1 << 20 };
+enum { PLATFORM_AGE_MS = 60 * 60 * 1000, TRUST_MEMORY = 1 << 20, SHOWN_MAX = 56 * 1024 };
 
 static result judge(struct runtime *rt, struct span piece)
 {
@@ -18,7 +18,28 @@ static result judge(struct runtime *rt, struct span piece)
 	return platform_add(rt->platform, piece, &expected);
 }
 
-result platform_take(struct runtime *rt, struct span piece)
+/* A peer shows the same piece with every handshake. The last few are remembered; notes this one. */
+static bool was_judged(struct runtime *rt, struct span piece)
+{
+	uint8_t digest[SHA256_SIZE];
+	sha256(piece, digest);
+	for (size_t i = 0; i < COUNT_OF(rt->judged); i++)
+		if (memcmp(rt->judged[i], digest, SHA256_SIZE) == 0)
+			return true;
+	memcpy(rt->judged[rt->judged_next++ % COUNT_OF(rt->judged)], digest, SHA256_SIZE);
+	return false;
+}
+
+/* What is said of many epochs in a long life: the oldest makes room. */
+static void make_room(struct platform *platform)
+{
+	if (platform->count < COUNT_OF(platform->pieces))
+		return;
+	memmove(platform->pieces, platform->pieces + 1, (COUNT_OF(platform->pieces) - 1) * sizeof(platform->pieces[0]));
+	platform->count--;
+}
+
+static result take(struct runtime *rt, struct span piece)
 {
 	if (rt->prepare.platform_trust.len == 0)
 		return OK;
@@ -26,13 +47,34 @@ result platform_take(struct runtime *rt, struct span piece)
 		rt->platform = calloc(1, sizeof(*rt->platform));
 	if (!rt->platform)
 		return fail(NO_MEMORY, "platform evidence");
-	if (piece.len == 0)
+	if (piece.len == 0 || was_judged(rt, piece))
 		return OK;
+	make_room(rt->platform);
 	TRY(judge(rt, piece));
 	if (rt->platform->refused != OK)
 		log_warning("platform evidence adds nothing", LOG_TEXT("reason", reason_name(rt->platform->refused)),
 			LOG_TEXT("text", rt->platform->text));
 	return OK;
+}
+
+result platform_take(struct runtime *rt, struct span piece)
+{
+	TRY(take(rt, piece));
+	return arena_copy(&rt->arena, piece, &rt->own_platform);
+}
+
+result platform_take_peer(struct runtime *rt, struct span piece)
+{
+	return piece.len ? take(rt, piece) : OK;
+}
+
+struct span platform_to_show(const struct runtime *rt)
+{
+	if (rt->own_platform.len <= SHOWN_MAX)
+		return rt->own_platform;
+	log_warning("platform evidence is too long for a channel; to other hosts this one is Level-1",
+		LOG_NUMBER("bytes", rt->own_platform.len));
+	return SPAN_EMPTY;
 }
 
 void platform_free(struct runtime *rt)

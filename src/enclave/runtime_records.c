@@ -66,6 +66,7 @@ result records_begin(struct runtime *rt)
 	};
 	TRY(dac_new(&config, &rt->dac));
 	TRY(epoch_add_roots(rt));
+	TRY(foreign_add_roots(rt));
 	TRY(dac_add_certificate(rt->dac, rt->certificate, NULL));
 	return dac_add_report(rt->dac, rt->report, NULL);
 }
@@ -282,6 +283,7 @@ static result require_no_extra(struct runtime *rt, const struct data_end *end, c
 	size_t count = 0, named = 0;
 	memcpy(root.bytes, oid, OID_SIZE);
 	TRY(dac_closure(rt->dac, &root, 1, &indices, &count));
+	TRY(foreign_require_standing(rt, indices, count));
 	for (size_t i = 0; i < end->record_count; i++) {
 		struct record record;
 		uint8_t ancestor[OID_SIZE];

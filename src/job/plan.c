@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/seccomp.h"
+#include "job/plan_hosts.h"
 #include "policy/schema.h"
 #include "wire/document.h"
 #include "wire/text.h"
@@ -44,8 +45,8 @@ static result keep_text(struct job_plan *plan, const char *text, const char **ou
 
 static result within(struct draft *draft, const struct node *node, result failed)
 {
-	if (failed == OK)
-		return OK;
+	if (failed == OK || !node)
+		return failed;
 	return fail_within(failed, "%s:%u:%u", draft->document->name, node->line, node->column);
 }
 
@@ -331,7 +332,7 @@ static result new_stage(struct draft *draft, struct job_stage *stage)
 static result read_stage(struct draft *draft, const struct node *map, size_t at)
 {
 	static const char *const fields[] = {"!name", "!program", "args", "env", "files", "!policy", "secrets", "outputs",
-		"limits", "permissions", NULL};
+		"limits", "permissions", "host", NULL};
 	struct job_stage *stage = &draft->plan->stages[at];
 	const struct node *files, *node;
 	const char *program;
@@ -341,6 +342,7 @@ static result read_stage(struct draft *draft, const struct node *map, size_t at)
 		if (strcmp(draft->plan->stages[i].name, stage->name) == 0)
 			return document_fail(draft->document, map, JOB_INCONSISTENT, "a second enclave '%s'", stage->name);
 	draft->stage_nodes[at] = map;
+	TRY(plan_hosts_stage(draft->document, map, draft->plan, stage));
 	TRY(new_stage(draft, stage));
 	TRY(node_text(draft->document, node_field(map, "program"), &program));
 	TRY(within(draft, node_field(map, "program"), add_program(draft, stage, program)));
@@ -749,15 +751,13 @@ static result fill_peers(struct draft *draft, size_t at)
 		TRY(keep_text(plan, name, &out->name));
 		if (other)
 			memcpy(out->core, other->core, SHA384_SIZE);
-		out->rot_rule = peer.rot_count ? PEER_ROT_LISTED : PEER_ROT_SAME;
-		TRY(alloc(plan, peer.rot_count, sizeof(*out->rot_ids), &out->rot_ids));
-		out->rot_id_count = peer.rot_count;
-		for (size_t r = 0; r < peer.rot_count; r++)
-			memcpy(out->rot_ids[r].bytes, policy_peer_rot(draft->policies[at], &peer, r).data, OID_SIZE);
+		const struct plan_peer pair = {stage, other, draft->policies[at], &peer};
+		TRY(plan_hosts_rule(plan, &pair, out));
 	}
 	stage->manifest.peers = peers;
 	stage->manifest.peer_count = count;
-	return schema_sort(&manifest_peer_schema, peers, count);
+	TRY(schema_sort(&manifest_peer_schema, peers, count));
+	return plan_hosts_roots(plan, stage);
 }
 
 static result measure_stages(struct draft *draft)
@@ -766,7 +766,7 @@ static result measure_stages(struct draft *draft)
 	for (size_t i = 0; i < plan->stage_count; i++)
 		TRY(manifest_core(&plan->stages[i].manifest, plan->stages[i].core));
 	for (size_t i = 0; i < plan->stage_count; i++) {
-		TRY(fill_peers(draft, i));
+		TRY(within(draft, draft->stage_nodes ? draft->stage_nodes[i] : NULL, fill_peers(draft, i)));
 		TRY(manifest_encode(&plan->stages[i].manifest, &plan->stages[i].encoding));
 		manifest_measurement(bytes_span(&plan->stages[i].encoding), plan->stages[i].measurement);
 	}
@@ -838,6 +838,7 @@ static result compile(struct job_plan *plan)
 		memcpy(enclave->core, plan->stages[i].core, SHA384_SIZE);
 		memcpy(enclave->measurement, plan->stages[i].measurement, SHA384_SIZE);
 		memcpy(enclave->policy_digest, plan->stages[i].policy_digest, SHA256_SIZE);
+		enclave->host = plan->stages[i].host;
 	}
 	job->v = 1;
 	job->enclave_count = plan->stage_count;
@@ -871,11 +872,12 @@ static result read_stages(struct draft *draft, const struct node *root)
 
 static result read_job(struct draft *draft)
 {
-	static const char *const fields[] = {"!job", "!enclaves", "flow", "inputs", "!outputs", "externals", "references", NULL};
+	static const char *const fields[] = {"!job", "!enclaves", "flow", "inputs", "!outputs", "externals", "references", "hosts", NULL};
 	const struct node *root = draft->document->root;
 	TRY(document_fields(draft->document, root, fields));
 	TRY(read_name(draft, node_field(root, "job"), &draft->plan->job.name));
 	TRY(read_externals(draft, root));
+	TRY(plan_hosts_read(draft->document, draft->folder, draft->plan));
 	TRY(read_stages(draft, root));
 	TRY(read_references(draft, root));
 	TRY(read_edges(draft, root));
@@ -885,6 +887,7 @@ static result read_job(struct draft *draft)
 	TRY(check_names(draft, root));
 	TRY(check_reachable(draft));
 	TRY(check_secrets(draft));
+	TRY(within(draft, node_field(root, "hosts"), plan_hosts_check(draft->plan)));
 	TRY(order_stages(draft));
 	TRY(measure_stages(draft));
 	return compile(draft->plan);

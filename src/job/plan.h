@@ -20,6 +20,7 @@ enum { JOB_FILE_MAX = 1 << 20 };
 /* One enclave: what it runs, measured. */
 struct job_stage {
 	const char *name;
+	const char *host; /* of the job's hosts; NULL: the one that coordinates */
 	struct manifest manifest; /* `files`, texts and lists live in the plan */
 	struct bytes encoding;	  /* of the manifest */
 	uint8_t core[SHA384_SIZE], measurement[SHA384_SIZE];

@@ -45,7 +45,7 @@ static void print_field(const struct schema *schema, const struct field *field, 
 {
 	bool wrapped = schema->shape != SHAPE_BARE;
 	if (schema->shape == SHAPE_MAP)
-		fprintf(out, "  %u: ", field->key);
+		fprintf(out, "  %s%u: ", field->flags & FIELD_ABSENT ? "? " : "", field->key);
 	else if (wrapped)
 		fprintf(out, "  %s: ", field->name);
 	value_type(field, out);

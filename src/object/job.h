@@ -7,11 +7,18 @@
 
 #include "object/report.h"
 
+/* A host that some enclaves of the job run on, by its root of trust; where it is reached is no part of a job. */
+struct job_host {
+	const char *name;
+	uint8_t rot_id[OID_SIZE];
+};
+
 struct job_enclave {
 	const char *name;
 	uint8_t core[SHA384_SIZE];
 	uint8_t measurement[SHA384_SIZE];
 	uint8_t policy_digest[SHA256_SIZE];
+	const char *host; /* of `hosts`; NULL: the one that coordinates the run */
 };
 
 /* Where data flows. The source is an enclave's stdout or one of its output files. */
@@ -59,9 +66,20 @@ struct job {
 	size_t output_count;
 	struct job_external *externals; /* sorted by name */
 	size_t external_count;
+	struct job_host *hosts; /* sorted by name; empty: everything runs on one host */
+	size_t host_count;
 };
 extern const struct schema job_schema;
-extern const struct schema job_enclave_schema, job_edge_schema, job_input_schema, job_output_schema, job_external_schema;
+extern const struct schema job_enclave_schema, job_edge_schema, job_input_schema, job_output_schema, job_external_schema,
+	job_host_schema;
+
+/* Each enclave has a name of its own, each host a name and a root, and every `host` is there. JOB_INCONSISTENT. */
+NODISCARD result job_check_hosts(const struct job *job);
+/* NULL when there is none of this name. */
+const struct job_host *job_host_find(const struct job *job, const char *name);
+const struct job_enclave *job_enclave_find(const struct job *job, const char *name);
+/* The root that an enclave must run under; `here` (may be NULL) for one that names no host. */
+const uint8_t *job_enclave_root(const struct job *job, const struct job_enclave *enclave, const uint8_t *here);
 
 /* object_digest(KIND_JOB, encoding). */
 void job_digest(struct span encoding, uint8_t out[static SHA256_SIZE]);

@@ -66,11 +66,12 @@ static const struct field manifest_fields[] = {
 	F_TEXT_OR_NULL(struct manifest, 16, command_line, has_command_line, 0, 4096),
 	F_LIST(struct manifest, 17, devices, device_count, &text_item_schema, FIELD_SORTED, 0, 64),
 	F_LIST(struct manifest, 18, peers, peer_count, &manifest_peer_schema, FIELD_SORTED, 0, 1024),
+	F_LIST_ABSENT(struct manifest, 19, roots, root_count, &digest32_schema, FIELD_SORTED, 1, 64),
 };
 const struct schema manifest_schema = SCHEMA(struct manifest, "manifest", SHAPE_MAP, manifest_fields);
-/* The same table but for its last row. */
+/* The same table but for its last two rows: whom it meets, and under which roots. */
 const struct schema manifest_core_schema = {"manifest core", SHAPE_MAP, sizeof(struct manifest), manifest_fields,
-	COUNT_OF(manifest_fields) - 1};
+	COUNT_OF(manifest_fields) - 2};
 
 static bool path_is_canonical(const char *path)
 {

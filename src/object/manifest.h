@@ -86,6 +86,8 @@ struct manifest {
 	size_t device_count;
 	struct manifest_peer *peers; /* sorted by name */
 	size_t peer_count;
+	struct digest32 *roots; /* sorted; roots beside its own under which records may stand that its data come from; no part of the core */
+	size_t root_count;
 };
 
 extern const struct schema manifest_schema;	 /* with peers */

@@ -54,9 +54,43 @@ static bool is_present(const struct field *field, const void *object)
 	return !(field->flags & FIELD_OPTIONAL) || *(const bool *)member(object, field->present_at);
 }
 
+/* Of a field that has no bool beside it. */
+static bool says_something(const struct field *field, const void *object)
+{
+	const void *at = member(object, field->offset);
+	switch (field->type) {
+	case FIELD_BOOL: return *(const bool *)at;
+	case FIELD_BYTES:
+	case FIELD_ANY: return ((const struct span *)at)->len != 0;
+	case FIELD_TEXT: return *(const char *const *)at != NULL;
+	case FIELD_LIST: return *(const size_t *)member(object, field->count_at) != 0;
+	case FIELD_UINT:
+	case FIELD_FIXED:
+	case FIELD_STRUCT: break; /* every value of these says something */
+	}
+	return true;
+}
+
 static bool is_left_out(const struct field *field, const void *object)
 {
-	return (field->flags & FIELD_ABSENT) && !is_present(field, object);
+	if (!(field->flags & FIELD_ABSENT))
+		return false;
+	return field->flags & FIELD_OPTIONAL ? !is_present(field, object) : !says_something(field, object);
+}
+
+static void leave_out(const struct field *field, void *object)
+{
+	void *at = member_out(object, field->offset);
+	if (field->flags & FIELD_OPTIONAL)
+		*(bool *)member_out(object, field->present_at) = false;
+	else if (field->type == FIELD_BOOL)
+		*(bool *)at = false;
+	else if (field->type == FIELD_BYTES || field->type == FIELD_ANY)
+		*(struct span *)at = SPAN_EMPTY;
+	else if (field->type == FIELD_TEXT)
+		*(const char **)at = NULL;
+	else if (field->type == FIELD_LIST)
+		*(size_t *)member_out(object, field->count_at) = 0;
 }
 
 /* ---- Versions -------------------------------------------------------------------------------- */
@@ -276,10 +310,10 @@ static result read_field(const struct field *field, struct reader *r, struct are
 {
 	if (field->flags & FIELD_ABSENT) {
 		TRY(read_value(field, r, arena, object));
-		bool *there = member_out(object, field->present_at);
-		if (field->type == FIELD_BOOL && !*there)
-			return fail(NOT_DETERMINISTIC, "a flag that is false is left out");
-		*there = true;
+		if (field->type == FIELD_BOOL ? !*(const bool *)member(object, field->offset) : !(field->flags & FIELD_OPTIONAL) && is_left_out(field, object))
+			return fail(NOT_DETERMINISTIC, "what says nothing is left out");
+		if (field->flags & FIELD_OPTIONAL)
+			*(bool *)member_out(object, field->present_at) = true;
 		return OK;
 	}
 	if (field->flags & FIELD_OPTIONAL) {
@@ -344,7 +378,7 @@ static result read_fields(const struct schema *schema, struct reader *r, struct 
 	for (size_t i = 0; i < schema->field_count; i++) {
 		const struct field *field = &schema->fields[i];
 		if (is_skipped(field, r, left)) {
-			*(bool *)member_out(out, field->present_at) = false;
+			leave_out(field, out);
 			continue;
 		}
 		if (left == 0)

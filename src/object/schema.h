@@ -40,7 +40,9 @@ enum field_flags {
 	FIELD_SORTED = 2,   /* list elements strictly ascending in encoded order */
 	FIELD_TIME = 4,	    /* milliseconds since 1970: shown as a date */
 	FIELD_VERSION = 8,  /* exactly `max`, else UNKNOWN_VERSION */
-	FIELD_ABSENT = 16,  /* with FIELD_OPTIONAL: key and value are left out when *present is false */
+	/* Key and value are left out: with FIELD_OPTIONAL when *present is false, else when the value says nothing, that is when it
+	   is false, an empty list, an empty span or a NULL text. What stands there must say something. */
+	FIELD_ABSENT = 16,
 };
 
 struct field {
@@ -88,6 +90,10 @@ struct schema {
 #define F_LIST_OR_ABSENT(T, k, member, count, there, schema, list_flags, least, most) {.key = k, .name = #member, .type = FIELD_LIST, .flags = FIELD_OPTIONAL | FIELD_ABSENT | (list_flags), .offset = offsetof(T, member), .count_at = offsetof(T, count), .min = least, .max = most, .sub = schema, .present_at = offsetof(T, there)}
 #define F_TEXT_OR_ABSENT(T, k, member, there, least, most) {.key = k, .name = #member, .type = FIELD_TEXT, .flags = FIELD_OPTIONAL | FIELD_ABSENT, .offset = offsetof(T, member), .min = least, .max = most, .present_at = offsetof(T, there)}
 #define F_BYTES_OR_ABSENT(T, k, member, there, least, most) {.key = k, .name = #member, .type = FIELD_BYTES, .flags = FIELD_OPTIONAL | FIELD_ABSENT, .offset = offsetof(T, member), .min = least, .max = most, .present_at = offsetof(T, there)}
+/* The same without a bool beside it: an empty list, an empty span, a NULL text are left out. */
+#define F_TEXT_ABSENT(T, k, member, least, most) {.key = k, .name = #member, .type = FIELD_TEXT, .flags = FIELD_ABSENT, .offset = offsetof(T, member), .min = least, .max = most}
+#define F_BYTES_ABSENT(T, k, member, least, most) {.key = k, .name = #member, .type = FIELD_BYTES, .flags = FIELD_ABSENT, .offset = offsetof(T, member), .min = least, .max = most}
+#define F_LIST_ABSENT(T, k, member, count, schema, list_flags, least, most) {.key = k, .name = #member, .type = FIELD_LIST, .flags = FIELD_ABSENT | (list_flags), .offset = offsetof(T, member), .count_at = offsetof(T, count), .min = least, .max = most, .sub = schema}
 #define F_ANY(T, k, member, most) {.key = k, .name = #member, .type = FIELD_ANY, .offset = offsetof(T, member), .max = most}
 
 #define SCHEMA(T, schema_name, schema_shape, table) {.name = schema_name, .shape = schema_shape, .struct_size = sizeof(T), .fields = table, .field_count = COUNT_OF(table)}

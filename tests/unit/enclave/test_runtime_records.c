@@ -51,6 +51,7 @@ static void handover_new(struct handover *h)
 	expect_ok(dac_new(&h->world.config, &h->rt->dac));
 	world_add_enclaves(&h->world, h->rt->dac);
 	h->channel = (struct channel){.runtime = h->rt, .rule = &rule, .spec = {.edge = "ab", .peer = "A", .operation = "rows"}};
+	memcpy(h->channel.peer.rot_id, h->world.root.rot_id, OID_SIZE);
 	h->channel.opened.operation = "rows";
 	memset(h->channel.opened.call_id, 1, CALL_ID_SIZE);
 	/* The channel shows a re-issued certificate; the record names the one of the launch. */
