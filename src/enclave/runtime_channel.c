@@ -408,12 +408,22 @@ void channel_free(struct channel *channel)
 	free(channel);
 }
 
+static enum iecp_pq pq_of(const struct runtime *rt)
+{
+	static const enum iecp_pq by_policy[] = {
+		[POLICY_PQ_PREFER] = IECP_PQ_PREFER, [POLICY_PQ_OFF] = IECP_PQ_OFF, [POLICY_PQ_REQUIRE] = IECP_PQ_REQUIRE};
+	struct policy_view own;
+	policy_at(rt->policies[0].table, 0, &own);
+	return by_policy[own.pq];
+}
+
 static struct iecp_config own_side(struct channel *channel)
 {
 	struct runtime *rt = channel->runtime;
 	channel->shown = rt->reissues;
 	return (struct iecp_config){
 		.role = channel->spec.initiator ? IECP_INITIATOR : IECP_RESPONDER,
+		.pq = pq_of(rt),
 		.certificate = rt->shown,
 		.sign_key = &rt->sign,
 		.kem_key = &rt->kem,
@@ -484,9 +494,18 @@ static void handshake_done(struct channel *channel)
 	channel->renew_at = life < SHORT_LIFE_MS ? UINT64_MAX : channel->ageing_at + any_of(life / 6);
 }
 
+/* Whoever reads the log sees which channels a later quantum computer could open. */
+static void note_suite(const struct channel *channel)
+{
+	unsigned suite = iecp_channel_suite(channel->open);
+	log_info(suite == IECP_SUITE_HYBRID ? "a channel is open, post-quantum hybrid" : "a channel is open, classical",
+		LOG_TEXT("edge", channel->spec.edge), LOG_TEXT("peer", channel->spec.peer), LOG_NUMBER("suite", suite));
+}
+
 static result opened(struct channel *channel)
 {
 	handshake_done(channel);
+	note_suite(channel);
 	struct iecp_config config = own_side(channel);
 	return iecp_rekey_configure(channel->open, &config);
 }

@@ -23,7 +23,8 @@ enum {
 	KEY_NOT_AFTER = 15,
 	KEY_FACTORS = 17,
 	KEY_AUTHOR = 27,
-	KEY_LAST = KEY_AUTHOR, /* keys are counted in the bits of an unsigned */
+	KEY_PQ = 28,
+	KEY_LAST = KEY_PQ, /* keys are counted in the bits of an unsigned */
 };
 enum { REQUIRED_KEYS = 0x3fe }; /* bits 1..9 */
 
@@ -359,6 +360,14 @@ static result read_number_field(struct reader *r, int64_t key, struct compiled_p
 	}
 }
 
+static result read_pq(struct reader *r, enum policy_pq *out)
+{
+	uint64_t number;
+	TRY(read_ranged(r, POLICY_PQ_OFF, POLICY_PQ_REQUIRE, &number)); /* "prefer" is not written */
+	*out = (enum policy_pq)number;
+	return OK;
+}
+
 static result read_field(struct reader *r, int64_t key, const struct compiled_visitor *visitor, struct compiled_policy *policy)
 {
 	switch (key) {
@@ -378,10 +387,12 @@ static result read_field(struct reader *r, int64_t key, const struct compiled_vi
 		return read_factors(r, &policy->factors);
 	case KEY_AUTHOR:
 		return read_fixed(r, POLICY_AUTHOR_SIZE, &policy->author);
+	case KEY_PQ:
+		return read_pq(r, &policy->pq);
 	default:
 		break;
 	}
-	if (key < KEY_FORMAT || key > KEY_NOT_AFTER) /* of the rest; 17 and 27 were above */
+	if (key < KEY_FORMAT || key > KEY_NOT_AFTER) /* of the rest; 17, 27 and 28 were above */
 		return fail(UNKNOWN_FIELD, "key %" PRId64 " of a policy; a newer Troth may know it", key);
 	return read_number_field(r, key, policy);
 }
@@ -567,7 +578,7 @@ void compiled_encode(const struct form_policy *form, struct writer *w)
 {
 	cbor_put_map(w,
 		9u + (form->peer_count > 0) + (form->denied.count > 0) + (form->level0.count > 0) + form->has_max_age +
-			form->has_not_before + form->has_not_after + (form->factors > 0) + (form->author.data != NULL));
+			form->has_not_before + form->has_not_after + (form->factors > 0) + (form->author.data != NULL) + (form->pq != POLICY_PQ_PREFER));
 	put_pair(w, KEY_FORMAT, POLICY_FORMAT);
 	put_pair(w, KEY_VERSION, form->version);
 	put_pair(w, KEY_KIND, form->kind);
@@ -593,6 +604,8 @@ void compiled_encode(const struct form_policy *form, struct writer *w)
 		cbor_put_uint(w, KEY_AUTHOR);
 		cbor_put_bytes(w, form->author);
 	}
+	if (form->pq != POLICY_PQ_PREFER)
+		put_pair(w, KEY_PQ, form->pq);
 }
 
 int compiled_order(enum policy_subject kind_a, struct span id_a, enum policy_subject kind_b, struct span id_b)

@@ -40,6 +40,7 @@ struct compiled_policy {
 	uint64_t max_age_s, not_before, not_after;
 	unsigned factors; /* bits of enum policy_factor */
 	struct span author; /* POLICY_AUTHOR_SIZE bytes; empty: nobody may replace this policy */
+	enum policy_pq pq;
 };
 
 /* So many operations in so many seconds, `burst` of them at once. operations 0: no limit. */
@@ -124,6 +125,7 @@ struct form_policy {
 	uint64_t max_age_s, not_before, not_after;
 	unsigned factors;
 	struct span author;
+	enum policy_pq pq;
 };
 
 void compiled_encode(const struct form_policy *form, struct writer *out);

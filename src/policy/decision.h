@@ -65,6 +65,9 @@ enum policy_direction {
 	DIRECTION_ACCEPT = 8,
 };
 
+/* The post-quantum suite of channels (docs/PROTOCOL.iecp "Suites"). The numbers are those of the compiled form; it never has 0. */
+enum policy_pq { POLICY_PQ_PREFER = 0, POLICY_PQ_OFF = 1, POLICY_PQ_REQUIRE = 2 };
+
 /* Tier of confinement, weakest first (enclaves: L and N; the others are reserved for their backends). */
 enum policy_confinement {
 	CONFINEMENT_NONE = 0,

@@ -134,6 +134,21 @@ static result merge_limits(const struct merge *m, const struct form_policy *base
 	return OK;
 }
 
+/* off < prefer < require: a default that requires is not softened. */
+static uint64_t rank_of(enum policy_pq pq)
+{
+	return pq == POLICY_PQ_OFF ? 0 : pq == POLICY_PQ_PREFER ? 1 : 2;
+}
+
+static result merge_pq(const struct merge *m, const struct form_policy *base, struct form_policy *own)
+{
+	static const enum policy_pq by_rank[] = {POLICY_PQ_OFF, POLICY_PQ_PREFER, POLICY_PQ_REQUIRE};
+	uint64_t rank = rank_of(own->pq);
+	TRY(merge_lower(m, "pq", rank_of(base->pq), &rank));
+	own->pq = by_rank[rank];
+	return OK;
+}
+
 static result merge_author(const struct merge *m, const struct form_policy *base, struct form_policy *own)
 {
 	if (said_twice(m, "author") && !span_equal(own->author, base->author))
@@ -156,6 +171,7 @@ result policy_inherit(const struct document *document, const struct inherit_side
 	TRY(merge_texts(&m, &base->form->denied, &own.denied));
 	TRY(merge_texts(&m, &base->form->level0, &own.level0));
 	TRY(merge_author(&m, base->form, &own));
+	TRY(merge_pq(&m, base->form, &own));
 	own.factors |= base->form->factors;
 	*out_form = own;
 	return OK;

@@ -171,6 +171,8 @@ static int put_limits(json_t *object, const struct compiled_policy *policy)
 	if (policy->has_not_after)
 		failed |= json_object_set_new(object, "not_after", time_of(policy->not_after));
 	failed |= put_factors(object, policy->factors);
+	if (policy->pq != POLICY_PQ_PREFER)
+		failed |= json_object_set_new(object, "pq", json_string(policy->pq == POLICY_PQ_OFF ? "off" : "require"));
 	if (policy->author.data)
 		failed |= json_object_set_new(object, "author", hex_of(policy->author));
 	if (policy->version != 1)

@@ -43,6 +43,7 @@ struct policy_entry {
 	uint32_t max_dac_depth;
 	bool allow_interpreter;
 	uint8_t factors; /* bits of enum policy_factor */
+	uint8_t pq;
 	uint32_t author_at; /* 0: nobody */
 	uint64_t version;
 	uint8_t digest[POLICY_DIGEST_SIZE];

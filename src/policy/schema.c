@@ -17,11 +17,11 @@
 
 static const char *const policy_fields[] = {"enclave_id", "caller_id", "guest_id", "allowed_communicators", "deny", "allow_level0",
 	"max_dac_depth", "required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s",
-	"required_factors", "not_before", "not_after", "author", "version", "inherits", NULL};
+	"required_factors", "not_before", "not_after", "author", "pq", "version", "inherits", NULL};
 /* What others inherit: no subject, and no version, which is counted by the author of each. */
 static const char *const default_fields[] = {"!default", "allowed_communicators", "deny", "allow_level0", "max_dac_depth",
 	"required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s", "required_factors",
-	"not_before", "not_after", "author", NULL};
+	"not_before", "not_after", "author", "pq", NULL};
 static const char *const peer_fields[] = {
 	"!id", "operations", "scopes", "direction", "cores", "reference", "rot_ids", "rate", "required_factors", NULL};
 static const char *const rate_fields[] = {"!operations", "!per_s", "burst", NULL};
@@ -350,6 +350,16 @@ static result read_rate(const struct schema *s, const struct node *node, struct 
 	return OK;
 }
 
+static result read_pq(const struct schema *s, const struct node *node, enum policy_pq *out)
+{
+	static const struct choice words[] = {{"require", POLICY_PQ_REQUIRE}, {"prefer", POLICY_PQ_PREFER}, {"off", POLICY_PQ_OFF}};
+	unsigned pq = POLICY_PQ_PREFER;
+	if (node)
+		TRY(read_choice(s, node, words, COUNT_OF(words), &pq));
+	*out = (enum policy_pq)pq;
+	return OK;
+}
+
 static result read_factors(const struct schema *s, const struct node *node, unsigned *out)
 {
 	static const struct choice factors[] = {{"tpm", FACTOR_TPM}, {"tee", FACTOR_TEE}};
@@ -492,6 +502,7 @@ static result read_rules(struct schema *s, const struct node *node, struct form_
 	if (author)
 		TRY(read_digest(s, author, POLICY_AUTHOR_SIZE, &form->author));
 	TRY(read_factors(s, node_field(node, "required_factors"), &form->factors));
+	TRY(read_pq(s, node_field(node, "pq"), &form->pq));
 	form->rot.kind = ROT_SAME;
 	TRY(read_rot(s, node_field(node, "rot_ids"), &form->rot));
 	TRY(read_peers(s, node_field(node, "allowed_communicators"), form));

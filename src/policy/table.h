@@ -58,6 +58,7 @@ struct policy_view {
 	enum policy_confinement min_confinement;
 	bool allow_interpreter;
 	struct span author; /* who may sign newer versions: POLICY_AUTHOR_SIZE bytes, or empty: nobody */
+	enum policy_pq pq; /* of the channels of its subject */
 	size_t peer_count; /* allowed communicators, for policy_peer */
 	uint32_t entry_; /* internal */
 };

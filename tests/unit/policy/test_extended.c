@@ -305,6 +305,10 @@ static void widening_is_a_conflict(void **state)
 	assert_refused(WINDOW("rot_ids: [" ROOT_AA "]", "rot_ids: same"), POLICY_CONFLICT, "rot_ids");
 	assert_refused(WINDOW("rot_ids: [" ROOT_AA "]", "rot_ids: [" ROOT_AA ", " ROOT_BB "]"), POLICY_CONFLICT, "rot_ids");
 	assert_refused(WINDOW("author: " ROOT_AA, "author: " ROOT_BB), POLICY_CONFLICT, "author is another one");
+	assert_refused(WINDOW("pq: require", "pq: prefer"), POLICY_CONFLICT, "pq");
+	assert_refused(WINDOW("pq: prefer", "pq: 'off'"), POLICY_CONFLICT, "pq");
+	assert_same(WINDOW("pq: require", "version: 1"), "enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\npq: require\n");
+	assert_same(WINDOW("pq: 'off'", "pq: prefer"), "enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\n");
 	assert_same(WINDOW("author: " ROOT_AA ", rot_ids: [" ROOT_AA ", " ROOT_BB "]", "author: " ROOT_AA ", rot_ids: [" ROOT_BB "]"),
 		"enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\nauthor: " ROOT_AA "\nrot_ids: [" ROOT_BB "]\n");
 }

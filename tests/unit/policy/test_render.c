@@ -17,7 +17,8 @@ static const char *const samples[] = {
 		 "- {id: f, reference: {author: " ROOT_AA ", set: payroll}}\n"
 		 "- {id: g, operations: [x], reference: {author: " ROOT_AA ", set: payroll, min_svn: 4294967295}, rot_ids: same}\n"
 		 "- {id: h, rate: {operations: 3, per_s: 60}}\n- {id: i, rate: {operations: 1, per_s: 1, burst: 9}, required_factors: [tee, tpm]}\n"
-		 "required_factors: [tpm]\nauthor: " ROOT_AA "\n"),
+		 "required_factors: [tpm]\nauthor: " ROOT_AA "\npq: require\n"),
+	POLICY_A("pq: 'off'\n"),
 };
 
 static void rendering_compiles_to_the_same_bytes(void **state)

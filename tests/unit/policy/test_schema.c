@@ -171,6 +171,8 @@ static const struct refusal values[] = {
 	{"enclave_id: A\nmax_dac_depth: 3\nrequired_attestation_level: level-1\n", BAD_VALUE, "did you mean \"Level-1\"?"},
 	{"enclave_id: A\nmax_dac_depth: 3\nrequired_attestation_level: Level-4\n", BAD_VALUE, "one of Level-0 to Level-3"},
 	{POLICY_A("min_confinement: M\n"), BAD_VALUE, "p:4:18: min_confinement is \"M\""},
+	{POLICY_A("pq: yes\n"), BAD_VALUE, "one of require to off"},
+	{POLICY_A("pq: required\n"), BAD_VALUE, "did you mean \"require\"?"},
 	{POLICY_A("version: 0\n"), BAD_VALUE, "version must be at least 1"},
 	{POLICY_A("max_evidence_age_s: 0\n"), BAD_VALUE, "max_evidence_age_s must be at least 1"},
 	{POLICY_A("max_evidence_age_s: 4294967296\n"), BAD_VALUE, "too large"},

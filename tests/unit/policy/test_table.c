@@ -151,7 +151,9 @@ static const struct wrong wrongs[] = {
 	{"81aa" HEAD "046141" TAIL "181b41aa", BAD_VALUE}, /* a short author */
 	{"81aa" HEAD "046141" TAIL "1200", UNKNOWN_FIELD}, /* 18 to 26 are reserved */
 	{"81aa" HEAD "046141" TAIL "181a00", UNKNOWN_FIELD},
-	{"81aa" HEAD "046141" TAIL "181c00", UNKNOWN_FIELD},
+	{"81aa" HEAD "046141" TAIL "181c00", BAD_VALUE}, /* "prefer" is said by saying nothing */
+	{"81aa" HEAD "046141" TAIL "181c03", BAD_VALUE},
+	{"81aa" HEAD "046141" TAIL "181d00", UNKNOWN_FIELD},
 	{"81aa" HEAD "046141" TAIL "182000", UNKNOWN_FIELD}, /* more than an unsigned has bits */
 	{"81aa" HEAD "046141" TAIL "0a81a3016142020f0380", EMPTY_SET},
 	{"81aa" HEAD "046141" TAIL "0a81a3016142020f0382616261"
