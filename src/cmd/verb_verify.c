@@ -258,7 +258,7 @@ static void print_facts(const struct verify_report *report, const struct trust *
 	rot_fingerprint(report->head.rot_id, fingerprint);
 	hex_encode(SPAN_ARRAY(report->head.run_id), run_id);
 	printf("  job     %s\n  root    %s\n  epoch   %u.%llu\n  time    %s\n  run     %s\n", report->has_job ? trust->job.name : "(another)", fingerprint,
-		epoch_chain_head(report->epochs.chain)->era, (unsigned long long)epoch_chain_head(report->epochs.chain)->epoch, time,
+		epoch_chain_head(verify_epochs(report)->chain)->era, (unsigned long long)epoch_chain_head(verify_epochs(report)->chain)->epoch, time,
 		run_id);
 }
 
@@ -340,7 +340,7 @@ static json_t *limits_json(const struct verify_report *report)
 
 static bool is_used(const struct verify_report *report, const struct epoch_link *link)
 {
-	for (const struct used_epoch *used = report->epochs.used; used; used = used->next)
+	for (const struct used_epoch *used = verify_epochs(report)->used; used; used = used->next)
 		if (used->link == link)
 			return true;
 	return false;
@@ -349,7 +349,7 @@ static bool is_used(const struct verify_report *report, const struct epoch_link 
 /* The chain from the inception to the epoch that signed the head; `used`: something in the receipt is signed under it. */
 static json_t *epochs_json(const struct verify_report *report)
 {
-	const struct epoch_chain *chain = report->epochs.chain;
+	const struct epoch_chain *chain = verify_epochs(report)->chain;
 	json_t *list = json_array();
 	for (size_t i = 0; i < epoch_chain_count(chain); i++) {
 		const struct epoch_link *link = epoch_chain_at(chain, i);

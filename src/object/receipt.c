@@ -40,6 +40,17 @@ static const struct field salt_list_fields[] = {
 };
 const struct schema salt_list_schema = SCHEMA(struct salt_list, "salts", SHAPE_BARE, salt_list_fields);
 
+enum { ROOT_EPOCHS_MAX = 64 << 20, RECEIPT_MAX_ROOTS = 64 };
+static const struct field root_fields[] = {
+	F_FIXED(struct receipt_root_row, 1, rot_id),
+	F_BYTES(struct receipt_root_row, 2, epochs, 1, ROOT_EPOCHS_MAX),
+};
+const struct schema receipt_root_row_schema = SCHEMA(struct receipt_root_row, "root", SHAPE_ARRAY, root_fields);
+static const struct field roots_fields[] = {
+	F_LIST(struct receipt_roots, 1, rows, count, &receipt_root_row_schema, FIELD_SORTED, 1, RECEIPT_MAX_ROOTS),
+};
+const struct schema receipt_roots_schema = SCHEMA(struct receipt_roots, "roots", SHAPE_BARE, roots_fields);
+
 void run_id_compute(const uint8_t job_digest[static SHA256_SIZE], struct span nonce, const uint8_t rand[static 32],
 	uint8_t out[static RUN_ID_SIZE])
 {

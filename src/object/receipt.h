@@ -21,6 +21,7 @@ enum section_id {
 	SECTION_JOB = 10,	/* compiled job */
 	SECTION_PLATFORM = 11,	/* [bstr]: platform evidence, sorted; not critical, and only where there is some */
 	SECTION_REFERENCES = 12, /* [bstr]: reference sets that policies name, sorted; not critical, and only where one is used */
+	SECTION_ROOTS = 13, /* [[rot_id, bstr]...]: roots of the other hosts, each with its epochs as in section 1; only of a run on several */
 	SECTION_LEDGER = 32, SECTION_GUESTS = 33, SECTION_SERVICES = 34, /* reserved */
 };
 
@@ -78,6 +79,17 @@ struct salt_list {
 	size_t count;
 };
 extern const struct schema salt_list_schema;
+
+/* The section of a run on several hosts. */
+struct receipt_root_row {
+	uint8_t rot_id[OID_SIZE];
+	struct span epochs; /* encoded bytes_list: epoch records from its inception, then recovery keys */
+};
+struct receipt_roots {
+	struct receipt_root_row *rows; /* sorted */
+	size_t count;
+};
+extern const struct schema receipt_root_row_schema, receipt_roots_schema;
 
 /* H("troth run1" ‖ job digest ‖ lv(nonce or empty) ‖ rand32). */
 void run_id_compute(const uint8_t job_digest[static SHA256_SIZE], struct span nonce, const uint8_t rand[static 32],

@@ -72,19 +72,19 @@ static result put_salts(const struct receipt_parts *parts, struct bytes *out)
 }
 
 /* Records, then the recovery keys that verify some of them. */
-static result put_epochs(const struct receipt_parts *parts, struct bytes *out)
+static result put_epochs(const struct span *epochs, size_t epoch_count, const struct span *keys, size_t key_count, struct bytes *out)
 {
-	size_t count = parts->epoch_count + parts->recovery_key_count, kept = parts->epoch_count;
+	size_t count = epoch_count + key_count, kept = epoch_count;
 	struct bytes_item *rows = calloc(count ? count : 1, sizeof(*rows));
 	if (!rows)
 		return fail(NO_MEMORY, "receipt");
-	for (size_t i = 0; i < parts->epoch_count; i++)
-		rows[i].bytes = parts->epochs[i];
-	for (size_t i = 0; i < parts->recovery_key_count; i++)
-		rows[kept + i].bytes = parts->recovery_keys[i];
-	qsort(rows + kept, parts->recovery_key_count, sizeof(*rows), compare_items);
-	for (size_t i = parts->epoch_count; i < count; i++)
-		if (i == parts->epoch_count || !span_equal(rows[kept - 1].bytes, rows[i].bytes))
+	for (size_t i = 0; i < epoch_count; i++)
+		rows[i].bytes = epochs[i];
+	for (size_t i = 0; i < key_count; i++)
+		rows[kept + i].bytes = keys[i];
+	qsort(rows + kept, key_count, sizeof(*rows), compare_items);
+	for (size_t i = epoch_count; i < count; i++)
+		if (i == epoch_count || !span_equal(rows[kept - 1].bytes, rows[i].bytes))
 			rows[kept++] = rows[i];
 	struct bytes_list list = {rows, kept};
 	result encoded = schema_encode(&bytes_list_schema, &list, out);
@@ -92,18 +92,49 @@ static result put_epochs(const struct receipt_parts *parts, struct bytes *out)
 	return encoded;
 }
 
+static result fill_roots(const struct receipt_parts *parts, struct bytes *epochs, struct receipt_root_row *rows, struct bytes *out)
+{
+	struct receipt_roots list = {rows, parts->foreign_count};
+	for (size_t i = 0; i < parts->foreign_count; i++) {
+		const struct receipt_foreign *root = &parts->foreign[i];
+		TRY(put_epochs(root->epochs, root->epoch_count, root->recovery_keys, root->recovery_key_count, &epochs[i]));
+		memcpy(rows[i].rot_id, root->rot_id, OID_SIZE);
+		rows[i].epochs = bytes_span(&epochs[i]);
+	}
+	TRY(schema_sort(&receipt_root_row_schema, rows, parts->foreign_count));
+	return schema_encode(&receipt_roots_schema, &list, out);
+}
+
+static result put_roots(const struct receipt_parts *parts, struct bytes *out)
+{
+	struct bytes *epochs = calloc(parts->foreign_count, sizeof(*epochs));
+	struct receipt_root_row *rows = calloc(parts->foreign_count, sizeof(*rows));
+	result put = epochs && rows ? fill_roots(parts, epochs, rows, out) : fail(NO_MEMORY, "receipt");
+	for (size_t i = 0; epochs && i < parts->foreign_count; i++)
+		bytes_free(&epochs[i]);
+	free(epochs);
+	free(rows);
+	return put;
+}
+
+/* What a verifier that does not know it must not pass over. */
+static bool is_critical(uint16_t id)
+{
+	return id <= SECTION_JOB || id == SECTION_ROOTS;
+}
+
 static void list_section(struct receipt_sections *s, uint16_t id)
 {
 	struct span bytes = bytes_span(&s->bytes[id - 1]);
 	struct receipt_section_row *row = &s->rows[s->count];
 	s->sections[s->count++] = (struct receipt_section){id, bytes};
-	*row = (struct receipt_section_row){.id = id, .critical = id <= SECTION_JOB};
+	*row = (struct receipt_section_row){.id = id, .critical = is_critical(id)};
 	sha256(bytes, row->digest);
 }
 
 static result fill(const struct receipt_parts *parts, const size_t *closure, size_t count, struct receipt_sections *s)
 {
-	TRY(put_epochs(parts, &s->bytes[SECTION_EPOCHS - 1]));
+	TRY(put_epochs(parts->epochs, parts->epoch_count, parts->recovery_keys, parts->recovery_key_count, &s->bytes[SECTION_EPOCHS - 1]));
 	TRY(put_chain(parts->dac, closure, count, CERTIFICATES, &s->bytes[SECTION_CERTIFICATES - 1]));
 	TRY(put_chain(parts->dac, closure, count, REPORTS, &s->bytes[SECTION_REPORTS - 1]));
 	TRY(put_chain(parts->dac, closure, count, RECORDS, &s->bytes[SECTION_RECORDS - 1]));
@@ -122,6 +153,10 @@ static result fill(const struct receipt_parts *parts, const size_t *closure, siz
 	if (parts->reference_count) {
 		TRY(put_list(parts->references, parts->reference_count, true, &s->bytes[SECTION_REFERENCES - 1]));
 		list_section(s, SECTION_REFERENCES);
+	}
+	if (parts->foreign_count) {
+		TRY(put_roots(parts, &s->bytes[SECTION_ROOTS - 1]));
+		list_section(s, SECTION_ROOTS);
 	}
 	return OK;
 }

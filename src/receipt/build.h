@@ -8,6 +8,15 @@
 #include "enclave/dac.h"
 #include "object/receipt.h"
 
+/* A root beside that of the head. */
+struct receipt_foreign {
+	uint8_t rot_id[OID_SIZE];
+	const struct span *epochs; /* from its inception, as they were accepted */
+	size_t epoch_count;
+	const struct span *recovery_keys;
+	size_t recovery_key_count;
+};
+
 struct receipt_parts {
 	const struct dac *dac; /* verified; holds exactly the run's records, certificates and reports */
 	const struct digest32 *roots; /* final DERIVE of every sink, sorted */
@@ -31,15 +40,17 @@ struct receipt_parts {
 	size_t platform_count;
 	const struct span *references; /* reference sets that policies name; none: no such section */
 	size_t reference_count;
+	const struct receipt_foreign *foreign; /* roots of the other hosts of the run, any order; none: no such section */
+	size_t foreign_count;
 };
 
-enum { RECEIPT_SECTIONS = SECTION_JOB, RECEIPT_SECTIONS_MAX = SECTION_REFERENCES };
+enum { RECEIPT_SECTIONS = SECTION_JOB, RECEIPT_SECTIONS_MAX = SECTION_ROOTS };
 
 struct receipt_sections {
 	struct bytes bytes[RECEIPT_SECTIONS_MAX];
 	struct receipt_section sections[RECEIPT_SECTIONS_MAX]; /* borrow from bytes */
 	struct receipt_section_row rows[RECEIPT_SECTIONS_MAX];
-	size_t count; /* RECEIPT_SECTIONS, and one more each with platform evidence and reference sets */
+	size_t count; /* RECEIPT_SECTIONS, and one more each with platform evidence, reference sets and other roots */
 };
 
 void receipt_sections_free(struct receipt_sections *sections);

@@ -103,7 +103,28 @@ static result read_roots(struct source *s, const struct node *root)
 	return OK;
 }
 
-/* The recovery keys that the auditor knows must be those that each root names. */
+static size_t recovery_count(const struct trust_root *root)
+{
+	return root->epoch.has_recovery ? root->epoch.recovery.key_count : 0;
+}
+
+static bool has_key(const struct digest32 *keys, size_t count, const uint8_t *id)
+{
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(keys[i].bytes, id, KEY_ID_SIZE) == 0)
+			return true;
+	return false;
+}
+
+static bool is_recovery_key(const struct trust *trust, const uint8_t *id)
+{
+	for (size_t r = 0; r < trust->root_count; r++)
+		if (has_key(trust->roots[r].epoch.recovery.keys, recovery_count(&trust->roots[r]), id))
+			return true;
+	return false;
+}
+
+/* The recovery keys that the auditor knows must be those that the roots name: all of each, and no other. */
 static result read_recovery(struct source *s, const struct node *root)
 {
 	const struct node *list;
@@ -114,15 +135,13 @@ static result read_recovery(struct source *s, const struct node *root)
 		TRY(node_hex(s->document, &list->children[i], trust->recovery_keys[i].bytes, KEY_ID_SIZE));
 	trust->recovery_key_count = list->count;
 	TRY(schema_sort(&digest32_schema, trust->recovery_keys, list->count));
-	for (size_t r = 0; r < trust->root_count; r++) {
-		const struct epoch *epoch = &trust->roots[r].epoch;
-		size_t count = epoch->has_recovery ? epoch->recovery.key_count : 0;
-		bool same = count == list->count;
-		for (size_t i = 0; same && i < count; i++)
-			same = memcmp(epoch->recovery.keys[i].bytes, trust->recovery_keys[i].bytes, KEY_ID_SIZE) == 0;
-		if (!same)
-			return document_fail(s->document, list, BAD_VALUE, "the root names other recovery keys than this file");
-	}
+	for (size_t r = 0; r < trust->root_count; r++)
+		for (size_t i = 0; i < recovery_count(&trust->roots[r]); i++)
+			if (!has_key(trust->recovery_keys, list->count, trust->roots[r].epoch.recovery.keys[i].bytes))
+				return document_fail(s->document, list, BAD_VALUE, "the root names other recovery keys than this file");
+	for (size_t i = 0; i < list->count; i++)
+		if (!is_recovery_key(trust, trust->recovery_keys[i].bytes))
+			return document_fail(s->document, &list->children[i], BAD_VALUE, "no root names this recovery key");
 	return OK;
 }
 
@@ -208,7 +227,7 @@ static result read_tcbs(struct source *s, const struct node *root)
 
 static result read_enclaves(struct source *s, const struct node *map)
 {
-	static const char *const fields[] = {"!name", "!core", "!measurement", "!policy_digest", NULL};
+	static const char *const fields[] = {"!name", "!core", "!measurement", "!policy_digest", "host", NULL};
 	const struct node *list;
 	struct job *job = &s->trust->job;
 	TRY(read_list(s, map, "enclaves", &list));
@@ -221,6 +240,8 @@ static result read_enclaves(struct source *s, const struct node *map)
 		TRY(read_hex(s, node, "core", enclave->core, SHA384_SIZE));
 		TRY(read_hex(s, node, "measurement", enclave->measurement, SHA384_SIZE));
 		TRY(read_hex(s, node, "policy_digest", enclave->policy_digest, SHA256_SIZE));
+		if (node_field(node, "host"))
+			TRY(read_name(s, node, "host", &enclave->host));
 	}
 	job->enclave_count = list->count;
 	return OK;
@@ -320,9 +341,29 @@ static result check_job_digest(struct source *s, const struct node *map)
 	return OK;
 }
 
+/* Only in a job of several hosts. */
+static result read_hosts(struct source *s, const struct node *map)
+{
+	static const char *const fields[] = {"!name", "!rot_id", NULL};
+	const struct node *list;
+	struct job *job = &s->trust->job;
+	if (!node_field(map, "hosts"))
+		return job_check_hosts(job);
+	TRY(read_list(s, map, "hosts", &list));
+	TRY(alloc(s->trust, list->count, sizeof(*job->hosts), &job->hosts));
+	for (size_t i = 0; i < list->count; i++) {
+		TRY(document_fields(s->document, &list->children[i], fields));
+		TRY(read_name(s, &list->children[i], "name", &job->hosts[i].name));
+		TRY(read_hex(s, &list->children[i], "rot_id", job->hosts[i].rot_id, OID_SIZE));
+	}
+	job->host_count = list->count;
+	result checked = job_check_hosts(job);
+	return checked == OK ? OK : fail_within(checked, "%s:%u:%u: hosts", s->document->name, list->line, list->column);
+}
+
 static result read_job(struct source *s, const struct node *root)
 {
-	static const char *const fields[] = {"!name", "!digest", "!enclaves", "!edges", "!inputs", "!outputs", "!externals", NULL};
+	static const char *const fields[] = {"!name", "!digest", "!enclaves", "!edges", "!inputs", "!outputs", "!externals", "hosts", NULL};
 	const struct node *map = node_field(root, "job");
 	TRY(document_fields(s->document, map, fields));
 	s->trust->job.v = 1;
@@ -333,6 +374,7 @@ static result read_job(struct source *s, const struct node *root)
 	TRY(read_inputs(s, map));
 	TRY(read_outputs(s, map));
 	TRY(read_externals(s, map));
+	TRY(read_hosts(s, map));
 	s->trust->has_job = true;
 	return check_job_digest(s, map);
 }
@@ -510,6 +552,14 @@ result trust_load(const char *path, struct trust *out)
 	return read_document(&document, out);
 }
 
+const struct trust_root *trust_root_find(const struct trust *trust, const uint8_t rot_id[static OID_SIZE])
+{
+	for (size_t i = 0; i < trust->root_count; i++)
+		if (memcmp(trust->roots[i].rot_id, rot_id, OID_SIZE) == 0)
+			return &trust->roots[i];
+	return NULL;
+}
+
 /* ---- Writing ------------------------------------------------------------------------------------- */
 
 static json_t *hex_json(const uint8_t *bytes, size_t len)
@@ -528,9 +578,11 @@ static json_t *enclaves_json(const struct job *job)
 	json_t *list = json_array();
 	for (size_t i = 0; i < job->enclave_count; i++) {
 		const struct job_enclave *e = &job->enclaves[i];
-		json_array_append_new(list,
-			json_pack("{s:s,s:o,s:o,s:o}", "name", e->name, "core", hex_json(e->core, SHA384_SIZE), "measurement",
-				hex_json(e->measurement, SHA384_SIZE), "policy_digest", hex_json(e->policy_digest, SHA256_SIZE)));
+		json_t *row = json_pack("{s:s,s:o,s:o,s:o}", "name", e->name, "core", hex_json(e->core, SHA384_SIZE), "measurement",
+			hex_json(e->measurement, SHA384_SIZE), "policy_digest", hex_json(e->policy_digest, SHA256_SIZE));
+		if (e->host)
+			json_object_set_new(row, "host", json_string(e->host));
+		json_array_append_new(list, row);
 	}
 	return list;
 }
@@ -579,12 +631,24 @@ static json_t *externals_json(const struct job *job)
 	return list;
 }
 
+static json_t *hosts_json(const struct job *job)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < job->host_count; i++)
+		json_array_append_new(list,
+			json_pack("{s:s,s:o}", "name", job->hosts[i].name, "rot_id", hex_json(job->hosts[i].rot_id, OID_SIZE)));
+	return list;
+}
+
 static json_t *job_json(const struct trust_parts *parts)
 {
 	const struct job *job = parts->job;
-	return json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "name", job->name, "digest", hex_json(parts->job_digest, SHA256_SIZE), "enclaves",
+	json_t *json = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "name", job->name, "digest", hex_json(parts->job_digest, SHA256_SIZE), "enclaves",
 		enclaves_json(job), "edges", edges_json(job), "inputs", inputs_json(job), "outputs", outputs_json(job), "externals",
 		externals_json(job));
+	if (job->host_count)
+		json_object_set_new(json, "hosts", hosts_json(job));
+	return json;
 }
 
 static result roots_json(const struct trust_parts *parts, json_t **out)

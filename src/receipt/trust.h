@@ -55,6 +55,9 @@ void trust_free(struct trust *trust); /* accepts a zeroed one */
 NODISCARD result trust_load(const char *path, struct trust *out);
 NODISCARD result trust_parse(const char *name, struct span text, struct trust *out);
 
+/* NULL when the file does not name it. */
+const struct trust_root *trust_root_find(const struct trust *trust, const uint8_t rot_id[static OID_SIZE]);
+
 /* What `troth trust new` knows. */
 struct trust_parts {
 	const struct span *inceptions;

@@ -30,6 +30,7 @@ struct verifier {
 	struct bytes_list epochs, certificates, reports, records, manifest_list, policy_list, grant_list, statement_list, platform_list,
 		reference_list;
 	struct salt_list salts;
+	struct receipt_roots roots_section;
 	bool has_references;
 	struct span job_bytes;
 	struct manifest *manifests; /* by the job's order of enclaves */
@@ -63,12 +64,17 @@ enum exit_code verify_exit_code(enum verify_verdict verdict)
 void verify_report_free(struct verify_report *report)
 {
 	dac_free(report->dac);
-	receipt_epochs_free(&report->epochs);
+	receipt_roots_free(&report->roots);
 	policy_table_free(report->policies);
 	policy_references_free(report->references);
 	free(report->checks);
 	arena_free(&report->arena);
 	*report = (struct verify_report){0};
+}
+
+const struct receipt_epochs *verify_epochs(const struct verify_report *report)
+{
+	return report->roots.count ? &report->roots.roots[0].epochs : NULL;
 }
 
 const struct verify_check *verify_first_failure(const struct verify_report *report)
@@ -143,27 +149,27 @@ static result find_trusted_root(struct verifier *v, const struct receipt_head *h
 }
 
 /* As a root of the chain; of the inception record it is the trust file's own copy that speaks. */
-static struct dac_root root_of(const struct verifier *v, const struct used_epoch *used)
+static struct dac_root root_of(const struct trust_root *trusted, const struct used_epoch *used)
 {
 	const struct epoch_link *link = used->link;
-	bool is_first = memcmp(link->oid, v->root->rot_id, OID_SIZE) == 0;
+	bool is_first = memcmp(link->oid, trusted->rot_id, OID_SIZE) == 0;
 	struct dac_root root = {
 		.era = link->era,
 		.epoch = link->epoch,
-		.not_before = is_first ? v->root->epoch.not_before : link->not_before,
-		.not_after = is_first ? v->root->epoch.not_after : link->not_after,
+		.not_before = is_first ? trusted->epoch.not_before : link->not_before,
+		.not_after = is_first ? trusted->epoch.not_after : link->not_after,
 		.key = &used->key,
 	};
-	memcpy(root.rot_id, v->root->rot_id, OID_SIZE);
+	memcpy(root.rot_id, trusted->rot_id, OID_SIZE);
 	memcpy(root.epoch_oid, link->oid, OID_SIZE);
 	return root;
 }
 
 /* The whole run is judged at the time of the head. */
-static result require_valid_epoch(const struct verifier *v, const struct used_epoch *used)
+static result require_valid_epoch(const struct verifier *v, const struct trust_root *trusted, const struct used_epoch *used)
 {
 	uint64_t time = v->report->head.time;
-	const struct dac_root root = root_of(v, used);
+	const struct dac_root root = root_of(trusted, used);
 	if (time < root.not_before || time > root.not_after)
 		return fail(EPOCH_EXPIRED, "the receipt's time lies outside the validity of its root's era %u epoch %llu", root.era,
 			(unsigned long long)root.epoch);
@@ -189,8 +195,8 @@ static result read_epochs(struct verifier *v)
 		receipt_epochs_free(&read);
 		return followed;
 	}
-	receipt_epochs_free(&v->report->epochs);
-	v->report->epochs = read;
+	receipt_epochs_free(&v->report->roots.roots[0].epochs);
+	v->report->roots.roots[0].epochs = read;
 	return OK;
 }
 
@@ -200,7 +206,11 @@ static result read_epochs(struct verifier *v)
  */
 static result begin_epochs(struct verifier *v)
 {
-	TRY(receipt_epochs_begin(v->root, &v->report->epochs));
+	struct receipt_root *first = &v->report->roots.roots[0];
+	TRY(receipt_epochs_begin(v->root, &first->epochs));
+	first->trusted = v->root;
+	first->name = "";
+	v->report->roots.count = 1;
 	v->epochs_outcome = read_epochs(v);
 	v->epochs_text = "";
 	return v->epochs_outcome == OK ? OK : arena_string(&v->report->arena, span_str(failure_text()), &v->epochs_text);
@@ -208,15 +218,15 @@ static result begin_epochs(struct verifier *v)
 
 static result check_epoch(struct verifier *v, const struct receipt_head *head)
 {
-	struct receipt_epochs *epochs = &v->report->epochs;
 	TRY(begin_epochs(v));
+	struct receipt_epochs *epochs = &v->report->roots.roots[0].epochs;
 	result found = receipt_epochs_use(epochs, head->epoch_oid, &v->epoch);
 	if (found != OK)
 		return fail(DAC_UNTRUSTED_ROOT, "the head's epoch is not among the receipt's%s%s", *v->epochs_text ? ": " : "",
 			v->epochs_text);
 	if (v->epoch->link != epoch_chain_head(epochs->chain))
 		return fail(DAC_UNTRUSTED_ROOT, "the head is signed under another epoch than the last of the receipt's");
-	return require_valid_epoch(v, v->epoch);
+	return require_valid_epoch(v, v->root, v->epoch);
 }
 
 static result check_nonce(struct verifier *v, const struct receipt_head *head)
@@ -268,7 +278,7 @@ static const char *section_name(uint16_t id)
 {
 	static const char *const names[] = {
 		"?", "epochs", "certificates", "reports", "records", "manifests", "policies", "grants", "statements", "salts", "job", "platform",
-		"references"};
+		"references", "roots"};
 	return id < COUNT_OF(names) ? names[id] : "unknown";
 }
 
@@ -321,6 +331,8 @@ static result read_section(struct verifier *v, const struct receipt_section *sec
 	case SECTION_REFERENCES:
 		v->has_references = true;
 		return read_list(v, section->bytes, &v->reference_list);
+	case SECTION_ROOTS:
+		return schema_decode(&receipt_roots_schema, section->bytes, &v->report->arena, &v->roots_section);
 	default:
 		return OK;
 	}
@@ -328,7 +340,7 @@ static result read_section(struct verifier *v, const struct receipt_section *sec
 
 static bool is_known_section(uint16_t id)
 {
-	return id >= SECTION_EPOCHS && id <= SECTION_REFERENCES;
+	return id >= SECTION_EPOCHS && id <= SECTION_ROOTS;
 }
 
 static bool check_sections(struct verifier *v)
@@ -370,30 +382,93 @@ static bool check_epoch_chain(struct verifier *v)
 static void use_epochs(struct verifier *v)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(VERIFY_MEMORY);
-	struct receipt_epochs *epochs = &v->report->epochs;
+	struct receipt_roots_read *roots = &v->report->roots;
+	struct receipt_root *root;
 	const struct used_epoch *used;
 	struct unseal_grant grant;
 	struct report report;
 	for (size_t i = 0; i < v->reports.count; i++)
 		if (object_peek(KIND_REPORT, v->reports.items[i].bytes, &arena, &report, NULL) == OK)
-			(void)!receipt_epochs_use(epochs, report.epoch_oid, &used);
+			(void)!receipt_roots_use(roots, report.epoch_oid, &root, &used);
 	for (size_t i = 0; i < v->grant_list.count; i++)
 		if (object_peek(KIND_UNSEAL_GRANT, v->grant_list.items[i].bytes, &arena, &grant, NULL) == OK)
-			(void)!receipt_epochs_use(epochs, grant.epoch_oid, &used);
+			(void)!receipt_roots_use(roots, grant.epoch_oid, &root, &used);
 }
 
-static result check_epoch_times(const struct verifier *v)
+static result check_epoch_times(const struct verifier *v, const struct receipt_root *root)
 {
-	for (const struct used_epoch *used = v->report->epochs.used; used; used = used->next)
-		TRY(require_valid_epoch(v, used));
+	for (const struct used_epoch *used = root->epochs.used; used; used = used->next)
+		TRY(require_valid_epoch(v, root->trusted, used));
 	return OK;
+}
+
+/* What is known of one root says nothing of another; what is about none of them was given by mistake. */
+static result check_standing(struct verifier *v, const struct receipt_root *root)
+{
+	struct epoch_history mine;
+	size_t about = 0;
+	for (size_t i = 0; i < v->report->roots.count; i++) {
+		TRY(receipt_roots_known(&v->known, v->report->roots.roots[i].trusted->rot_id, &v->report->arena, &mine));
+		about += mine.object_count;
+	}
+	if (about)
+		TRY(receipt_roots_known(&v->known, root->trusted->rot_id, &v->report->arena, &mine));
+	return receipt_epochs_stand(&root->epochs, root->trusted, v->trust, about ? &mine : &v->known);
 }
 
 static void check_epochs_used(struct verifier *v)
 {
+	const struct receipt_roots_read *roots = &v->report->roots;
 	use_epochs(v);
-	check(v, "epochs.valid", "", check_epoch_times(v));
-	check(v, "epochs.standing", "", receipt_epochs_stand(&v->report->epochs, v->root, v->trust, &v->known));
+	for (size_t i = 0; i < roots->count; i++) {
+		check(v, "epochs.valid", roots->roots[i].name, check_epoch_times(v, &roots->roots[i]));
+		check(v, "epochs.standing", roots->roots[i].name, check_standing(v, &roots->roots[i]));
+	}
+}
+
+/* ---- Several hosts --------------------------------------------------------------------------------------- */
+
+/*
+ * Every host of the job as the trust file has it stands under a root that the trust file names; the receipt brings the
+ * epochs of each, but no root.
+ */
+static bool check_hosts(struct verifier *v)
+{
+	const struct job *job = &v->trust->job;
+	bool good = true;
+	for (size_t i = 0; i < job->host_count; i++)
+		good &= check(v, "host.trusted", job->hosts[i].name, receipt_roots_trusted(v->trust, &job->hosts[i]));
+	if (!good || (job->host_count == 0 && v->roots_section.count == 0))
+		return good;
+	if (!check(v, "hosts.complete", "", receipt_roots_complete(job, &v->roots_section, v->report->head.rot_id)))
+		return false;
+	for (size_t i = 0; i < v->roots_section.count; i++) {
+		const struct receipt_root_row *row = &v->roots_section.rows[i];
+		char label[ROT_LABEL_SIZE];
+		rot_label(row->rot_id, label);
+		good &= check(v, "host.epochs", label, receipt_roots_add(&v->report->roots, v->trust, row, &v->known, &v->report->arena));
+	}
+	return good;
+}
+
+/* An enclave ran where the job has it run, and every launch there is of one start of that host. */
+static result check_host(struct verifier *v, const struct job_enclave *enclave, const struct report *report)
+{
+	const struct receipt_head *head = &v->report->head;
+	const uint8_t *expected = job_enclave_root(&v->trust->job, enclave, head->rot_id);
+	struct receipt_root *root;
+	const struct used_epoch *used;
+	if (memcmp(report->rot_id, expected, OID_SIZE) != 0)
+		return fail(ROOT_WRONG_HOST, "'%s' ran under another root than that of %s%s", enclave->name,
+			enclave->host ? "host " : "the host that coordinated", enclave->host ? enclave->host : "");
+	TRY(receipt_roots_use(&v->report->roots, report->epoch_oid, &root, &used));
+	if (memcmp(root->trusted->rot_id, expected, OID_SIZE) != 0)
+		return fail(ROOT_WRONG_HOST, "the launch of '%s' stands under an epoch of another host", enclave->name);
+	bool is_head = memcmp(expected, head->rot_id, OID_SIZE) == 0;
+	uint64_t start = is_head ? head->boot_gen : root->has_boot_gen ? root->boot_gen : report->boot_gen;
+	root->boot_gen = start;
+	root->has_boot_gen = true;
+	return require(report->boot_gen == start, DAC_REPORT_MISMATCH, "the launch is of another start of the host");
 }
 
 /* ---- Job, manifests, policies -------------------------------------------------------------------------- */
@@ -590,10 +665,12 @@ static result check_chain_size(const struct verifier *v)
 
 static result add_dac_roots(const struct verifier *v, struct dac *dac)
 {
-	for (const struct used_epoch *used = v->report->epochs.used; used; used = used->next) {
-		const struct dac_root root = root_of(v, used);
-		TRY(dac_add_root(dac, &root));
-	}
+	const struct receipt_roots_read *roots = &v->report->roots;
+	for (size_t i = 0; i < roots->count; i++)
+		for (const struct used_epoch *used = roots->roots[i].epochs.used; used; used = used->next) {
+			const struct dac_root root = root_of(roots->roots[i].trusted, used);
+			TRY(dac_add_root(dac, &root));
+		}
 	return OK;
 }
 
@@ -613,7 +690,8 @@ static result judge_platform(struct verifier *v)
 		.trust = &trust->platform,
 		.at_ms = v->report->head.time,
 		.max_age_ms = trust->max_run_ms,
-		.boot_gen = &v->report->head.boot_gen,
+		/* Of other hosts each piece is matched with the reports of its own start alone. */
+		.boot_gen = v->report->roots.count == 1 ? &v->report->head.boot_gen : NULL,
 		.registers = registers,
 		.register_pairs = trust->tcb_count,
 	};
@@ -880,8 +958,7 @@ static result check_launch(struct verifier *v, const struct job_enclave *enclave
 		return fail(MEASUREMENT_MISMATCH, "what was launched as '%s' is not what the trust file expects", enclave->name);
 	if (memcmp(report->launch.run_id, head->run_id, RUN_ID_SIZE) != 0)
 		return fail(DAC_FOREIGN_RUN, "the launch of '%s'", enclave->name);
-	if (report->boot_gen != head->boot_gen)
-		return fail(DAC_REPORT_MISMATCH, "the launch is of another start of the host");
+	TRY(check_host(v, enclave, report));
 	TRY(check_confinement(v, &report->launch));
 	if (report->instrumented)
 		return fail(LEVEL_TOO_LOW, "an instrumented build counts as Level-0");
@@ -1079,6 +1156,7 @@ static void check_flow(struct verifier *v)
 struct grant_row {
 	struct unseal_grant grant;
 	uint8_t oid[OID_SIZE];
+	const struct receipt_root *root; /* of the host that released it */
 	bool used;
 };
 
@@ -1086,8 +1164,10 @@ struct grant_row {
 static result read_grant(struct verifier *v, struct span bytes, struct grant_row *row)
 {
 	const struct used_epoch *used;
+	struct receipt_root *root;
 	TRY(object_peek(KIND_UNSEAL_GRANT, bytes, &v->report->arena, &row->grant, row->oid));
-	TRY(receipt_epochs_use(&v->report->epochs, row->grant.epoch_oid, &used));
+	TRY(receipt_roots_use(&v->report->roots, row->grant.epoch_oid, &root, &used));
+	row->root = root;
 	return object_verify(KIND_UNSEAL_GRANT, bytes, &used->key);
 }
 
@@ -1108,6 +1188,8 @@ static result check_grant(const struct verifier *v, const struct record *origin,
 	if (row->used)
 		return fail(DAC_DUPLICATE, "one grant for two secrets");
 	row->used = true;
+	if (report && memcmp(report->rot_id, row->root->trusted->rot_id, OID_SIZE) != 0)
+		return fail(DAC_REPORT_MISMATCH, "the grant is of another host than the launch");
 	return require(report && memcmp(report->launch.launch_id, row->grant.launch_id, LAUNCH_ID_SIZE) == 0, DAC_REPORT_MISMATCH,
 		"the grant was for another launch");
 }
@@ -1346,7 +1428,7 @@ static result check_expiry(const struct verifier *v)
 static void run(struct verifier *v)
 {
 	check(v, "trust.valid", "", check_expiry(v));
-	if (!check_form(v) || !check_head(v) || !check_sections(v) || !check_epoch_chain(v))
+	if (!check_form(v) || !check_head(v) || !check_sections(v) || !check_epoch_chain(v) || !check_hosts(v))
 		return;
 	check_epochs_used(v);
 	if (!check_job(v))

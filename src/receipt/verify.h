@@ -13,7 +13,7 @@
 #include "evidence/platform.h"
 #include "object/receipt.h"
 #include "policy/references.h"
-#include "receipt/epochs.h"
+#include "receipt/roots.h"
 #include "receipt/trust.h"
 
 /* Longer files are not read at all: a private copy is judged, so that nobody can change it meanwhile. */
@@ -60,7 +60,7 @@ struct verify_report {
 	bool has_head, has_job;
 	struct job job;
 	struct dac *dac; /* NULL before the chain was read */
-	struct receipt_epochs epochs; /* chain NULL before a root was found */
+	struct receipt_roots_read roots; /* the head's first; none before a root was found */
 	unsigned level; /* of the weakest enclave */
 	bool has_platform; /* the receipt carries platform evidence */
 	struct platform platform;
@@ -69,6 +69,9 @@ struct verify_report {
 	struct policy_table *policies;
 	struct policy_references *references; /* NULL: the receipt carries none */
 };
+
+/* The epochs of the head's root; NULL before one was found. */
+const struct receipt_epochs *verify_epochs(const struct verify_report *report);
 
 void verify_report_free(struct verify_report *report);
 
