@@ -26,7 +26,8 @@ struct ledger_proof {
 };
 
 /*
- * Opens and checks everything: the log's signature, the path, the TAIL, the path in the state map. PROOF_INVALID and the
+ * Opens and checks everything: the log's signature, the path, the TAIL, the path in the state map. What it proves is what
+ * `out` says: whoever wanted to know about a certain leaf or key compares it. PROOF_INVALID and the
  * reasons of the parsers. `arena` holds what is decoded; the rest borrows from `bytes`.
  */
 NODISCARD result ledger_proof_open(struct span bytes, const struct note_key *log, struct arena *arena, struct ledger_proof *out);

@@ -125,6 +125,15 @@ struct ledger_state {
 	struct sparse_map *map;
 	struct nonce_row *nonces; /* a heap: the one that is due first on top */
 	size_t nonce_count, nonce_cap;
+	/* What was there before each change since ledger_state_begin, and the nonces that were taken off the heap. */
+	bool remembers, lost;
+	struct undo_row {
+		uint8_t key[SPARSE_KEY_SIZE];
+		struct bytes before; /* empty: nothing */
+	} *undo;
+	size_t undo_count, undo_cap;
+	struct nonce_row *taken;
+	size_t taken_count, taken_cap;
 };
 
 result ledger_state_new(struct ledger_state **out)
@@ -145,12 +154,68 @@ void ledger_state_free(struct ledger_state *state)
 {
 	if (!state)
 		return;
+	ledger_state_keep(state);
 	sparse_map_free(state->map);
 	free(state->nonces);
+	free(state->undo);
+	free(state->taken);
 	free(state);
 }
 
-result ledger_state_find(const struct ledger_state *state, enum fact_type type, struct span id, struct arena *arena, void *out,
+/* ---- Taking back ------------------------------------------------------------------------------- */
+
+static result grow(void **rows, size_t *cap, size_t count, size_t size)
+{
+	if (count < *cap)
+		return OK;
+	size_t new = *cap ? *cap * 2 : 256;
+	void *grown = realloc(*rows, new * size);
+	if (!grown)
+		return fail(NO_MEMORY, "ledger state");
+	*rows = grown;
+	*cap = new;
+	return OK;
+}
+
+static result remember(struct ledger_state *state, const uint8_t key[static SPARSE_KEY_SIZE])
+{
+	if (!state->remembers)
+		return OK;
+	void *rows = state->undo;
+	result grown = grow(&rows, &state->undo_cap, state->undo_count, sizeof(*state->undo));
+	state->undo = rows;
+	TRY(grown);
+	struct undo_row *row = &state->undo[state->undo_count];
+	row->before = BYTES_EMPTY;
+	memcpy(row->key, key, SPARSE_KEY_SIZE);
+	struct span before = sparse_map_get(state->map, key);
+	if (before.len)
+		TRY(bytes_copy(before, &row->before));
+	state->undo_count++;
+	return OK;
+}
+
+static result change(struct ledger_state *state, const uint8_t key[static SPARSE_KEY_SIZE], struct span value)
+{
+	TRY(remember(state, key));
+	return sparse_map_put(state->map, key, value);
+}
+
+void ledger_state_begin(struct ledger_state *state)
+{
+	ledger_state_keep(state);
+	state->remembers = true;
+}
+
+void ledger_state_keep(struct ledger_state *state)
+{
+	for (size_t i = 0; i < state->undo_count; i++)
+		bytes_free(&state->undo[i].before);
+	state->undo_count = state->taken_count = 0;
+	state->remembers = state->lost = false;
+}
+
+static result find(const struct ledger_state *state, enum fact_type type, struct span id, bool copy, struct arena *arena, void *out,
 	bool *out_there)
 {
 	uint8_t key[SPARSE_KEY_SIZE];
@@ -159,9 +224,23 @@ result ledger_state_find(const struct ledger_state *state, enum fact_type type, 
 	*out_there = value.len > 0;
 	if (value.len == 0)
 		return OK;
+	if (copy)
+		TRY(arena_copy(arena, value, &value));
 	if (schema_decode(schemas[type], value, arena, out) != OK)
 		return fail(INTERNAL, "a fact of the ledger's state does not decode");
 	return OK;
+}
+
+result ledger_state_find(const struct ledger_state *state, enum fact_type type, struct span id, struct arena *arena, void *out,
+	bool *out_there)
+{
+	return find(state, type, id, false, arena, out, out_there);
+}
+
+result ledger_state_find_copy(const struct ledger_state *state, enum fact_type type, struct span id, struct arena *arena, void *out,
+	bool *out_there)
+{
+	return find(state, type, id, true, arena, out, out_there);
 }
 
 size_t ledger_state_count(const struct ledger_state *state)
@@ -211,7 +290,7 @@ result state_changes_put(struct state_changes *changes, enum fact_type type, str
 result ledger_state_change(struct ledger_state *state, const struct state_changes *changes)
 {
 	for (size_t i = 0; i < changes->count; i++)
-		TRY(sparse_map_put(state->map, changes->rows[i].key, bytes_span(&changes->rows[i].value)));
+		TRY(change(state, changes->rows[i].key, bytes_span(&changes->rows[i].value)));
 	return OK;
 }
 
@@ -273,13 +352,63 @@ result ledger_state_add_nonce(struct ledger_state *state, const uint8_t address[
 	memcpy(id + ADDRESS_SIZE, nonce, 32);
 	fact_key(FACT_NONCE, SPAN_ARRAY(id), row.key);
 	TRY(schema_encode(&nonce_fact_schema, &fact, &value));
-	TRY(sparse_map_put(state->map, row.key, bytes_span(&value)));
+	TRY(change(state, row.key, bytes_span(&value)));
 	return heap_add(state, &row);
+}
+
+/* The heap may hold more nonces than the map after this: pruning asks the map. */
+result ledger_state_rollback(struct ledger_state *state)
+{
+	result back = state->lost ? fail(NO_MEMORY, "ledger state") : OK;
+	state->remembers = false;
+	while (back == OK && state->undo_count) {
+		struct undo_row *row = &state->undo[state->undo_count - 1];
+		if (row->before.len)
+			back = sparse_map_put(state->map, row->key, bytes_span(&row->before));
+		else
+			sparse_map_remove(state->map, row->key);
+		if (back == OK) {
+			bytes_free(&row->before);
+			state->undo_count--;
+		}
+	}
+	for (; back == OK && state->taken_count; state->taken_count--)
+		back = heap_add(state, &state->taken[state->taken_count - 1]);
+	ledger_state_keep(state);
+	return back;
 }
 
 static int by_key(const void *a, const void *b)
 {
 	return memcmp(((const struct nonce_row *)a)->key, ((const struct nonce_row *)b)->key, SPARSE_KEY_SIZE);
+}
+
+static result is_nonce(struct span value, uint64_t *out)
+{
+	struct nonce_fact fact;
+	CLEANUP(arena_free) struct arena arena = arena_of(256);
+	TRY(schema_decode(&nonce_fact_schema, value, &arena, &fact));
+	*out = fact.valid_until;
+	return OK;
+}
+
+/* Removes one; without memory to remember it by, it goes all the same and a rollback will fail. */
+static void forget(struct ledger_state *state, const struct nonce_row *row)
+{
+	uint64_t valid_until;
+	struct span value = sparse_map_get(state->map, row->key);
+	if (value.len == 0 || is_nonce(value, &valid_until) != OK || valid_until != row->valid_until)
+		return;
+	if (state->remembers) {
+		void *rows = state->taken;
+		result grown = grow(&rows, &state->taken_cap, state->taken_count, sizeof(*state->taken));
+		state->taken = rows;
+		if (grown == OK)
+			state->taken[state->taken_count++] = *row;
+		if (grown != OK || remember(state, row->key) != OK)
+			state->lost = true;
+	}
+	sparse_map_remove(state->map, row->key);
 }
 
 /* The root does not depend on the order; it is kept for those who replay with other means. */
@@ -292,20 +421,11 @@ void ledger_state_prune(struct ledger_state *state, uint64_t now_ms)
 			due[count] = heap_take(state);
 		qsort(due, count, sizeof(due[0]), by_key);
 		for (size_t i = 0; i < count; i++)
-			sparse_map_remove(state->map, due[i].key);
+			forget(state, &due[i]);
 	} while (count == COUNT_OF(due));
 }
 
 /* ---- Snapshots --------------------------------------------------------------------------------- */
-
-static result is_nonce(struct span value, uint64_t *out)
-{
-	struct nonce_fact fact;
-	CLEANUP(arena_free) struct arena arena = arena_of(256);
-	TRY(schema_decode(&nonce_fact_schema, value, &arena, &fact));
-	*out = fact.valid_until;
-	return OK;
-}
 
 static result save_row(void *arg, const uint8_t key[static SPARSE_KEY_SIZE], struct span value)
 {

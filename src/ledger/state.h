@@ -109,6 +109,10 @@ void ledger_state_free(struct ledger_state *state); /* accepts NULL */
 NODISCARD result ledger_state_find(const struct ledger_state *state, enum fact_type type, struct span id, struct arena *arena, void *out,
 	bool *out_there);
 
+/* The same with everything in `arena`, so that it outlives a change of the state. */
+NODISCARD result ledger_state_find_copy(const struct ledger_state *state, enum fact_type type, struct span id, struct arena *arena, void *out,
+	bool *out_there);
+
 size_t ledger_state_count(const struct ledger_state *state);
 void ledger_state_root(struct ledger_state *state, struct merkle_hash *out);
 void ledger_state_prove(struct ledger_state *state, const uint8_t key[static SPARSE_KEY_SIZE], struct sparse_proof *out);
@@ -132,6 +136,14 @@ NODISCARD result ledger_state_add_nonce(struct ledger_state *state, const uint8_
 	const uint8_t nonce[static 32], uint64_t valid_until);
 /* Forgets the nonces whose time has passed, in ascending order of their keys. */
 void ledger_state_prune(struct ledger_state *state, uint64_t now_ms);
+
+/*
+ * Changes that may have to be taken back: from begin on, until one of the others, what is changed is remembered. Rollback
+ * gives the state, and its root, as it was; NO_MEMORY leaves it unusable.
+ */
+void ledger_state_begin(struct ledger_state *state);
+void ledger_state_keep(struct ledger_state *state);
+NODISCARD result ledger_state_rollback(struct ledger_state *state);
 
 /* A snapshot: every key and value in ascending order of keys. Loading checks the order and that nonces are nonces. */
 NODISCARD result ledger_state_save(const struct ledger_state *state, struct writer *w);

@@ -33,8 +33,9 @@ enum {
 static const uint64_t segment_max_default = 64u << 20;
 static const uint64_t preallocate_default = 1u << 20;
 
-/* Where every INDEX_STEP-th entry begins. */
+/* Where an entry begins: every INDEX_STEP-th, and after a trusted opening the first of each segment. */
 struct index_row {
+	uint64_t sequence;
 	uint32_t segment;
 	uint64_t offset;
 };
@@ -54,6 +55,7 @@ struct journal {
 	bool written; /* bytes of pending entries may be in the file */
 	bool poisoned;
 	unsigned commits_past_head;
+	struct journal_place last; /* of the last append */
 	struct index_row *index;
 	size_t index_len, index_cap;
 };
@@ -108,9 +110,9 @@ static result check_alive(const struct journal *j)
 
 /* Index */
 
-static result index_reserve(struct journal *j, uint64_t sequence)
+static result index_grow(struct journal *j)
 {
-	if ((sequence - 1) % INDEX_STEP != 0 || j->index_len < j->index_cap)
+	if (j->index_len < j->index_cap)
 		return OK;
 	size_t cap = j->index_cap ? j->index_cap * 2 : 64;
 	struct index_row *rows = realloc(j->index, cap * sizeof(*rows));
@@ -121,16 +123,36 @@ static result index_reserve(struct journal *j, uint64_t sequence)
 	return OK;
 }
 
+static result index_reserve(struct journal *j, uint64_t sequence)
+{
+	return (sequence - 1) % INDEX_STEP == 0 ? index_grow(j) : OK;
+}
+
 /* `at`: where the frame of entry `sequence` begins. Room was reserved. */
 static void index_note(struct journal *j, uint64_t sequence, uint32_t segment, uint64_t offset)
 {
 	if ((sequence - 1) % INDEX_STEP == 0)
-		j->index[j->index_len++] = (struct index_row){segment, offset};
+		j->index[j->index_len++] = (struct index_row){sequence, segment, offset};
 }
 
 static void index_trim(struct journal *j, uint64_t last_sequence)
 {
-	j->index_len = (size_t)((last_sequence + INDEX_STEP - 1) / INDEX_STEP);
+	while (j->index_len && j->index[j->index_len - 1].sequence > last_sequence)
+		j->index_len--;
+}
+
+/* The last row at or before an entry; NULL when there is none. */
+static const struct index_row *index_find(const struct journal *j, uint64_t sequence)
+{
+	size_t low = 0, high = j->index_len;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (j->index[middle].sequence <= sequence)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low ? &j->index[low - 1] : NULL;
 }
 
 /* Head */
@@ -183,14 +205,30 @@ static result start_segment(struct journal *j, uint32_t number)
 	return OK;
 }
 
+/* Space that was only reserved is marked as used by the first sync that fills it, which costs a second write. */
+static void write_zeros(const struct journal *j, uint64_t from, uint64_t to)
+{
+	static const uint8_t zeros[64 * 1024];
+	while (from < to) {
+		size_t len = to - from < sizeof(zeros) ? (size_t)(to - from) : sizeof(zeros);
+		ssize_t written = j->io.pwrite(j->io.ctx, j->segment_fd, zeros, len, (off_t)from);
+		if (written <= 0)
+			return;
+		from += (uint64_t)written;
+	}
+}
+
 /* Only a help: a file system that cannot do it, or is nearly full, still takes the write that follows. */
 static void preallocate(struct journal *j, uint64_t end)
 {
 	if (end <= j->allocated)
 		return;
 	uint64_t step = j->options.preallocate, grown = (end + step - 1) / step * step;
-	if (j->io.allocate(j->io.ctx, j->segment_fd, (off_t)j->allocated, (off_t)(grown - j->allocated)) == 0)
-		j->allocated = grown;
+	if (j->io.allocate(j->io.ctx, j->segment_fd, (off_t)j->allocated, (off_t)(grown - j->allocated)) != 0)
+		return;
+	if (j->options.zeros)
+		write_zeros(j, j->allocated, grown);
+	j->allocated = grown;
 }
 
 static result flush(struct journal *j)
@@ -241,6 +279,8 @@ static result make_room(struct journal *j, size_t size)
 result journal_append(struct journal *j, uint16_t type, struct span payload, uint64_t *out_sequence)
 {
 	TRY(check_alive(j));
+	if (j->options.read_only)
+		return fail(BAD_VALUE, "the journal %s is open for reading", j->name);
 	if (payload.len > JOURNAL_PAYLOAD_MAX)
 		return fail(TOO_LARGE, "an entry of %zu bytes", payload.len);
 	size_t size = frame_size(payload.len);
@@ -250,6 +290,7 @@ result journal_append(struct journal *j, uint16_t type, struct span payload, uin
 	uint8_t hash[JOURNAL_HASH_SIZE];
 	frame_encode(&frame, j->buffer + j->buffer_len, hash);
 	j->buffer_len += size;
+	j->last = (struct journal_place){at->segment, at->offset};
 	index_note(j, frame.sequence, at->segment, at->offset);
 	at->sequence = frame.sequence;
 	at->offset += size;
@@ -290,6 +331,11 @@ result journal_discard(struct journal *j)
 	j->allocated = j->committed.offset;
 	j->written = false;
 	return sync_file(j, j->segment_fd, true);
+}
+
+struct journal_place journal_last_place(const struct journal *j)
+{
+	return j->last;
 }
 
 struct journal_head journal_head(const struct journal *j)
@@ -368,6 +414,23 @@ static result walk_header(const struct journal *j, struct window *window, const 
 	return OK;
 }
 
+/* When each commit is one frame, only the last may be torn: a whole one further on tells of a commit after this. */
+static result refuse_followed(const struct journal *j, struct window *window, const struct walk *walk, uint64_t used)
+{
+	for (uint64_t at = walk->at.offset + FRAME_ALIGN; at + JOURNAL_FRAME_HEADER_SIZE <= used; at += FRAME_ALIGN) {
+		struct span bytes;
+		struct frame frame;
+		size_t len;
+		TRY(window_view(window, at, JOURNAL_FRAME_HEADER_SIZE, &bytes));
+		if (frame_payload_len(bytes, &len) != OK)
+			continue;
+		TRY(window_view(window, at, frame_size(len), &bytes));
+		if (frame_decode(bytes, &frame) == OK && frame.sequence > walk->at.sequence + 1)
+			return damaged(j, walk, "a frame is damaged and whole ones follow it");
+	}
+	return OK;
+}
+
 static result walk_frames(struct journal *j, struct window *window, struct walk *walk)
 {
 	TRY(meet_head(j, walk));
@@ -379,6 +442,8 @@ static result walk_frames(struct journal *j, struct window *window, struct walk 
 	uint64_t used;
 	TRY(window_last_used(window, walk->at.offset, &used));
 	walk->torn_bytes = used - walk->at.offset;
+	if (walk->torn_bytes && j->options.single && !j->options.read_only)
+		TRY(refuse_followed(j, window, walk, used));
 	return OK;
 }
 
@@ -392,12 +457,26 @@ static result walk_stop(const struct journal *j, struct walk *walk, uint32_t num
 	return OK;
 }
 
+/* A segment of this journal that begins later than it should: the end of the one before it was durable and is damaged. */
+static result refuse_later_segment(const struct journal *j, struct window *window, const struct walk *walk)
+{
+	struct span bytes;
+	struct segment_header header;
+	TRY(window_view(window, 0, JOURNAL_SEGMENT_HEADER_SIZE, &bytes));
+	if (segment_header_decode(bytes, &header) == OK && memcmp(header.id, j->id, JOURNAL_ID_SIZE) == 0 &&
+		header.first_sequence > walk->at.sequence + 1)
+		return damaged(j, walk, "a frame is damaged and a segment follows it");
+	return OK;
+}
+
 static result walk_open_segment(struct journal *j, struct walk *walk, uint32_t number, int fd)
 {
 	CLEANUP(window_free) struct window window = {0};
 	bool fits;
 	TRY(window_open(&j->io, fd, &window));
 	TRY(walk_header(j, &window, walk, number, &fits));
+	if (!fits && j->options.single)
+		TRY(refuse_later_segment(j, &window, walk));
 	if (!fits)
 		return walk_stop(j, walk, number, "the next segment does not continue the chain");
 	if (walk->torn_bytes && !walk->head_met)
@@ -412,7 +491,7 @@ static result walk_segment(struct journal *j, struct walk *walk, uint32_t number
 	char name[FILE_NAME_SIZE];
 	int fd;
 	segment_name(j, number, name);
-	result opened = open_file(j, name, O_RDWR, &fd);
+	result opened = open_file(j, name, j->options.read_only ? O_RDONLY : O_RDWR, &fd);
 	if (opened == NOT_FOUND) {
 		TRY(walk_stop(j, walk, 0, "a frame is damaged or missing"));
 		return OK;
@@ -436,6 +515,63 @@ static result walk_chain(struct journal *j, struct walk *walk)
 			return damaged(j, walk, "the segment numbers are used up");
 		TRY(walk_segment(j, walk, number));
 	}
+	return OK;
+}
+
+/* Trusted opening: the segments up to the head's are there, in order, and each begins where the next entry is looked for. */
+static result note_segment(struct journal *j, const struct walk *walk, uint32_t number, int fd, uint64_t *last_first)
+{
+	uint8_t bytes[JOURNAL_SEGMENT_HEADER_SIZE];
+	struct segment_header header;
+	result read = transfer_read(&j->io, fd, bytes, sizeof(bytes), 0);
+	if (read != OK && read != TRUNCATED)
+		return read;
+	struct walk at = {.at = {.segment = number}, .head = walk->head};
+	result decoded = read == OK ? segment_header_decode(SPAN_ARRAY(bytes), &header) : read;
+	if (decoded == UNKNOWN_VERSION)
+		return decoded;
+	bool first_fits = number == 1 ? decoded == OK && header.first_sequence == 1 : decoded == OK && header.first_sequence > *last_first;
+	if (decoded != OK || !first_fits || header.number != number || memcmp(header.id, j->id, JOURNAL_ID_SIZE) != 0 ||
+		header.first_sequence > walk->head.sequence + 1)
+		return damaged(j, &at, "the segment's header is damaged");
+	*last_first = header.first_sequence;
+	TRY(index_grow(j));
+	j->index[j->index_len++] = (struct index_row){header.first_sequence, number, JOURNAL_SEGMENT_HEADER_SIZE};
+	return OK;
+}
+
+static result walk_from_head(struct journal *j, struct walk *walk)
+{
+	uint64_t last_first = 0;
+	int fd = -1;
+	for (uint32_t number = 1; number <= walk->head.segment && number != 0; number++) {
+		char name[FILE_NAME_SIZE];
+		segment_name(j, number, name);
+		result opened = open_file(j, name, j->options.read_only ? O_RDONLY : O_RDWR, &fd);
+		struct walk at = {.at = {.segment = number}, .head = walk->head};
+		if (opened == NOT_FOUND)
+			return damaged(j, &at, "the segment is missing");
+		TRY(opened);
+		result noted = note_segment(j, walk, number, fd, &last_first);
+		if (noted != OK || number < walk->head.segment)
+			close_file(j, &fd);
+		TRY(noted);
+	}
+	close_file(j, &j->segment_fd);
+	j->segment_fd = fd;
+	walk->at = walk->head;
+	off_t size = j->io.size(j->io.ctx, fd);
+	if (size < 0)
+		return fail_errno("looking at the journal %s", j->name);
+	if ((uint64_t)size < walk->head.offset) {
+		walk->at.sequence = last_first - 1;
+		return damaged(j, walk, "the file ends before the durable head");
+	}
+	CLEANUP(window_free) struct window window = {0};
+	TRY(window_open(&j->io, fd, &window));
+	TRY(walk_frames(j, &window, walk));
+	for (uint32_t number = walk->head.segment + 1; !walk->stopped; number++)
+		TRY(walk_segment(j, walk, number));
 	return OK;
 }
 
@@ -490,10 +626,11 @@ static result recover(struct journal *j, struct journal_recovery *recovery)
 {
 	struct walk walk = {.at = {.segment = 1}};
 	TRY(read_head(j, &walk.head));
-	TRY(walk_chain(j, &walk));
+	TRY(j->options.trusted ? walk_from_head(j, &walk) : walk_chain(j, &walk));
 	j->pending = walk.at;
 	j->buffer_at = walk.at.offset;
-	TRY(settle(j, &walk));
+	if (!j->options.read_only)
+		TRY(settle(j, &walk));
 	j->committed = j->pending;
 	recovery->kept = walk.at.sequence - walk.head.sequence;
 	recovery->cut_bytes = walk.torn_bytes;
@@ -572,10 +709,11 @@ static result open_journal(struct journal *j, const char *dir, struct journal_re
 	j->dir = j->io.open_at(j->io.ctx, AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0);
 	if (j->dir < 0)
 		return fail_errno("opening the folder %s", dir);
-	TRY(take_lock(j));
+	if (!j->options.read_only)
+		TRY(take_lock(j));
 	sibling_name(j, "head", head);
-	result opened = open_file(j, head, O_RDWR, &j->head_fd);
-	if (opened == NOT_FOUND)
+	result opened = open_file(j, head, j->options.read_only ? O_RDONLY : O_RDWR, &j->head_fd);
+	if (opened == NOT_FOUND && !j->options.read_only)
 		return create(j, recovery);
 	TRY(opened);
 	return recover(j, recovery);
@@ -643,6 +781,7 @@ struct journal_cursor {
 	int fd;
 	uint32_t segment;
 	uint64_t offset;
+	uint64_t at; /* where the frame that was read last begins */
 	uint64_t next; /* sequence of the next entry */
 	uint64_t known; /* the journal's head when the window was read */
 };
@@ -673,6 +812,7 @@ static result cursor_frame(struct journal_cursor *cursor, struct frame *out, boo
 		return OK;
 	TRY(window_view(&cursor->window, cursor->offset, frame_size(len), &bytes));
 	TRY(frame_decode(bytes, out));
+	cursor->at = cursor->offset;
 	cursor->offset += bytes.len;
 	*out_found = true;
 	return OK;
@@ -703,10 +843,12 @@ static result cursor_step(struct journal_cursor *cursor, struct frame *out)
 static result cursor_seek(struct journal_cursor *cursor, uint64_t sequence)
 {
 	const struct journal *j = cursor->journal;
-	uint64_t row = (sequence - 1) / INDEX_STEP;
+	const struct index_row *row = index_find(j, sequence);
 	struct frame skipped;
-	cursor->next = row * INDEX_STEP + 1;
-	result moved = cursor_enter(cursor, j->index[row].segment, j->index[row].offset);
+	if (!row)
+		return fail(INTERNAL, "entry %llu of the journal %s is not indexed", (unsigned long long)sequence, j->name);
+	cursor->next = row->sequence;
+	result moved = cursor_enter(cursor, row->segment, row->offset);
 	while (moved == OK && cursor->next < sequence)
 		moved = cursor_step(cursor, &skipped);
 	if (moved != OK) {
@@ -729,6 +871,16 @@ result journal_cursor_open(struct journal *j, uint64_t from_sequence, struct jou
 	return OK;
 }
 
+result journal_cursor_open_at(struct journal *j, struct journal_place place, uint64_t sequence, struct journal_cursor **out)
+{
+	CLEANUP(journal_cursor_cleanup) struct journal_cursor *cursor = NULL;
+	TRY(journal_cursor_open(j, sequence, &cursor));
+	TRY(cursor_enter(cursor, place.segment, place.offset));
+	*out = cursor;
+	cursor = NULL; /* transferred */
+	return OK;
+}
+
 result journal_cursor_next(struct journal_cursor *cursor, struct journal_entry *out, bool *out_more)
 {
 	struct frame frame;
@@ -739,7 +891,8 @@ result journal_cursor_next(struct journal_cursor *cursor, struct journal_entry *
 	if (cursor->fd < 0)
 		TRY(cursor_seek(cursor, cursor->next));
 	TRY(cursor_step(cursor, &frame));
-	*out = (struct journal_entry){.sequence = frame.sequence, .type = frame.type, .payload = frame.payload};
+	*out = (struct journal_entry){.sequence = frame.sequence, .type = frame.type, .payload = frame.payload,
+		.place = {cursor->segment, cursor->at}};
 	*out_more = true;
 	return OK;
 }
@@ -770,4 +923,58 @@ result journal_read(struct journal *j, uint64_t from_sequence, journal_each *eac
 			return OK;
 		TRY(each(arg, &entry));
 	}
+}
+
+/* ---- One entry at a known place ---------------------------------------------------------------- */
+
+struct journal_place journal_next_segment(struct journal_place place)
+{
+	return (struct journal_place){place.segment + 1, JOURNAL_SEGMENT_HEADER_SIZE};
+}
+
+static result fetch_frame(const struct journal *j, int fd, struct journal_place place, struct bytes *out)
+{
+	uint8_t header[JOURNAL_FRAME_HEADER_SIZE];
+	size_t len, got;
+	TRY(transfer_read_some(&j->io, fd, header, sizeof(header), place.offset, &got));
+	if (got == 0 || span_is_zero(span_of(header, got)))
+		return fail(NOT_FOUND, "no entry of the journal %s begins here", j->name);
+	TRY(frame_payload_len(span_of(header, got), &len));
+	struct bytes frame = {malloc(frame_size(len)), frame_size(len)};
+	if (!frame.data)
+		return fail(NO_MEMORY, "%zu bytes", frame.len);
+	result read = transfer_read(&j->io, fd, frame.data, frame.len, place.offset);
+	if (read != OK) {
+		bytes_free(&frame);
+		return read;
+	}
+	*out = frame;
+	return OK;
+}
+
+result journal_fetch(const struct journal *j, struct journal_place place, uint64_t sequence, struct bytes *buffer,
+	struct journal_entry *out, struct journal_place *out_next)
+{
+	CLEANUP(bytes_free) struct bytes bytes = BYTES_EMPTY;
+	char name[FILE_NAME_SIZE];
+	struct frame frame;
+	int fd;
+	segment_name(j, place.segment, name);
+	TRY(open_file(j, name, O_RDONLY, &fd));
+	result read = fetch_frame(j, fd, place, &bytes);
+	close_file(j, &fd);
+	if (read == OK)
+		read = frame_decode(bytes_span(&bytes), &frame);
+	if (read == OK && frame.sequence != sequence)
+		read = fail(JOURNAL_DAMAGED, "it is entry %llu", (unsigned long long)frame.sequence);
+	if (read == JOURNAL_DAMAGED || read == TRUNCATED)
+		return fail(JOURNAL_DAMAGED, "%s, offset %llu: entry %llu cannot be read any more; put a copy of the folder in its place", name,
+			(unsigned long long)place.offset, (unsigned long long)sequence);
+	TRY(read);
+	*out = (struct journal_entry){.sequence = frame.sequence, .type = frame.type, .payload = frame.payload, .place = place};
+	if (out_next)
+		*out_next = (struct journal_place){place.segment, place.offset + bytes.len};
+	bytes_free(buffer);
+	*buffer = bytes_move(&bytes);
+	return OK;
 }

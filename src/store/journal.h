@@ -14,6 +14,7 @@
 #ifndef TROTH_STORE_JOURNAL_H
 #define TROTH_STORE_JOURNAL_H
 
+#include "base/bytes.h"
 #include "base/result.h"
 #include "base/span.h"
 #include "store/io.h"
@@ -29,6 +30,12 @@ enum {
 
 struct journal;
 
+/* Where an entry's frame begins. */
+struct journal_place {
+	uint32_t segment;
+	uint64_t offset;
+};
+
 struct journal_options {
 	uint64_t segment_max; /* a new segment is begun beyond this size; 0: 64 MiB */
 	uint64_t preallocate; /* file space is taken in steps of this size; 0: 1 MiB */
@@ -36,6 +43,12 @@ struct journal_options {
 	bool lazy_head; /* the head slot becomes durable with the next commit or the close: one sync per
 			 * commit instead of two. Nothing acknowledged is lost by a crash, but damage to the
 			 * last batch after power loss looks like a torn write. */
+	bool zeros; /* preallocated space is written, not only reserved: a sync that fills it changes no metadata */
+	bool single; /* the caller commits after every append: then a torn frame is the last one, and a whole frame or
+		      * segment beyond a damaged one shows that this one was durable: JOURNAL_DAMAGED, not a torn end */
+	bool trusted; /* opening begins at the durable head instead of at entry 1. What lies before is checked when it is
+		       * read; of other segments only the headers are looked at */
+	bool read_only; /* no lock and no change: what an open journal holds may be read beside its owner */
 	const struct store_io *io; /* NULL: the system's */
 };
 
@@ -48,6 +61,7 @@ struct journal_entry {
 	uint64_t sequence;
 	uint16_t type;
 	struct span payload; /* borrowed until the next step of the cursor */
+	struct journal_place place;
 };
 
 /* What recovery did, for the log. */
@@ -80,6 +94,18 @@ NODISCARD result journal_discard(struct journal *journal);
 /* The last committed entry. */
 struct journal_head journal_head(const struct journal *journal);
 
+/* Where the frame of the entry that was appended last begins, and where it ends; only after an append. */
+struct journal_place journal_last_place(const struct journal *journal);
+
+/*
+ * Reads one committed entry where it is known to be. The one function that may be called beside all others, by any thread.
+ * `buffer` holds the frame; `out_next` (may be NULL): where the next entry is looked for. NOT_FOUND: no frame begins here,
+ * which past the last entry of a segment means that the next one is journal_next_segment(place). JOURNAL_DAMAGED.
+ */
+NODISCARD result journal_fetch(const struct journal *journal, struct journal_place place, uint64_t sequence, struct bytes *buffer,
+	struct journal_entry *out, struct journal_place *out_next);
+struct journal_place journal_next_segment(struct journal_place place);
+
 /*
  * Reading. A cursor sees the committed entries, also those committed after it was opened. Every frame's checksum is
  * checked again: JOURNAL_DAMAGED. A cursor must be closed before its journal.
@@ -87,6 +113,8 @@ struct journal_head journal_head(const struct journal *journal);
 struct journal_cursor;
 
 NODISCARD result journal_cursor_open(struct journal *journal, uint64_t from_sequence, struct journal_cursor **out);
+/* The same where the place of the first entry is known. */
+NODISCARD result journal_cursor_open_at(struct journal *journal, struct journal_place place, uint64_t sequence, struct journal_cursor **out);
 /* The next entry. At the end: OK with out_more false and *out untouched. */
 NODISCARD result journal_cursor_next(struct journal_cursor *cursor, struct journal_entry *out, bool *out_more);
 void journal_cursor_close(struct journal_cursor *cursor); /* accepts NULL */

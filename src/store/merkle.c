@@ -1,5 +1,7 @@
 #include "store/merkle.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,7 +14,7 @@
  * subtree of level l over leaves [i << l, (i + 1) << l) stands at a place that can be computed.
  */
 
-enum { FIRST_CAP = 1024 };
+enum { FIRST_CAP = 1024, GROW_MAX = 1 << 19 };
 
 void merkle_leaf(struct span data, struct merkle_hash *out)
 {
@@ -53,7 +55,7 @@ static result grow(struct merkle_tree *tree, size_t need)
 		return OK;
 	size_t cap = tree->cap ? tree->cap : FIRST_CAP;
 	while (cap < need)
-		cap *= 2;
+		cap = cap < GROW_MAX || tree->fd < 0 ? cap * 2 : cap + GROW_MAX;
 	size_t old = tree->cap * sizeof(*tree->nodes), new = cap * sizeof(*tree->nodes);
 	if (tree->fd < 0) {
 		void *nodes = realloc(tree->nodes, new);
@@ -61,8 +63,12 @@ static result grow(struct merkle_tree *tree, size_t need)
 			return fail(NO_MEMORY, "a tree of %zu hashes", cap);
 		tree->nodes = nodes;
 	} else {
-		if (ftruncate(tree->fd, (off_t)new) != 0)
+		/* Allocated, not only sized: a write through a mapping has no other way to say that the disk is full than SIGBUS. */
+		int error = posix_fallocate(tree->fd, (off_t)old, (off_t)(new - old));
+		if (error != 0) {
+			errno = error;
 			return fail_errno("index of %zu hashes", cap);
+		}
 		void *nodes = old ? mremap(tree->nodes, old, new, MREMAP_MAYMOVE) :
 				    mmap(NULL, new, PROT_READ | PROT_WRITE, MAP_SHARED, tree->fd, 0);
 		if (nodes == MAP_FAILED)
@@ -115,6 +121,12 @@ void merkle_free(struct merkle_tree *tree)
 	else if (tree->nodes)
 		munmap(tree->nodes, tree->cap * sizeof(*tree->nodes));
 	*tree = MERKLE_TREE_EMPTY;
+}
+
+void merkle_relax(struct merkle_tree *tree)
+{
+	if (tree->fd >= 0 && tree->nodes)
+		(void)madvise(tree->nodes, tree->cap * sizeof(*tree->nodes), MADV_DONTNEED);
 }
 
 result merkle_append(struct merkle_tree *tree, const struct merkle_hash *leaf)

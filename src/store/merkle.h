@@ -45,6 +45,9 @@ NODISCARD result merkle_map(int fd, uint64_t size, const struct merkle_hash *roo
 NODISCARD result merkle_map_empty(int fd, struct merkle_tree *out);
 void merkle_free(struct merkle_tree *tree); /* accepts an empty one; the file stays */
 
+/* Gives the pages of a mapped tree back to the system's cache, so that a long log does not count as memory of the process. */
+void merkle_relax(struct merkle_tree *tree);
+
 NODISCARD result merkle_append(struct merkle_tree *tree, const struct merkle_hash *leaf); /* NO_MEMORY, IO_ERROR; unchanged then */
 /* Forgets all leaves from `size` on. */
 void merkle_truncate(struct merkle_tree *tree, uint64_t size);

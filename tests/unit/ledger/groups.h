@@ -5,5 +5,8 @@
 int group_note(void);
 int group_checkpoint(void);
 int group_contract(void);
+int group_engine(void);
+int group_engine_crash(void);
+int group_engine_damage(void);
 
 #endif

@@ -73,6 +73,7 @@ struct span world_config(struct world *w, uint64_t seq, const enum person *signe
 	memcpy(processors[0].bytes, w->keys[PROCESSOR].point, POINT_SIZE);
 	expect_ok(schema_sort(&point_schema, members, 3));
 	expect_ok(schema_sort(&point_schema, registrars, 2));
+	memcpy(config.log_key, w->log_key, sizeof(config.log_key));
 	if (seq)
 		memcpy(config.chain, w->chain, CHAIN_ID_SIZE);
 	expect_ok(schema_encode(&ledger_config_schema, &config, &payload));

@@ -13,6 +13,7 @@ struct world {
 	uint8_t addresses[PEOPLE][ADDRESS_SIZE];
 	char texts[PEOPLE][ADDRESS_TEXT_SIZE];
 	uint8_t chain[CHAIN_ID_SIZE];
+	uint8_t log_key[32]; /* of the configurations; zero unless a test has a log */
 	struct ledger_state *state;
 	uint64_t time, index, nonce;
 	uint8_t code_1[SHA384_SIZE], code_2[SHA384_SIZE], vmm[SHA384_SIZE];

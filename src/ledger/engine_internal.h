@@ -1,0 +1,186 @@
+/* What the files of the embedded engine share (engine.h). */
+#ifndef TROTH_LEDGER_ENGINE_INTERNAL_H
+#define TROTH_LEDGER_ENGINE_INTERNAL_H
+
+#include "ledger/engine.h"
+#include "ledger/engine_index.h"
+#include "ledger/signatures.h"
+#include "store/journal.h"
+
+#include <pthread.h>
+
+enum {
+	ENTRY_BATCH = 1, /* type of the journal's entries */
+	BATCH_BYTES_MAX = 8 << 20,
+	BATCH_LEAF_ROOM = 128, /* what a leaf takes beside its transaction */
+	WAITING_BYTES_MAX = 64 << 20,
+	SNAPSHOT_MAX = 2000000000,
+};
+
+/* ---- A batch as it stands in the journal: count u32 ‖ count * lv(leaf) ‖ lv(checkpoint); the last leaf is the TAIL ---- */
+
+struct batch {
+	struct span leaves; /* count * lv(leaf) */
+	size_t count;	    /* with the TAIL */
+	struct span tail_bytes;
+	struct ledger_leaf tail;
+	struct span checkpoint;
+};
+/* Checks the form, that the TAIL is last, and that its numbers fit. LEDGER_DAMAGED. */
+NODISCARD result batch_decode(struct span payload, struct batch *out);
+/* The leaves one after the other; `rest` begins as batch.leaves. */
+NODISCARD result batch_next(struct span *rest, struct span *out_leaf);
+/* The leaf with this index of the log. */
+NODISCARD result batch_leaf(const struct batch *batch, uint64_t index, struct span *out);
+
+/* ---- Applying batches again --------------------------------------------------------------------- */
+
+/* The right edge of a growing tree: enough for its root. */
+struct frontier {
+	uint64_t size;
+	struct merkle_hash levels[64];
+};
+void frontier_add(struct frontier *frontier, const struct merkle_hash *leaf);
+void frontier_root(const struct frontier *frontier, struct merkle_hash *out);
+
+struct replay {
+	struct ledger_state *state; /* NULL: only hashes are checked */
+	struct merkle_tree *tree;   /* NULL: only the frontier grows */
+	struct frontier frontier;   /* used without a tree */
+	const struct note_key *log; /* checks the signature of each checkpoint; NULL: it does not */
+	bool verify;		    /* signatures of what was sent, too */
+	struct ledger_head head;
+	uint64_t transactions, refused;
+};
+/* Applies a batch as it was applied once; everything must come out as it says. LEDGER_DAMAGED names the entry. */
+NODISCARD result replay_batch(struct replay *replay, const struct journal_entry *entry);
+
+/* ---- Jobs --------------------------------------------------------------------------------------- */
+
+struct job {
+	struct job *next;
+	struct span tx;
+	struct signatures signatures;
+	unsigned type; /* of the transaction; 0: it is none */
+	bool foreign_log_key; /* a configuration that names a key which this engine cannot sign with */
+	struct ledger_receipt receipt;
+	const struct job *same; /* the job of this batch that has the same transaction */
+	result failed;
+	char text[200];
+	bool finished;
+	/* A waiting caller's, or: */
+	pthread_cond_t *wake;
+	ledger_done *done;
+	void *arg;
+	struct bytes kept; /* of an asynchronous job: owns tx */
+};
+
+struct job_list {
+	struct job *first, *last;
+	size_t count;
+};
+
+struct ledger_engine {
+	struct ledger_engine_options options;
+	char *dir;
+	struct store_io io;
+	bool system; /* files beside the journal are real ones, and threads may write */
+	int folder;
+	struct journal *journal;
+	struct note_key log;
+	struct secret seed;
+	uint8_t chain[CHAIN_ID_SIZE];
+
+	/* Written while a batch is applied and made durable; read under it. */
+	pthread_rwlock_t lock;
+	struct ledger_state *state;
+	struct merkle_tree tree;
+	int tree_fd;
+	bool broken; /* the state could not be brought back: nothing can be answered from it */
+	uint64_t relaxed_at;
+	struct writer entry; /* memory that is used again */
+
+	/* What was durable last. */
+	pthread_mutex_t head_lock;
+	struct ledger_head head;
+	uint64_t sequence;
+	struct journal_place place;
+	struct bytes checkpoint, cosignatures, tail;
+	struct ledger_statistics statistics;
+
+	/* Who waits. */
+	pthread_mutex_t queue_lock;
+	pthread_cond_t to_verify_cond, ready_cond;
+	struct job_list to_verify, ready;
+	size_t waiting, waiting_bytes, preparing;
+	bool committing, stopping;
+	bool started; /* the threads below */
+	pthread_t *verifiers;
+	unsigned verifier_count;
+	pthread_t committer;
+	struct signature_cache *cache;
+
+	/* The keeper: brings the index up to date and writes snapshots. */
+	pthread_mutex_t index_lock;
+	struct ledger_index *index; /* NULL: not opened yet, or none (read only) */
+	pthread_mutex_t keeper_lock;
+	pthread_cond_t keeper_cond;
+	pthread_t keeper;
+	bool keeper_runs, keeper_stops, keeper_asleep;
+	struct bytes snapshot; /* to be written */
+	uint64_t snapshot_of;  /* its size */
+	uint64_t snapshot_size; /* leaves in the last one that was written */
+	uint64_t snapshot_size_pending; /* in the last one that was tried; of whoever commits */
+	uint64_t keeper_seen;
+};
+
+/* The clock, and never before `before`. */
+uint64_t engine_now(const struct ledger_engine *engine, uint64_t before);
+bool engine_is_poisoned(struct ledger_engine *engine);
+
+/* Applies and commits these jobs as one batch and gives each its receipt or failure. By one thread at a time. */
+void engine_commit(struct ledger_engine *engine, struct job *first);
+void engine_stop_threads(struct ledger_engine *engine);
+/* Signatures of one job, ahead of its turn. */
+void engine_prepare(struct ledger_engine *engine, struct job *job);
+
+/* ---- Snapshots ---------------------------------------------------------------------------------- */
+
+/* The whole file for the present state; the caller holds the lock. */
+NODISCARD result snapshot_encode(struct ledger_engine *engine, struct bytes *out);
+NODISCARD result snapshot_write(struct ledger_engine *engine, struct span bytes);
+struct snapshot {
+	uint64_t sequence, size, height, time;
+	struct journal_place place;
+	struct merkle_hash root, state_root;
+};
+/* NOT_FOUND: there is none. LEDGER_DAMAGED, UNKNOWN_VERSION: it cannot be used. `out_state` belongs to the caller. */
+NODISCARD result snapshot_read(struct ledger_engine *engine, struct snapshot *out, struct ledger_state **out_state);
+/* Form and sum; the state's bytes are not looked into. Pure. */
+NODISCARD result snapshot_decode(struct span bytes, uint8_t out_chain[static CHAIN_ID_SIZE], struct snapshot *out, struct span *out_state);
+/* After a batch, under the lock: takes a snapshot when it is time. */
+void snapshot_maybe(struct ledger_engine *engine);
+
+/* ---- Keeper and index --------------------------------------------------------------------------- */
+
+NODISCARD result keeper_start(struct ledger_engine *engine);
+void keeper_stop(struct ledger_engine *engine);
+void keeper_wake(struct ledger_engine *engine);
+/* The index lock is held when this returns OK, and the index knows all leaves below `size`. LEDGER_INDEXING when that would take long. */
+NODISCARD result index_enter(struct ledger_engine *engine, uint64_t size);
+void index_leave(struct ledger_engine *engine);
+
+/* The batch that holds leaf `index`, read from the journal into `buffer`. */
+NODISCARD result engine_batch(struct ledger_engine *engine, uint64_t index, struct bytes *buffer, struct batch *out);
+
+/* ---- Opening ------------------------------------------------------------------------------------ */
+
+NODISCARD result engine_new(const struct ledger_engine_options *options, struct ledger_engine **out);
+void engine_free(struct ledger_engine *engine);
+NODISCARD result engine_read_keys(struct ledger_engine *engine);
+NODISCARD result engine_open_journal(struct ledger_engine *engine, bool must_exist, bool trusted, struct journal_recovery *recovery);
+/* Publishes a head with its batch. */
+NODISCARD result engine_publish(struct ledger_engine *engine, const struct ledger_head *head, const struct journal_entry *entry,
+	struct span checkpoint, struct span tail);
+
+#endif
