@@ -8,6 +8,7 @@
 #include "object/manifest.h"
 #include "object/seal.h"
 #include "object/transport.h"
+#include "object/policy_version.h"
 #include "policy/schema.h"
 #include "wire/document.h"
 
@@ -35,12 +36,23 @@ union any_object {
 	struct reference_set reference_set;
 	struct backup backup;
 	struct transport_key transport_key;
+	struct policy_version_object policy_version;
 };
 
 /* The kind is in what is signed, not in the bytes: the one whose fields fit is named. */
 static const enum object_kind signed_kinds[] = {KIND_REPORT, KIND_RECORD, KIND_SEALED, KIND_UNSEAL_REQUEST, KIND_UNSEAL_GRANT,
 	KIND_ROT_CHALLENGE, KIND_DERIVE_ANSWER, KIND_QUEUE_HELLO, KIND_STATEMENT, KIND_RECEIPT_HEAD, KIND_REFERENCE_SET,
-	KIND_BACKUP, KIND_TRANSPORT_KEY};
+	KIND_BACKUP, KIND_TRANSPORT_KEY, KIND_POLICY_VERSION};
+
+static result policy_json(struct span bytes, json_t **out);
+
+/* What a structure carries as bytes that can be read further is shown as that. */
+static void add_inner(enum object_kind kind, const union any_object *object, json_t *json)
+{
+	json_t *policy;
+	if (json && kind == KIND_POLICY_VERSION && policy_json(object->policy_version.policy, &policy) == OK)
+		json_object_set_new(json_object_get(json, "content"), "policy", policy);
+}
 
 static result object_json(enum object_kind kind, struct span bytes, json_t **out)
 {
@@ -50,6 +62,7 @@ static result object_json(enum object_kind kind, struct span bytes, json_t **out
 	TRY(object_peek(kind, bytes, &arena, &object, oid));
 	*out = json_pack("{s:s,s:o,s:o}", "kind", kind_label(kind), "oid", json_hex(SPAN_ARRAY(oid)), "content",
 		schema_json(kind_schema(kind), &object));
+	add_inner(kind, &object, *out);
 	return *out ? OK : fail(NO_MEMORY, "object");
 }
 
@@ -160,6 +173,11 @@ static result reference_json(struct span bytes, json_t **out)
 	return object_json(KIND_REFERENCE_SET, bytes, out);
 }
 
+static result version_json(struct span bytes, json_t **out)
+{
+	return object_json(KIND_POLICY_VERSION, bytes, out);
+}
+
 /* ---- Sections ----------------------------------------------------------------------------------------- */
 
 static const struct section_row {
@@ -178,6 +196,7 @@ static const struct section_row {
 	{SECTION_SALTS, "salts", NULL},
 	{SECTION_JOB, "job", NULL},
 	{SECTION_REFERENCES, "references", reference_json},
+	{SECTION_POLICY_VERSIONS, "policy_versions", version_json},
 };
 
 static const struct section_row *section_row(uint16_t id)

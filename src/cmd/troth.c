@@ -21,6 +21,8 @@ static const struct command {
 	{"job", "lint", verb_job_lint, "check a job file and what it names"},
 	{"ire", "measure", verb_ire_measure, "measure the enclaves of a job, or a command"},
 	{"policy", "lint", verb_policy_lint, "check a trust policy"},
+	{"policy", "sign", verb_policy_sign, "sign a newer version of a policy"},
+	{"policy", "push", verb_policy_push, "put a signed version in force, also in live enclaves"},
 	{"host", "init", verb_host_init, "make this host's root of trust"},
 	{"host", "status", verb_host_status, "what this host is, and whether it answers"},
 	{"host", "accept-ap", verb_host_accept_ap, "accept changed programs after an upgrade"},

@@ -2,6 +2,7 @@
 
 #include "object/seal.h"
 #include "policy/references.h"
+#include "policy/versions.h"
 
 enum { OBJECT_MAX = 64 * 1024, POLICY_BYTES_MAX = 16 * 1024 * 1024, MANIFEST_MAX = 48 * 1024 * 1024, URI_TEXT_MAX = 120, EPOCHS_MAX = 1 << 17,
 	KEYS_MAX = 4096, FOREIGN_MAX = 256 };
@@ -35,6 +36,7 @@ static const struct field prepare_fields[] = {
 	F_BYTES(struct control_prepare, 18, platform_trust, 0, PLATFORM_MAX),
 	F_LIST(struct control_prepare, 19, references, reference_count, &bytes_item_schema, 0, 0, POLICY_MAX_REFERENCES),
 	F_LIST_ABSENT(struct control_prepare, 20, foreign, foreign_count, &bytes_item_schema, 0, 1, FOREIGN_MAX),
+	F_BYTES_OR_ABSENT(struct control_prepare, 21, policy_version, has_policy_version, 1, POLICY_BYTES_MAX),
 };
 const struct schema control_prepare_schema = SCHEMA(struct control_prepare, "PREPARE", SHAPE_MAP, prepare_fields);
 
@@ -142,6 +144,18 @@ const struct schema control_progress_schema = SCHEMA(struct control_progress, "P
 static const struct field log_fields[] = {F_BYTES(struct control_log, 1, text, 1, CONTROL_LOG_MAX)};
 const struct schema control_log_schema = SCHEMA(struct control_log, "LOG", SHAPE_MAP, log_fields);
 
+static const struct field policy_fields[] = {F_BYTES(struct control_policy, 1, version, 1, POLICY_BYTES_MAX)};
+const struct schema control_policy_schema = SCHEMA(struct control_policy, "POLICY", SHAPE_MAP, policy_fields);
+
+static const struct field policy_taken_fields[] = {
+	F_UINT(struct control_policy_taken, 1, reason, 0),
+	F_TEXT(struct control_policy_taken, 2, text, 0, CONTROL_TEXT_MAX),
+	F_FIXED(struct control_policy_taken, 3, digest),
+	F_UINT(struct control_policy_taken, 4, version, 0),
+	F_UINT(struct control_policy_taken, 5, closed, 0),
+};
+const struct schema control_policy_taken_schema = SCHEMA(struct control_policy_taken, "POLICY_TAKEN", SHAPE_MAP, policy_taken_fields);
+
 static const struct field finished_fields[] = {
 	F_LIST(struct control_finished, 1, records, record_count, &bytes_item_schema, 0, 1, 256),
 	F_LIST(struct control_finished, 2, statements, statement_count, &bytes_item_schema, 0, 0, 256),
@@ -154,6 +168,7 @@ static const struct field finished_fields[] = {
 	F_UINT(struct control_finished, 9, max_rss, 0),
 	F_UINT(struct control_finished, 10, rekeys, 0),
 	F_UINT(struct control_finished, 11, reissues, 0),
+	F_LIST_OR_ABSENT(struct control_finished, 12, versions, version_count, has_versions, &bytes_item_schema, FIELD_SORTED, 1, POLICY_MAX_VERSIONS),
 };
 const struct schema control_finished_schema = SCHEMA(struct control_finished, "FINISHED", SHAPE_MAP, finished_fields);
 
@@ -207,6 +222,8 @@ static const struct {
 	{CONTROL_PROGRESS, "PROGRESS", &control_progress_schema},
 	{CONTROL_LOG, "LOG", &control_log_schema},
 	{CONTROL_FINISHED, "FINISHED", &control_finished_schema},
+	{CONTROL_POLICY, "POLICY", &control_policy_schema},
+	{CONTROL_POLICY_TAKEN, "POLICY_TAKEN", &control_policy_taken_schema},
 	{CONTROL_FAILED, "FAILED", &control_failed_schema},
 	{CONTROL_BUNDLE_IS, "BUNDLE_IS", &control_bundle_is_schema},
 };

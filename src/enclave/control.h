@@ -30,6 +30,7 @@ enum control_type {
 	CONTROL_REISSUED = 12, /* at any time after PREPARE: the root has moved on */
 	CONTROL_FOREIGN = 13,  /* the same of roots of other hosts */
 	CONTROL_BUNDLE = 16,   /* at any time after READY: asks for a complete chain */
+	CONTROL_POLICY = 15, /* from READY on: a newer signed version of its policy */
 	/* troth-ire -> host */
 	CONTROL_PREPARED = 32,
 	CONTROL_ENDORSE = 33,
@@ -42,6 +43,7 @@ enum control_type {
 	CONTROL_LOG = 40,
 	CONTROL_FINISHED = 41,
 	CONTROL_FAILED = 42,
+	CONTROL_POLICY_TAKEN = 45, /* answer to POLICY */
 	CONTROL_BUNDLE_IS = 44,
 };
 const char *control_type_name(enum control_type type);
@@ -84,6 +86,8 @@ struct control_prepare {
 	size_t reference_count;
 	struct bytes_item *foreign; /* epoch_history of each root of another host that the manifest names; absent: none */
 	size_t foreign_count;
+	struct span policy_version; /* a newer signed version of its policy (policy/versions.h), if the host has one */
+	bool has_policy_version;
 };
 extern const struct schema control_prepare_schema;
 
@@ -180,6 +184,20 @@ struct control_foreign {
 	size_t history_count;
 };
 extern const struct schema control_foreign_schema;
+struct control_policy {
+	struct span version; /* object */
+};
+extern const struct schema control_policy_schema;
+
+/* What became of it. Once it is taken, channels that it does not allow are closed, each with its reason. */
+struct control_policy_taken {
+	uint32_t reason; /* OK: it is in force */
+	const char *text; /* why not; "" */
+	uint8_t digest[SHA256_SIZE]; /* of the policy in force now */
+	uint64_t version;
+	uint64_t closed; /* channels that it ends */
+};
+extern const struct schema control_policy_taken_schema;
 
 struct control_evidence {
 	uint8_t bind[64];
@@ -215,6 +233,9 @@ struct control_finished {
 	uint64_t cpu_ms, max_rss;
 	uint64_t rekeys;   /* re-handshakes that were finished on its channels */
 	uint64_t reissues; /* certificates beside the first */
+	struct bytes_item *versions; /* signed versions of its policy that its records name; sorted */
+	size_t version_count;
+	bool has_versions;
 };
 extern const struct schema control_finished_schema;
 

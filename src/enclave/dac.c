@@ -437,7 +437,17 @@ static result check_times(const struct dac *dac, const struct record *record, co
 	return certificate_valid_at(certificate, record->time);
 }
 
-static result check_report_binding(const struct record *record, const struct certificate *certificate,
+/* The policy of the launch, or a later version that its author signed. */
+static result check_policy_digest(const struct dac *dac, const struct launch *launch, const struct record *record)
+{
+	if (memcmp(launch->policy_digest, record->policy_digest, SHA256_SIZE) == 0)
+		return OK;
+	if (!dac->config.follows)
+		return fail(DAC_REPORT_MISMATCH, "the record names another policy than the one that was launched");
+	return dac->config.follows(dac->config.policy_ctx, launch->policy_digest, record->policy_digest);
+}
+
+static result check_report_binding(const struct dac *dac, const struct record *record, const struct certificate *certificate,
 	const struct report *report)
 {
 	uint8_t keys[SHA256_SIZE];
@@ -450,8 +460,7 @@ static result check_report_binding(const struct record *record, const struct cer
 		return fail(DAC_REPORT_MISMATCH, "the report is about other keys");
 	if (memcmp(launch->run_id, record->run_id, RUN_ID_SIZE) != 0)
 		return fail(DAC_REPORT_MISMATCH, "the report is about another run");
-	if (memcmp(launch->policy_digest, record->policy_digest, SHA256_SIZE) != 0)
-		return fail(DAC_REPORT_MISMATCH, "the record names another policy than the one that was launched");
+	TRY(check_policy_digest(dac, launch, record));
 	if (record->era != report->era || record->epoch != report->epoch ||
 		memcmp(record->rot_id, report->rot_id, OID_SIZE) != 0)
 		return fail(DAC_REPORT_MISMATCH, "record and report name different epochs");
@@ -488,7 +497,7 @@ static result check_alone(const struct dac *dac, struct record_row *row)
 	if (dac->config.run_id && memcmp(record->run_id, dac->config.run_id, RUN_ID_SIZE) != 0)
 		return fail(DAC_FOREIGN_RUN, "a record of %s", record->enclave);
 	TRY(check_times(dac, record, &c->certificate, root));
-	return check_report_binding(record, &c->certificate, &r->report);
+	return check_report_binding(dac, record, &c->certificate, &r->report);
 }
 
 static void refuse(struct record_row *row, enum reason reason, const char *text)

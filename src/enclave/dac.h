@@ -38,7 +38,12 @@ struct dac_config {
 	unsigned threads;		 /* 0: one per processor */
 	/* The policy with this digest, or NULL: then every foreign parent is refused (NO_POLICY). */
 	const struct policy_table *(*policy)(void *ctx, const uint8_t digest[static SHA256_SIZE]);
-	void *policy_ctx;
+	/*
+	 * OK when the policy `named` by a record may stand for the one that was `launched`: a signed version that follows it
+	 * (policy/versions.h). NULL: none is known, and every record must name the policy of its launch.
+	 */
+	result (*follows)(void *ctx, const uint8_t launched[static SHA256_SIZE], const uint8_t named[static SHA256_SIZE]);
+	void *policy_ctx; /* of both */
 	const struct policy_references *references; /* that those policies may name; NULL: none. Borrowed */
 	const struct platform *platform; /* judged platform evidence (evidence/platform.h); NULL: none. Borrowed */
 };

@@ -40,6 +40,9 @@ struct data_end {
 	bool has_record;
 	struct bytes_item *certificates, *reports, *policies, *records; /* ancestors: parents before children */
 	size_t certificate_count, report_count, policy_count, record_count;
+	struct bytes_item *versions; /* signed versions of policies that records name; none: absent */
+	size_t version_count;
+	bool has_versions;
 };
 extern const struct schema data_end_schema;
 

@@ -362,6 +362,8 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 		.foreign = foreign,
 		.foreign_count = spec->foreign_count,
 	};
+	prepare.policy_version = spec->policy_version;
+	prepare.has_policy_version = spec->policy_version.len != 0;
 	for (size_t i = 0; i < spec->reference_count; i++)
 		prepare.references[i].bytes = spec->references[i];
 	memcpy(prepare.launch_id, ire->launch_id, LAUNCH_ID_SIZE);
@@ -597,6 +599,8 @@ static result on_finished(struct ire *ire, const struct control_message *message
 	out->grant_count = body.grant_count;
 	out->salts = body.salts;
 	out->salt_count = body.salt_count;
+	out->versions = body.versions;
+	out->version_count = body.version_count;
 	memcpy(out->root, body.root, OID_SIZE);
 	out->rekeys = body.rekeys;
 	out->reissues = body.reissues;

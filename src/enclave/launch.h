@@ -51,6 +51,7 @@ struct launch_spec {
 	const char *const *sources;	    /* host paths of the manifest's files in their order; NULL: the same paths */
 	size_t source_count;
 	struct span policy;		    /* compiled policy of this enclave */
+	struct span policy_version;	    /* a newer signed version of it, or empty */
 	const struct span *references;	    /* signed reference sets that policies of the job name */
 	size_t reference_count;
 	const struct launch_sealed *sealed; /* one per secret of the manifest */
@@ -151,6 +152,8 @@ struct launch_result {
 	uint64_t bytes_in, bytes_out;
 	uint64_t cpu_ms, max_rss;
 	uint64_t rekeys;   /* re-handshakes of its channels, in place */
+	struct bytes_item *versions; /* signed versions of its policy that its records name */
+	size_t version_count;
 	uint64_t reissues; /* certificates under later epochs; records name the first one */
 };
 /* NULL before LAUNCH_FINISHED. */

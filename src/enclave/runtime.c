@@ -61,6 +61,8 @@ result runtime_next(struct runtime *rt, int timeout_ms, struct control_message *
 		return epoch_reissued(rt, message);
 	if (message->type == CONTROL_FOREIGN)
 		return foreign_news(rt, message);
+	if (message->type == CONTROL_POLICY)
+		return policy_received(rt, message);
 	*out_have = true;
 	return OK;
 }
@@ -101,7 +103,8 @@ static result read_policy(struct runtime *rt)
 	TRY(policy_digest(rt->prepare.policy, digest));
 	if (memcmp(digest, rt->manifest.policy_digest, sizeof(digest)) != 0)
 		return fail(MEASUREMENT_MISMATCH, "the policy is not the one that the manifest names");
-	return records_add_policy(rt, rt->prepare.policy);
+	TRY(records_add_policy(rt, rt->prepare.policy));
+	return policy_begin(rt);
 }
 
 static result make_products(struct runtime *rt)
@@ -311,6 +314,7 @@ static void runtime_free(struct runtime *rt)
 	for (size_t i = 0; i < rt->policy_count; i++)
 		policy_table_free(rt->policies[i].table);
 	policy_references_free(rt->references);
+	policy_versions_free(rt->versions);
 	free(rt->meters);
 	fd_close(&rt->errors);
 	dac_free(rt->dac);

@@ -298,7 +298,7 @@ static result decide_at(const struct channel *channel, enum policy_resource reso
 	fill_parties(channel, &request);
 	if (resource == RESOURCE_OPERATION)
 		TRY(policy_meter_of(channel->runtime, channel->spec.peer, &request));
-	return policy_require(channel->runtime->policies[0].table, &request, &decision);
+	return policy_require(channel->runtime->policy, &request, &decision);
 }
 
 result channel_decide(const struct channel *channel, enum policy_resource resource, enum policy_direction direction,
@@ -311,6 +311,11 @@ result channel_decide(const struct channel *channel, enum policy_resource resour
 static result decide_channel(const struct channel *channel, uint64_t now_ms)
 {
 	return decide_at(channel, RESOURCE_CHANNEL, channel->spec.initiator ? DIRECTION_CONNECT : DIRECTION_ACCEPT, NULL, 0, now_ms);
+}
+
+result channel_decide_again(const struct channel *channel)
+{
+	return decide_channel(channel, runtime_now_ms());
 }
 
 /*

@@ -14,6 +14,7 @@
 #include "object/epoch_chain.h"
 #include "object/seal.h"
 #include "policy/references.h"
+#include "policy/versions.h"
 #include "policy/table.h"
 
 enum {
@@ -219,6 +220,11 @@ struct runtime {
 
 	struct policy_row policies[MAX_POLICIES]; /* the first is our own */
 	size_t policy_count;
+	/* The one in force: of the launch, or a signed version that follows it (runtime_policy.c). */
+	const struct policy_table *policy;
+	uint8_t policy_digest[SHA256_SIZE];
+	uint64_t policy_version;
+	struct policy_versions *versions; /* of our policy and of the peers' */
 	struct peer_meter *meters; /* of the peers that asked for operations, or were asked */
 	size_t meter_count, meter_cap;
 	struct policy_references *references; /* sets that entries of these policies may name */
@@ -332,6 +338,8 @@ uint64_t channel_due(const struct channel *channel);
 bool channel_reads_ahead(const struct channel *channel);
 /* Sets aside data for the sake of the handshake messages behind it. */
 NODISCARD result channel_read_ahead(struct channel *channel);
+/* May the channel stay, by the policy in force? */
+NODISCARD result channel_decide_again(const struct channel *channel);
 /* Asks the own policy about this peer. */
 NODISCARD result channel_decide(const struct channel *channel, enum policy_resource resource, enum policy_direction direction,
 	const char *operation, unsigned depth);
@@ -351,6 +359,10 @@ NODISCARD result records_hand_over(struct runtime *rt, struct channel *channel);
 /* Judges what came with END: the record and all it depends on. */
 NODISCARD result records_accept(struct runtime *rt, struct input *input, const struct data_end *end);
 NODISCARD result records_statements(struct runtime *rt);
+/* Asks the policy in force again about all that came in and is still to be built on. */
+NODISCARD result records_decide_inputs(struct runtime *rt);
+/* The policy of this digest, out of any launch at hand. */
+NODISCARD result records_find_policy(const struct runtime *rt, const uint8_t digest[static SHA256_SIZE], struct policy_view *out);
 NODISCARD result records_finished(struct runtime *rt, struct control_finished *out);
 
 /* runtime_pump.c: data in and out of the program, until everything has arrived */
@@ -359,6 +371,16 @@ NODISCARD result pump_run(struct runtime *rt);
 
 /* ---- runtime_policy.c: the policy while the enclave lives */
 
+/* PREPARE: the policy of the launch, and the version that the host has of it. */
+NODISCARD result policy_begin(struct runtime *rt);
+/* The host brings a newer version, or thinks so. Fails when a channel that this run needs is not allowed any more. */
+NODISCARD result policy_received(struct runtime *rt, const struct control_message *message);
+/* Of a peer's records: kept if its signature holds; it counts for launches that name its author. */
+NODISCARD result policy_add_version(struct runtime *rt, struct span object);
+/* For dac_config. */
+NODISCARD result policy_follows(void *rt, const uint8_t launched[static SHA256_SIZE], const uint8_t named[static SHA256_SIZE]);
+/* The versions that our own records name, for FINISHED. */
+NODISCARD result policy_versions_used(struct runtime *rt, struct control_finished *out);
 /* The meter of this peer, whichever channel it comes on, and the clock for it; they outlive every change of the policy. */
 NODISCARD result policy_meter_of(struct runtime *rt, const char *peer, struct policy_request *request);
 

@@ -46,7 +46,19 @@ static const struct policy_table *policy_by_digest(void *ctx, const uint8_t dige
 {
 	const struct runtime *rt = ctx;
 	ptrdiff_t at = find_policy(rt, digest);
-	return at < 0 ? NULL : rt->policies[at].table;
+	const struct policy_version *version = policy_versions_find(rt->versions, digest);
+	if (at < 0)
+		return version ? version->table : NULL;
+	return rt->policies[at].table;
+}
+
+result records_find_policy(const struct runtime *rt, const uint8_t digest[static SHA256_SIZE], struct policy_view *out)
+{
+	ptrdiff_t at = find_policy(rt, digest);
+	if (at < 0)
+		return fail(NO_POLICY, "the policy of a launch is not known here");
+	policy_at(rt->policies[at].table, 0, out);
+	return OK;
 }
 
 /* ---- Signing ----------------------------------------------------------------------------------- */
@@ -60,6 +72,7 @@ result records_begin(struct runtime *rt)
 		.max_memory = (size_t)256 << 20,
 		.threads = 1, /* no new threads after set-up */
 		.policy = policy_by_digest,
+		.follows = policy_follows,
 		.policy_ctx = rt,
 		.platform = rt->platform,
 		.references = rt->references,
@@ -85,7 +98,7 @@ static result sign(struct runtime *rt, struct record *record, uint8_t out_oid[st
 	memcpy(record->certificate, rt->certificate_digest, SHA256_SIZE);
 	memcpy(record->host_report, rt->report_oid, OID_SIZE);
 	memcpy(record->rot_id, rt->prepare.rot_id, OID_SIZE);
-	memcpy(record->policy_digest, rt->manifest.policy_digest, SHA256_SIZE);
+	memcpy(record->policy_digest, rt->policy_digest, SHA256_SIZE);
 	memcpy(record->run_id, rt->prepare.run_id, RUN_ID_SIZE);
 	TRY(schema_sort(&record_parent_schema, record->parents, record->parent_count));
 	TRY(schema_sort(&record_data_schema, record->in, record->in_count));
@@ -187,9 +200,13 @@ static void list_add(struct bytes_item *list, size_t *count, struct span bytes)
 static result add_node(struct runtime *rt, size_t index, const uint8_t self[static OID_SIZE], struct data_end *end)
 {
 	const struct record *record = dac_record(rt->dac, index);
-	ptrdiff_t policy = find_policy(rt, record->policy_digest);
+	const struct policy_version *version = policy_versions_find(rt->versions, record->policy_digest);
+	const struct report *report = dac_report_of(rt->dac, record->host_report);
+	ptrdiff_t policy = find_policy(rt, version && report ? report->launch.policy_digest : record->policy_digest);
 	if (policy < 0)
 		return fail(NO_POLICY, "the policy of %s is not known here", record->enclave);
+	if (version)
+		list_add(end->versions, &end->version_count, version->object);
 	list_add(end->policies, &end->policy_count, rt->policies[policy].bytes);
 	list_add(end->certificates, &end->certificate_count, dac_certificate(rt->dac, record->certificate));
 	list_add(end->reports, &end->report_count, dac_report(rt->dac, record->host_report));
@@ -214,8 +231,10 @@ static result fill_closure(struct runtime *rt, const uint8_t oid[static OID_SIZE
 	TRY(list_new(rt, count, &end->reports));
 	TRY(list_new(rt, count, &end->policies));
 	TRY(list_new(rt, count, &end->records));
+	TRY(list_new(rt, count, &end->versions));
 	for (size_t i = 0; i < count; i++)
 		TRY(add_node(rt, indices[i], oid, end));
+	end->has_versions = end->version_count > 0;
 	return OK;
 }
 
@@ -270,6 +289,8 @@ static result add_closure(struct runtime *rt, const struct data_end *end, uint8_
 		TRY(dac_add_report(rt->dac, end->reports[i].bytes, NULL));
 	for (size_t i = 0; i < end->policy_count; i++)
 		TRY(records_add_policy(rt, end->policies[i].bytes));
+	for (size_t i = 0; i < end->version_count; i++)
+		TRY(policy_add_version(rt, end->versions[i].bytes));
 	for (size_t i = 0; i < end->record_count; i++)
 		TRY(dac_add_record(rt->dac, end->records[i].bytes, NULL));
 	return dac_add_record(rt->dac, end->record, out_oid);
@@ -345,6 +366,26 @@ static result accept_record(struct runtime *rt, struct input *input, const struc
 	TRY(channel_decide(channel, RESOURCE_RECORD, DIRECTION_RECEIVE, record->operation, dac_verdict(rt->dac, index).level + 1));
 	input->supplier.enclave = record->enclave;
 	memcpy(input->supplier.oid, oid, OID_SIZE);
+	return OK;
+}
+
+static result decide_input(struct runtime *rt, const struct input *input)
+{
+	size_t index = dac_find(rt->dac, input->supplier.oid);
+	if (!input->channel || !input->complete || index == SIZE_MAX)
+		return OK;
+	const struct record *record = dac_record(rt->dac, index);
+	unsigned depth = dac_verdict(rt->dac, index).level + 1;
+	result decided = input->channel->spec.external ?
+		channel_decide_again(input->channel) :
+		channel_decide(input->channel, RESOURCE_RECORD, DIRECTION_RECEIVE, record->operation, depth);
+	return decided == OK ? OK : fail_within(decided, "edge '%s' from '%s', which has come in", input->name, input->channel->spec.peer);
+}
+
+result records_decide_inputs(struct runtime *rt)
+{
+	for (size_t i = 0; i < rt->input_count && !rt->derived; i++)
+		TRY(decide_input(rt, &rt->inputs[i]));
 	return OK;
 }
 
@@ -446,5 +487,6 @@ result records_finished(struct runtime *rt, struct control_finished *out)
 	for (size_t i = 0; i < rt->secret_count; i++)
 		out->grants[out->grant_count++].bytes = rt->secrets[i].grant;
 	memcpy(out->root, rt->derive_oid, OID_SIZE);
+	TRY(policy_versions_used(rt, out));
 	return collect_salts(rt, out);
 }

@@ -12,6 +12,7 @@
 #include "enclave/broker.h"
 #include "job/output_folder.h"
 #include "job/plan.h"
+#include "policy/versions.h"
 #include "job/secret_source.h"
 #include "evidence/platform.h"
 #include "receipt/build.h"
@@ -25,6 +26,7 @@ struct stage_run {
 	const struct job_stage *stage;
 	struct ire *launch;
 	struct live_entry *listed;
+	struct bytes policy_version; /* that it was launched with; empty: none */
 	struct launch_events events;
 	uid_t uid;
 	bool has_uid;
@@ -57,6 +59,7 @@ struct run {
 	size_t platform_count;
 	struct platform judged; /* by what the operator believes */
 	struct policy_table *policies;
+	struct policy_versions *versions; /* that the stages' records name */
 	struct policy_references *verified; /* reference sets of the plan */
 	struct span *references; /* the same, as signed */
 	struct dac *dac;
@@ -318,6 +321,8 @@ static result launch_stage(struct run *run, struct stage_run *stage)
 		.reference_count = policy_references_count(run->verified),
 	};
 	TRY(find_secrets(run, stage->stage, &sealed, &spec.sealed_count));
+	TRY(policies_newest(run->host->policies, spec.policy, &stage->policy_version));
+	spec.policy_version = bytes_span(&stage->policy_version);
 	TRY(uid_pool_take(run->host->uids, &stage->uid));
 	stage->has_uid = true;
 	spec.sealed = sealed;
@@ -348,6 +353,9 @@ static result list_stages(struct run *run)
 	const struct live_row info = {.job = run->plan.job.name, .since = clock_wall_ms()};
 	for (size_t i = 0; i < run->plan.stage_count; i++)
 		TRY(live_add(run->host->live, &info, run->launches[i], &run->stages[i].listed));
+	for (size_t i = 0; i < run->plan.stage_count; i++)
+		TRY(policies_catch_up(run->host->policies, run->launches[i], run->stages[i].stage->policy,
+			bytes_span(&run->stages[i].policy_version)));
 	return OK;
 }
 
@@ -427,7 +435,34 @@ static const struct policy_table *policy_of(void *ctx, const uint8_t digest[stat
 	for (size_t i = 0; i < run->plan.stage_count; i++)
 		if (memcmp(run->plan.stages[i].policy_digest, digest, SHA256_SIZE) == 0)
 			return run->policies;
-	return NULL;
+	const struct policy_version *version = policy_versions_find(run->versions, digest);
+	return version ? version->table : NULL;
+}
+
+static result policy_follows(void *ctx, const uint8_t launched[static SHA256_SIZE], const uint8_t named[static SHA256_SIZE])
+{
+	const struct run *run = ctx;
+	const struct policy_version *version = policy_versions_find(run->versions, named);
+	struct policy_view view;
+	if (!version)
+		return fail(DAC_REPORT_MISMATCH, "a record names a policy that no enclave gave");
+	for (size_t i = 0; i < policy_count(run->policies); i++) {
+		policy_at(run->policies, i, &view);
+		if (memcmp(view.digest, launched, SHA256_SIZE) == 0)
+			return policy_version_follows(&view, version, 0);
+	}
+	return fail(NO_POLICY, "the policy of a launch");
+}
+
+static result collect_versions(struct run *run)
+{
+	TRY(policy_versions_new(&run->versions));
+	for (size_t i = 0; i < run->plan.stage_count; i++) {
+		const struct launch_result *left = launch_result(run->launches[i]);
+		for (size_t k = 0; k < left->version_count; k++)
+			TRY(policy_versions_add(run->versions, left->versions[k].bytes, NULL));
+	}
+	return OK;
 }
 
 static result join_policies(struct run *run)
@@ -540,6 +575,7 @@ static result verify_chain(struct run *run)
 		.skew_ms = SKEW_MS,
 		.run_id = run->run_id,
 		.policy = policy_of,
+		.follows = policy_follows,
 		.policy_ctx = run,
 		.references = run->verified,
 		.platform = &run->judged,
@@ -547,6 +583,7 @@ static result verify_chain(struct run *run)
 	struct dac_summary summary;
 	TRY(judge_platform(run));
 	TRY(join_policies(run));
+	TRY(collect_versions(run));
 	TRY(dac_new(&config, &run->dac));
 	for (size_t i = 0; i < run->plan.stage_count; i++)
 		TRY(collect_stage(run, launch_result(run->launches[i])));
@@ -558,6 +595,18 @@ static result verify_chain(struct run *run)
 }
 
 /* ---- The receipt ------------------------------------------------------------------------------------ */
+
+static result list_versions(struct run *run, struct receipt_parts *parts)
+{
+	size_t count = policy_versions_count(run->versions);
+	struct span *versions;
+	TRY(alloc(run, count, sizeof(*versions), &versions));
+	for (size_t i = 0; i < count; i++)
+		versions[i] = policy_versions_at(run->versions, i)->object;
+	parts->versions = versions;
+	parts->version_count = count;
+	return OK;
+}
 
 /* All grants, statements and salts of the run's stages. */
 static result gather(struct run *run, struct receipt_parts *parts)
@@ -574,6 +623,7 @@ static result gather(struct run *run, struct receipt_parts *parts)
 	TRY(alloc(run, statements, sizeof(*statement), &statement));
 	TRY(alloc(run, salts, sizeof(*parts->salts), &parts->salts));
 	parts->grants = grant;
+	TRY(list_versions(run, parts));
 	parts->statements = statement;
 	for (size_t i = 0; i < run->plan.stage_count; i++) {
 		const struct launch_result *left = launch_result(run->launches[i]);
@@ -826,6 +876,7 @@ static void run_end(struct run *run)
 	for (size_t i = 0; run->stages && i < run->plan.stage_count; i++) {
 		live_remove(run->host->live, run->stages[i].listed);
 		launch_free(run->stages[i].launch);
+		bytes_free(&run->stages[i].policy_version);
 		if (run->stages[i].has_uid)
 			uid_pool_give_back(run->host->uids, run->stages[i].uid);
 	}
@@ -837,6 +888,7 @@ static void run_end(struct run *run)
 		key_free(&run->epoch_keys[i]);
 	policy_table_free(run->policies);
 	policy_references_free(run->verified);
+	policy_versions_free(run->versions);
 	bytes_free(&run->receipt);
 	job_plan_free(&run->plan);
 	arena_free(&run->arena);

@@ -9,6 +9,7 @@
 #define TROTH_JOB_FLOW_H
 
 #include "job/live.h"
+#include "job/policies.h"
 #include "job/recorder.h"
 #include "job/uid_pool.h"
 #include "root/host.h"
@@ -22,6 +23,7 @@ struct flow_host {
 	struct uid_pool *uids;
 	const char *scratch; /* folder for runs that name no output folder */
 	struct live *live; /* where its enclaves are listed */
+	struct policies *policies;
 };
 
 /* A file for an input's role. */

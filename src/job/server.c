@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "enclave/limits.h"
 #include "job/keeper.h"
+#include "object/policy_version.h"
 #include "job/service.h"
 #include "job/state.h"
 #include "root/host_evidence.h"
@@ -58,6 +59,7 @@ struct server {
 	struct recorder *recorder;
 	struct uid_pool uids;
 	struct live *live;
+	struct policies *policies;
 	uid_t ap_uid;
 	struct fd listener, wake, signals;
 	struct client clients[MAX_CLIENTS];
@@ -366,6 +368,17 @@ static result handle_restore(struct request *request)
 	return reply(request, SERVICE_DONE, NULL);
 }
 
+static result handle_policy_push(struct request *request)
+{
+	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
+	struct policies_pushed pushed;
+	int fd;
+	TRY(one_descriptor(request, &fd));
+	TRY(file_read_fd(fd, POLICY_VERSION_MAX, &object));
+	TRY(policies_push(request->server->policies, request->server->live, bytes_span(&object), &request->arena, &pushed));
+	return reply(request, SERVICE_POLICY_PUSHED, &pushed);
+}
+
 static result handle_shutdown(struct request *request)
 {
 	atomic_store(&request->server->shutdown_asked, true);
@@ -434,7 +447,7 @@ static result handle_run(struct request *request)
 {
 	struct server *server = request->server;
 	const struct sock_message *raw = &request->message->raw;
-	struct flow_host host = {server->root, server->recorder, &server->uids, server->state.scratch, server->live};
+	struct flow_host host = {server->root, server->recorder, &server->uids, server->state.scratch, server->live, server->policies};
 	struct flow_listener listener = {request->client, tell_state, tell_progress, tell_log, request->client->fd.n};
 	struct flow_outcome outcome;
 	int fds[SOCK_MAX_FDS];
@@ -478,6 +491,7 @@ static const struct {
 	{SERVICE_RESTORE, true, handle_restore},
 	{SERVICE_TPM, true, handle_tpm},
 	{SERVICE_QUOTE, true, handle_tpm_quote},
+	{SERVICE_POLICY_PUSH, true, handle_policy_push},
 	{SERVICE_SHUTDOWN, false, handle_shutdown},
 	{SERVICE_BYE, false, handle_bye},
 };
@@ -751,6 +765,7 @@ static result start(struct server *server)
 	TRY(start_root(server));
 	TRY(keeper_start(server->root, &server->config->schedule, &server->keeper));
 	TRY(live_new(&server->live));
+	TRY(policies_new(server->state.path, &server->policies));
 	TRY(recorder_journal_open(server->state.journal, &server->recorder));
 	server->wake = fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (server->wake.n < 0)
@@ -765,6 +780,7 @@ static void server_end(struct server *server)
 	fd_close(&server->listener);
 	keeper_stop(server->keeper);
 	recorder_close(server->recorder);
+	policies_free(server->policies);
 	live_free(server->live);
 	root_host_stop(server->root);
 	fd_close(&server->wake);

@@ -238,6 +238,8 @@ static const struct {
 	{SERVICE_ROOT_IS, "ROOT_IS", &service_root_schema},
 	{SERVICE_CANDIDATE, "CANDIDATE", &service_candidate_schema},
 	{SERVICE_TAKEN, "TAKEN", &service_taken_schema},
+	{SERVICE_POLICY_PUSH, "POLICY_PUSH", &service_empty_schema},
+	{SERVICE_POLICY_PUSHED, "POLICY_PUSHED", &policies_pushed_schema},
 	{SERVICE_PROGRESS, "PROGRESS", &service_progress_schema},
 	{SERVICE_LOG, "LOG", &service_log_schema},
 };

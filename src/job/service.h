@@ -11,6 +11,7 @@
 
 #include "base/sock.h"
 #include "job/flow.h"
+#include "job/policies.h"
 #include "root/ap_message.h"
 #include "root/history.h"
 
@@ -36,6 +37,7 @@ enum service_type {
 	SERVICE_RESTORE = 26,
 	SERVICE_TPM = 27, /* body and reply as ENROL of the secure processor */
 	SERVICE_QUOTE = 28, /* the same of QUOTE */
+	SERVICE_POLICY_PUSH = 88, /* + a descriptor of a signed policy version */
 	/* replies */
 	SERVICE_ERROR = 32,
 	SERVICE_DONE = 33,
@@ -52,6 +54,7 @@ enum service_type {
 	SERVICE_BACKED_UP = 57,
 	SERVICE_TPM_IS = 58,
 	SERVICE_QUOTED = 59,
+	SERVICE_POLICY_PUSHED = 152,
 	/* on the way to a reply */
 	SERVICE_PROGRESS = 48,
 	SERVICE_LOG = 49,

@@ -5,6 +5,7 @@
 #include "object/job.h"
 #include "object/ledger.h"
 #include "object/manifest.h"
+#include "object/policy_version.h"
 #include "object/receipt.h"
 #include "object/record.h"
 #include "object/reference.h"
@@ -40,6 +41,7 @@ static const struct schema *const payload_schemas[] = {
 	[KIND_BACKUP] = &backup_schema,
 	[KIND_TRANSPORT_KEY] = &transport_key_schema,
 	[KIND_ENROLMENT] = &enrolment_schema,
+	[KIND_POLICY_VERSION] = &policy_version_schema,
 };
 
 const struct kind_row kind_table[] = {

@@ -22,6 +22,7 @@ enum section_id {
 	SECTION_PLATFORM = 11,	/* [bstr]: platform evidence, sorted; not critical, and only where there is some */
 	SECTION_REFERENCES = 12, /* [bstr]: reference sets that policies name, sorted; not critical, and only where one is used */
 	SECTION_ROOTS = 13, /* [[rot_id, bstr]...]: roots of the other hosts, each with its epochs as in section 1; only of a run on several */
+	SECTION_POLICY_VERSIONS = 14, /* [bstr]: signed versions of policies that records name, sorted; only where one is used */
 	SECTION_LEDGER = 32, SECTION_GUESTS = 33, SECTION_SERVICES = 34, /* reserved */
 };
 

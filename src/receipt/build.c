@@ -120,7 +120,7 @@ static result put_roots(const struct receipt_parts *parts, struct bytes *out)
 /* What a verifier that does not know it must not pass over. */
 static bool is_critical(uint16_t id)
 {
-	return id <= SECTION_JOB || id == SECTION_ROOTS;
+	return id <= SECTION_JOB || id == SECTION_ROOTS || id == SECTION_POLICY_VERSIONS;
 }
 
 static void list_section(struct receipt_sections *s, uint16_t id)
@@ -157,6 +157,10 @@ static result fill(const struct receipt_parts *parts, const size_t *closure, siz
 	if (parts->foreign_count) {
 		TRY(put_roots(parts, &s->bytes[SECTION_ROOTS - 1]));
 		list_section(s, SECTION_ROOTS);
+	}
+	if (parts->version_count) {
+		TRY(put_list(parts->versions, parts->version_count, true, &s->bytes[SECTION_POLICY_VERSIONS - 1]));
+		list_section(s, SECTION_POLICY_VERSIONS);
 	}
 	return OK;
 }

@@ -42,9 +42,11 @@ struct receipt_parts {
 	size_t reference_count;
 	const struct receipt_foreign *foreign; /* roots of the other hosts of the run, any order; none: no such section */
 	size_t foreign_count;
+	const struct span *versions; /* signed versions of policies that records name; none: no such section */
+	size_t version_count;
 };
 
-enum { RECEIPT_SECTIONS = SECTION_JOB, RECEIPT_SECTIONS_MAX = SECTION_ROOTS };
+enum { RECEIPT_SECTIONS = SECTION_JOB, RECEIPT_SECTIONS_MAX = SECTION_POLICY_VERSIONS };
 
 struct receipt_sections {
 	struct bytes bytes[RECEIPT_SECTIONS_MAX];

@@ -32,6 +32,8 @@ struct verifier {
 	struct salt_list salts;
 	struct receipt_roots roots_section;
 	bool has_references;
+	struct bytes_list version_list;
+	bool has_versions;
 	struct span job_bytes;
 	struct manifest *manifests; /* by the job's order of enclaves */
 	uint8_t (*policy_digests)[SHA256_SIZE];
@@ -67,6 +69,7 @@ void verify_report_free(struct verify_report *report)
 	receipt_roots_free(&report->roots);
 	policy_table_free(report->policies);
 	policy_references_free(report->references);
+	policy_versions_free(report->versions);
 	free(report->checks);
 	arena_free(&report->arena);
 	*report = (struct verify_report){0};
@@ -278,7 +281,7 @@ static const char *section_name(uint16_t id)
 {
 	static const char *const names[] = {
 		"?", "epochs", "certificates", "reports", "records", "manifests", "policies", "grants", "statements", "salts", "job", "platform",
-		"references", "roots"};
+		"references", "roots", "policy versions"};
 	return id < COUNT_OF(names) ? names[id] : "unknown";
 }
 
@@ -328,6 +331,9 @@ static result read_section(struct verifier *v, const struct receipt_section *sec
 		return OK;
 	case SECTION_PLATFORM:
 		return read_list(v, section->bytes, &v->platform_list);
+	case SECTION_POLICY_VERSIONS:
+		v->has_versions = true;
+		return read_list(v, section->bytes, &v->version_list);
 	case SECTION_REFERENCES:
 		v->has_references = true;
 		return read_list(v, section->bytes, &v->reference_list);
@@ -340,7 +346,7 @@ static result read_section(struct verifier *v, const struct receipt_section *sec
 
 static bool is_known_section(uint16_t id)
 {
-	return id >= SECTION_EPOCHS && id <= SECTION_ROOTS;
+	return id >= SECTION_EPOCHS && id <= SECTION_POLICY_VERSIONS;
 }
 
 static bool check_sections(struct verifier *v)
@@ -629,6 +635,74 @@ static bool check_references(struct verifier *v)
 	return good;
 }
 
+/* ---- Newer versions of policies ------------------------------------------------------------------------- */
+
+static result load_versions(struct verifier *v)
+{
+	const struct bytes_list *list = &v->version_list;
+	TRY(policy_versions_new(&v->report->versions));
+	if (list->count == 0)
+		return fail(BAD_VALUE, "an empty section of policy versions");
+	TRY(require_ascending(list, "policy versions"));
+	for (size_t i = 0; i < list->count; i++)
+		TRY(policy_versions_add(v->report->versions, list->items[i].bytes, NULL));
+	return OK;
+}
+
+/* Whoever may write a newer version was measured with the enclave: the author whom its policy names. */
+static result require_subject(const struct verifier *v, const struct policy_version *version)
+{
+	struct policy_view launched;
+	TRY(policy_find(v->report->policies, version->policy.kind, version->policy.id, &launched));
+	return policy_version_follows(&launched, version, 0);
+}
+
+static bool check_versions(struct verifier *v)
+{
+	char name[POLICY_NAME_MAX + 1];
+	bool good = true;
+	if (!v->has_versions)
+		return true;
+	if (!check(v, "policies.versions", "", load_versions(v)))
+		return false;
+	for (size_t i = 0; i < policy_versions_count(v->report->versions); i++) {
+		const struct policy_version *version = policy_versions_at(v->report->versions, i);
+		snprintf(name, sizeof(name), "%.*s", (int)version->policy.id.len, (const char *)version->policy.id.data);
+		good &= check(v, "policies.author", name, require_subject(v, version));
+	}
+	return good;
+}
+
+/* Every version that is there was used. */
+static result require_versions_named(const struct verifier *v)
+{
+	for (size_t i = 0; i < policy_versions_count(v->report->versions); i++) {
+		const struct policy_version *version = policy_versions_at(v->report->versions, i);
+		bool named = false;
+		for (size_t r = 0; r < dac_count(v->report->dac) && !named; r++)
+			named = memcmp(dac_record(v->report->dac, r)->policy_digest, version->policy.digest, SHA256_SIZE) == 0;
+		if (!named)
+			return fail(DAC_EXTRA_NODE, "a policy version that no record names");
+	}
+	return OK;
+}
+
+/* For the chain's rule 6: may a record name this policy instead of its launch's? */
+static result policy_follows(void *ctx, const uint8_t launched[static SHA256_SIZE], const uint8_t named[static SHA256_SIZE])
+{
+	const struct verifier *v = ctx;
+	const struct policy_version *version = policy_versions_find(v->report->versions, named);
+	struct policy_view view;
+	if (!version)
+		return fail(DAC_REPORT_MISMATCH, "the record names another policy than the one that was launched, and no version in the receipt");
+	for (size_t i = 0; i < policy_count(v->report->policies); i++) {
+		policy_at(v->report->policies, i, &view);
+		if (memcmp(view.digest, launched, SHA256_SIZE) == 0)
+			return policy_version_follows(&view, version, 0);
+	}
+	return fail(NO_POLICY, "the policy of a launch is not in the receipt");
+}
+
 /* For the chain's rule 6: the one table, but only for a digest that is in the receipt. */
 static const struct policy_table *policy_of(void *ctx, const uint8_t digest[static SHA256_SIZE])
 {
@@ -636,7 +710,8 @@ static const struct policy_table *policy_of(void *ctx, const uint8_t digest[stat
 	for (size_t p = 0; p < v->policy_count; p++)
 		if (memcmp(v->policy_digests[p], digest, SHA256_SIZE) == 0)
 			return v->report->policies;
-	return NULL;
+	const struct policy_version *version = policy_versions_find(v->report->versions, digest);
+	return version ? version->table : NULL;
 }
 
 /* ---- Chain ---------------------------------------------------------------------------------------------- */
@@ -711,6 +786,7 @@ static result read_chain(struct verifier *v)
 		.threads = v->options->threads,
 		.max_memory = CHAIN_MEMORY,
 		.policy = policy_of,
+		.follows = policy_follows,
 		.policy_ctx = v,
 		.platform = &v->report->platform,
 		.references = v->report->references,
@@ -764,7 +840,8 @@ static bool check_records(struct verifier *v)
 static bool check_chain(struct verifier *v)
 {
 	return check(v, "chain.size", "", check_chain_size(v)) && check(v, "chain.form", "", read_chain(v)) &&
-		check(v, "chain.closed", "", check_order(v)) && check_records(v);
+		check(v, "chain.closed", "", check_order(v)) && (!v->has_versions || check(v, "policies.used", "", require_versions_named(v))) &&
+		check_records(v);
 }
 
 /* ---- Places: which record is which ---------------------------------------------------------------------------- */
@@ -1433,7 +1510,7 @@ static void run(struct verifier *v)
 	check_epochs_used(v);
 	if (!check_job(v))
 		return;
-	if (!check_manifests(v) || !check(v, "policies", "", check_policy_set(v)) || !check_references(v) || !check_chain(v))
+	if (!check_manifests(v) || !check(v, "policies", "", check_policy_set(v)) || !check_references(v) || !check_versions(v) || !check_chain(v))
 		return;
 	if (!check(v, "flow.complete", "", fill_places(v)) && !v->places)
 		return;

@@ -13,6 +13,7 @@
 #include "evidence/platform.h"
 #include "object/receipt.h"
 #include "policy/references.h"
+#include "policy/versions.h"
 #include "receipt/roots.h"
 #include "receipt/trust.h"
 
@@ -67,6 +68,7 @@ struct verify_report {
 	const char *weakest_isolation;
 	bool interpreter_open; /* in some enclave */
 	struct policy_table *policies;
+	struct policy_versions *versions; /* NULL: the receipt carries none */
 	struct policy_references *references; /* NULL: the receipt carries none */
 };
 
