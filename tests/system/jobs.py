@@ -22,7 +22,7 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAMS = ('troth', 'trothd', 'troth-ap', 'troth-ire', 'troth-token')
 SECTIONS = {1: 'epochs', 2: 'certificates', 3: 'reports', 4: 'records', 5: 'manifests', 6: 'policies', 7: 'grants', 8: 'statements', 9: 'salts',
-            10: 'job', 11: 'platform', 12: 'references'}
+            10: 'job', 11: 'platform', 12: 'references', 13: 'roots', 14: 'policy_versions'}
 FILE_FILE = 1
 
 

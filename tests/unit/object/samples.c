@@ -1,5 +1,8 @@
 #include "samples.h"
 
+#include "object/policy_version.h"
+#include "wire/text.h"
+
 #include <stdlib.h>
 
 #include "crypto/x509.h"
@@ -394,6 +397,20 @@ static void fill_transport(void)
 	FILL(enrolment.peer, 0xd1);
 }
 
+/* Version 2 of IRE-A's policy, whose author is the root key of the samples. */
+static struct policy_version_object policy_version = {.v = 1};
+static uint8_t version_policy[128];
+
+static void fill_policy_version(const struct sample_keys *keys)
+{
+	static const char start[] = "ab01010202030104654952452d4105030601070208f509000a82a201654952452d42020fa201654952452d43020f181b5820";
+	size_t len = strlen(start) / 2;
+	must(hex_decode(span_str(start), version_policy, len));
+	memcpy(version_policy + len, keys->root_sign.id, KEY_ID_SIZE);
+	memcpy(policy_version.author_pk, keys->root_sign.point, POINT_SIZE);
+	policy_version.policy = span_of(version_policy, len + KEY_ID_SIZE);
+}
+
 void samples_make(const struct sample_keys *keys, struct sample out[static SAMPLE_COUNT])
 {
 	for (size_t i = 0; i < REGISTER_COUNT; i++)
@@ -409,6 +426,7 @@ void samples_make(const struct sample_keys *keys, struct sample out[static SAMPL
 	fill_head();
 	fill_ledger(keys);
 	fill_transport();
+	fill_policy_version(keys);
 	const struct sample samples[SAMPLE_COUNT] = {
 		{"launch report", KIND_REPORT, &report_schema, &launch_report, false},
 		{"host report", KIND_REPORT, &report_schema, &host_report, false},
@@ -440,6 +458,7 @@ void samples_make(const struct sample_keys *keys, struct sample out[static SAMPL
 		{"ledger configuration", KIND_LEDGER_CONFIG, &ledger_config_schema, &ledger_config, false},
 		{"transport key", KIND_TRANSPORT_KEY, &transport_key_schema, &transport, false},
 		{"enrolment", KIND_ENROLMENT, &enrolment_schema, &enrolment, false},
+		{"policy version", KIND_POLICY_VERSION, &policy_version_schema, &policy_version, false},
 	};
 	memcpy(out, samples, sizeof(samples));
 }
