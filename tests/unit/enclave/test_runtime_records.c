@@ -47,7 +47,7 @@ static void handover_new(struct handover *h)
 	h->rt->manifest.name = "B";
 	h->rt->manifest.interpreter = "closed";
 	memcpy(h->rt->prepare.rot_id, h->world.root.rot_id, OID_SIZE);
-	h->rt->policies[0].table = b->policy; /* the world's */
+	h->rt->policy = h->rt->policies[0].table = b->policy; /* the world's */
 	expect_ok(dac_new(&h->world.config, &h->rt->dac));
 	world_add_enclaves(&h->world, h->rt->dac);
 	h->channel = (struct channel){.runtime = h->rt, .rule = &rule, .spec = {.edge = "ab", .peer = "A", .operation = "rows"}};
