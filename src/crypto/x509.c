@@ -293,6 +293,7 @@ static const uint8_t oid_basic_constraints[] = {0x55, 0x1d, 0x13};
 static const uint8_t oid_key_usage[] = {0x55, 0x1d, 0x0f};
 static const uint8_t oid_subject_alt_name[] = {0x55, 0x1d, 0x11};
 static const uint8_t oid_ext_key_usage[] = {0x55, 0x1d, 0x25};
+static const uint8_t oid_name_constraints[] = {0x55, 0x1d, 0x1e};
 static const uint8_t oid_kem_point[] = {
 	0x69, 0xd1, 0x91, 0x8e, 0x1c, 0xaa, 0xfc, 0xb0, 0x46, 0x83, 0xad, 0xbe, 0x6a, 0xc5, 0x88, 0x84, 0x31, 0x83, 0xdb, 0x64, 0x01};
 static const uint8_t oid_tcb_info[] = {
@@ -470,11 +471,91 @@ static const struct extension_rule extension_rules[] = {
 	{OID_BYTES(oid_tcb_info), "TCB description", false, MUST_NOT_BE_CRITICAL, take_tcb_info},
 };
 
-static const struct extension_rule *find_rule(struct span oid)
+/* ---- extensions of the CA profile ---- */
+
+static result take_ca_constraints(struct reader *value, struct arena *arena, struct certificate *out)
 {
-	for (size_t i = 0; i < COUNT_OF(extension_rules); i++)
-		if (span_equal(extension_rules[i].oid, oid))
-			return &extension_rules[i];
+	struct reader inside;
+	struct span flag, length;
+
+	TRY(der_enter(value, DER_SEQUENCE, &inside));
+	TRY(der_take(&inside, DER_BOOLEAN, &flag));
+	if (flag.len != 1 || flag.data[0] != 0xff)
+		return fail(BAD_CERTIFICATE, "the basic constraint says nothing of a CA");
+	TRY(der_take(&inside, DER_INTEGER, &length));
+	TRY(reader_finish(&inside));
+	if (length.len != 1 || length.data[0] > CERTIFICATE_PATH_MAX)
+		return fail(BAD_CERTIFICATE, "the path length of a CA is not 0 to %d", CERTIFICATE_PATH_MAX);
+	out->is_ca = true;
+	out->path_length = length.data[0];
+	return OK;
+}
+
+static result take_ca_usage(struct reader *value, struct arena *arena, struct certificate *out)
+{
+	static const uint8_t sign[] = {DER_BIT_STRING, 0x02, 0x02, 0x04}, sign_and_lists[] = {DER_BIT_STRING, 0x02, 0x01, 0x06};
+	struct span found;
+
+	TRY(der_take_any(value, &found));
+	if (!span_equal(found, SPAN_ARRAY(sign)) && !span_equal(found, SPAN_ARRAY(sign_and_lists)))
+		return fail(BAD_CERTIFICATE, "the key usage of a CA is not keyCertSign");
+	return OK;
+}
+
+/* GeneralSubtree: one URI, no minimum and maximum (RFC 5280 section 4.2.1.10). */
+static result take_permitted(struct reader *list, struct certificate *out)
+{
+	enum { URI_TAG = 0x86 };
+	struct reader subtree;
+	struct span host;
+
+	TRY(der_enter(list, DER_SEQUENCE, &subtree));
+	if (!der_next_is(&subtree, URI_TAG))
+		return fail(BAD_CERTIFICATE, "a name constraint is about something else than URIs");
+	TRY(der_take(&subtree, URI_TAG, &host));
+	TRY(reader_finish(&subtree));
+	bool is_domain = host.len > 0 && host.data[0] == '.';
+	if (!is_in(host, HOST_CHARACTERS) || (is_domain && host.len == 1) || host.len > URI_MAX)
+		return fail(BAD_CERTIFICATE, "a name constraint is neither a host nor a domain");
+	if (out->permitted_count == CERTIFICATE_PERMITTED_MAX)
+		return fail(BAD_CERTIFICATE, "more than %d name constraints", CERTIFICATE_PERMITTED_MAX);
+	out->permitted[out->permitted_count++] = host;
+	return OK;
+}
+
+static result take_name_constraints(struct reader *value, struct arena *arena, struct certificate *out)
+{
+	struct reader inside, list;
+
+	TRY(der_enter(value, DER_SEQUENCE, &inside));
+	TRY(der_enter(&inside, DER_CONTEXT_0, &list));
+	TRY(reader_finish(&inside)); /* what is excluded would be [1] */
+	do
+		TRY(take_permitted(&list, out));
+	while (reader_left(&list) > 0);
+	return OK;
+}
+
+static const struct extension_rule ca_rules[] = {
+	{OID_BYTES(oid_basic_constraints), "basic constraints", true, MUST_BE_CRITICAL, take_ca_constraints},
+	{OID_BYTES(oid_key_usage), "key usage", true, MUST_BE_CRITICAL, take_ca_usage},
+	{OID_BYTES(oid_name_constraints), "name constraints", false, MUST_BE_CRITICAL, take_name_constraints},
+};
+
+/* What one kind of certificate must and may say. */
+struct profile {
+	const struct extension_rule *rules;
+	size_t count;
+};
+
+static const struct profile leaf_profile = {extension_rules, COUNT_OF(extension_rules)};
+static const struct profile ca_profile = {ca_rules, COUNT_OF(ca_rules)};
+
+static const struct extension_rule *find_rule(const struct profile *profile, struct span oid)
+{
+	for (size_t i = 0; i < profile->count; i++)
+		if (span_equal(profile->rules[i].oid, oid))
+			return &profile->rules[i];
 	return NULL;
 }
 
@@ -526,7 +607,7 @@ static bool seen_before(const struct span *oids, size_t count, struct span oid)
 	return false;
 }
 
-static result take_extensions(struct reader *r, struct arena *arena, struct certificate *out)
+static result take_extensions(struct reader *r, const struct profile *profile, struct arena *arena, struct certificate *out)
 {
 	struct span seen[EXTENSIONS_MAX];
 	size_t count = 0;
@@ -543,11 +624,11 @@ static result take_extensions(struct reader *r, struct arena *arena, struct cert
 		if (seen_before(seen, count, extension.oid))
 			return fail(BAD_CERTIFICATE, "an extension stands twice");
 		seen[count++] = extension.oid;
-		TRY(apply_rule(find_rule(extension.oid), &extension, arena, out));
+		TRY(apply_rule(find_rule(profile, extension.oid), &extension, arena, out));
 	}
-	for (size_t i = 0; i < COUNT_OF(extension_rules); i++)
-		if (extension_rules[i].required && !seen_before(seen, count, extension_rules[i].oid))
-			return fail(BAD_CERTIFICATE, "the extension %s is missing", extension_rules[i].name);
+	for (size_t i = 0; i < profile->count; i++)
+		if (profile->rules[i].required && !seen_before(seen, count, profile->rules[i].oid))
+			return fail(BAD_CERTIFICATE, "the extension %s is missing", profile->rules[i].name);
 	return OK;
 }
 
@@ -567,13 +648,15 @@ static result take_serial(struct reader *r, struct span *out)
 	return OK;
 }
 
-/* Issuer and subject are for people: their form is checked, what they say is not looked at. */
-static result skip_name(struct reader *r)
+/* Issuer and subject are for people and for joining a path: their form is checked, what they say is not looked at. */
+static result take_name(struct reader *r, struct span *out)
 {
-	struct reader parts, set, attribute;
+	struct reader whole, parts, set, attribute;
 	struct span unused;
 
-	TRY(der_enter(r, DER_SEQUENCE, &parts));
+	TRY(der_take_any(r, out));
+	whole = reader_of(*out);
+	TRY(der_enter(&whole, DER_SEQUENCE, &parts));
 	while (reader_left(&parts) > 0) {
 		TRY(der_enter(&parts, DER_SET, &set));
 		do {
@@ -586,18 +669,18 @@ static result skip_name(struct reader *r)
 	return OK;
 }
 
-static result take_signed_part(struct reader *r, struct arena *arena, struct certificate *c)
+static result take_signed_part(struct reader *r, const struct profile *profile, struct arena *arena, struct certificate *c)
 {
 	struct span spki;
 
 	TRY(take_version_3(r));
 	TRY(take_serial(r, &c->serial));
 	TRY(expect_bytes(r, SPAN_ARRAY(ecdsa_with_sha256), "the signature algorithm (ecdsa-with-SHA256)"));
-	TRY(skip_name(r));
+	TRY(take_name(r, &c->issuer));
 	TRY(take_validity(r, c));
-	TRY(skip_name(r));
+	TRY(take_name(r, &c->subject));
 	TRY(der_take_any(r, &spki));
-	TRY(take_extensions(r, arena, c));
+	TRY(take_extensions(r, profile, arena, c));
 	TRY(reader_finish(r));
 	return key_from_spki(spki, &c->key); /* last, because it is what must be freed */
 }
@@ -611,7 +694,7 @@ static result take_signature(struct reader *r, uint8_t out[static SIGNATURE_SIZE
 	return der_signature_to_raw(span_of(bits.data + 1, bits.len - 1), out);
 }
 
-static result take_certificate(struct reader *certificate, struct arena *arena, struct certificate *c)
+static result take_certificate(struct reader *certificate, const struct profile *profile, struct arena *arena, struct certificate *c)
 {
 	struct reader whole, inside;
 
@@ -621,10 +704,10 @@ static result take_certificate(struct reader *certificate, struct arena *arena, 
 	TRY(expect_bytes(certificate, SPAN_ARRAY(ecdsa_with_sha256), "the signature algorithm (ecdsa-with-SHA256)"));
 	TRY(take_signature(certificate, c->signature));
 	TRY(reader_finish(certificate));
-	return take_signed_part(&inside, arena, c);
+	return take_signed_part(&inside, profile, arena, c);
 }
 
-result certificate_parse(struct span der, struct arena *arena, struct certificate *out)
+static result parse(struct span der, const struct profile *profile, struct arena *arena, struct certificate *out)
 {
 	struct certificate c = {.der = der};
 	struct reader outer = reader_of(der), certificate;
@@ -634,7 +717,7 @@ result certificate_parse(struct span der, struct arena *arena, struct certificat
 	if (der_enter(&outer, DER_SEQUENCE, &certificate) != OK)
 		return fail_within(BAD_CERTIFICATE, "certificate");
 	TRY(reader_finish(&outer));
-	result parsed = take_certificate(&certificate, arena, &c);
+	result parsed = take_certificate(&certificate, profile, arena, &c);
 	if (parsed == NO_MEMORY || parsed == CRYPTO_FAILED)
 		return parsed;
 	if (parsed != OK)
@@ -644,10 +727,76 @@ result certificate_parse(struct span der, struct arena *arena, struct certificat
 	return OK;
 }
 
+result certificate_parse(struct span der, struct arena *arena, struct certificate *out)
+{
+	return parse(der, &leaf_profile, arena, out);
+}
+
+result certificate_parse_ca(struct span der, struct arena *arena, struct certificate *out)
+{
+	return parse(der, &ca_profile, arena, out);
+}
+
+static const char *who(const struct certificate *certificate)
+{
+	return certificate->is_ca ? "an authority" : certificate->uri;
+}
+
+/* ---- a path ---- */
+
+/* RFC 5280 section 4.2.1.10: a host is that host alone, a domain with its dot is every host below it. */
+static bool permits(struct span constraint, struct span host)
+{
+	if (constraint.data[0] != '.')
+		return span_equal(constraint, host);
+	return host.len > constraint.len &&
+		memcmp(host.data + host.len - constraint.len, constraint.data, constraint.len) == 0;
+}
+
+static result check_permitted(const struct certificate *ca, const char *uri)
+{
+	const char *host = uri + strlen("spiffe://");
+	struct span name = span_of((const uint8_t *)host, strcspn(host, "/"));
+
+	for (size_t i = 0; i < ca->permitted_count; i++)
+		if (permits(ca->permitted[i], name))
+			return OK;
+	return fail(CA_NAME, "the authority may not vouch for %s", uri);
+}
+
+static result check_step(const struct certificate *path, size_t at, const char *uri)
+{
+	const struct certificate *below = &path[at - 1], *ca = &path[at];
+
+	if (!ca->is_ca || below->is_ca != (at > 1))
+		return fail(CA_PATH, "certificate %zu of the path is of the wrong kind", at);
+	if (!span_equal(below->issuer, ca->subject))
+		return fail(CA_PATH, "certificate %zu of the path names another issuer than the next one", at - 1);
+	if (ca->path_length < at - 1)
+		return fail(CA_PATH, "certificate %zu of the path allows no more than %u authorities below it", at, ca->path_length);
+	if (at == 1 && ca->path_length != 0)
+		return fail(CA_PATH, "the certificate above the leaf has path length %u, not 0", ca->path_length);
+	if (at == 1 || ca->permitted_count)
+		TRY(check_permitted(ca, uri));
+	return certificate_verify(below, &ca->key);
+}
+
+result certificate_path_verify(const struct certificate *path, size_t count, const struct key *anchor, uint64_t at_ms)
+{
+	if (count < 2 || count > CERTIFICATE_PATH_MAX)
+		return fail(CA_PATH, "a path of %zu certificates", count);
+	for (size_t at = 1; at < count; at++)
+		TRY(check_step(path, at, path[0].uri));
+	TRY(certificate_verify(&path[count - 1], anchor));
+	for (size_t at = 0; at < count; at++)
+		TRY(certificate_valid_at(&path[at], at_ms));
+	return OK;
+}
+
 result certificate_verify(const struct certificate *certificate, const struct key *issuer)
 {
 	if (key_verify(issuer, certificate->signed_part, SPAN_ARRAY(certificate->signature)) != OK)
-		return fail(CERTIFICATE_FOREIGN, "the certificate of %s was not signed by the expected key", certificate->uri);
+		return fail(CERTIFICATE_FOREIGN, "the certificate of %s was not signed by the expected key", who(certificate));
 	return OK;
 }
 
@@ -660,7 +809,7 @@ result certificate_valid_at(const struct certificate *certificate, uint64_t at_m
 	clock_format(certificate->not_after, to);
 	clock_format(at_ms, at);
 	return fail(
-		CERTIFICATE_EXPIRED, "the certificate of %s is valid from %s to %s, which %s is not in", certificate->uri, from, to, at);
+		CERTIFICATE_EXPIRED, "the certificate of %s is valid from %s to %s, which %s is not in", who(certificate), from, to, at);
 }
 
 void certificate_free(struct certificate *certificate)

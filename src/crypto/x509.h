@@ -14,7 +14,12 @@
  *
  * The profile is fixed, so it is read by a strict DER reader of its own in some microseconds (OpenSSL's decoder
  * takes longer than two signature checks); certificates are written by OpenSSL. Signatures are OpenSSL's.
- * Nothing here builds a path: a leaf is issued directly by the key that the caller pinned.
+ * A leaf is issued directly by the key that the caller pinned, or by one that a certificate of the CA profile vouches for:
+ *   - X.509 v3, P-256, ecdsa-with-SHA256; keyUsage keyCertSign (with or without cRLSign), critical
+ *   - basicConstraints CA=true, critical, with a pathLenConstraint
+ *   - nameConstraints, critical: 1 to 8 permitted subtrees, each a URI host or, with a dot before it, a domain; nothing excluded.
+ *     Only the certificate above a leaf must have it.
+ * Nothing here builds a path; certificate_path_verify judges one that is given in order.
  */
 #ifndef TROTH_CRYPTO_X509_H
 #define TROTH_CRYPTO_X509_H
@@ -32,7 +37,13 @@
 extern const char *const OID_KEM_POINT; /* arc.1 */
 extern const char *const OID_TCB_INFO; /* arc.2 */
 
-enum { URI_MAX = 512, CERTIFICATE_MAX = 16 * 1024, CERTIFICATE_SERIAL_SIZE = 20 };
+enum {
+	URI_MAX = 512,
+	CERTIFICATE_MAX = 16 * 1024,
+	CERTIFICATE_SERIAL_SIZE = 20,
+	CERTIFICATE_PATH_MAX = 3, /* leaf included */
+	CERTIFICATE_PERMITTED_MAX = 8,
+};
 
 struct certificate_fields {
 	uint8_t serial[CERTIFICATE_SERIAL_SIZE]; /* random; the issuer clears its first bit */
@@ -55,6 +66,12 @@ struct certificate {
 	uint8_t digest[SHA256_SIZE]; /* SHA-256 of the DER: the "cert hash" of DAC records */
 	struct span signed_part; /* the TBSCertificate */
 	uint8_t signature[SIGNATURE_SIZE];
+	struct span issuer, subject; /* Names in DER; only compared with one another */
+	/* Of a CA alone. */
+	bool is_ca;
+	unsigned path_length;
+	struct span permitted[CERTIFICATE_PERMITTED_MAX]; /* hosts and .domains */
+	size_t permitted_count; /* 0: no name constraint */
 };
 
 #define CERTIFICATE_EMPTY ((struct certificate){0})
@@ -64,6 +81,13 @@ NODISCARD result certificate_issue(
 	const struct certificate_fields *fields, const struct key *issuer, const char *issuer_name, struct bytes *out_der);
 /* Parses and checks the profile above, not the signature. BAD_CERTIFICATE, TRAILING_BYTES. */
 NODISCARD result certificate_parse(struct span der, struct arena *arena, struct certificate *out);
+/* The same for the CA profile: neither uri nor kem_point. */
+NODISCARD result certificate_parse_ca(struct span der, struct arena *arena, struct certificate *out);
+/*
+ * `path`: leaf first, each issued by the next, the last by `anchor`; 2 to CERTIFICATE_PATH_MAX of them. Checks signatures,
+ * validity at `at_ms`, names, path lengths and name constraints. CA_PATH, CA_NAME, CERTIFICATE_FOREIGN, CERTIFICATE_EXPIRED.
+ */
+NODISCARD result certificate_path_verify(const struct certificate *path, size_t count, const struct key *anchor, uint64_t at_ms);
 /* Signature under `issuer`: CERTIFICATE_FOREIGN. */
 NODISCARD result certificate_verify(const struct certificate *certificate, const struct key *issuer);
 /* CERTIFICATE_EXPIRED unless not_before <= at <= not_after. */

@@ -26,6 +26,7 @@ int test_shamir(void);
 int test_key_backend(void);
 int test_mlkem(void);
 int test_x509(void);
+int test_x509_ca(void);
 
 #define fail_test(...)                                                                                                                     \
 	do {                                                                                                                               \

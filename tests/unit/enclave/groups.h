@@ -14,6 +14,7 @@ int group_limits(void);
 int group_sandbox(void);
 int group_tier(void);
 int group_iecp(void);
+int group_iecp_anchor(void);
 int group_iecp_channel(void);
 int group_iecp_rekey(void);
 int group_iecp_vectors(void);

@@ -54,6 +54,8 @@ static result appraise(void *ctx, struct span evidence, const uint8_t bind[stati
 	struct pair_side *side = ctx;
 
 	side->appraised++;
+	if (side->by_authority)
+		return iecp_appraise_by_authority(peer);
 	if (iecp_epoch_is_zero(&peer->epoch))
 		return iecp_appraise_pinned(evidence, peer);
 	if (evidence.len < SIGNATURE_SIZE)

@@ -27,6 +27,7 @@ struct pair_side {
 	const struct pair_side *peer; /* whose keys are pinned and whose evidence is believed */
 	struct iecp_pin pin;
 	struct iecp_anchor anchor;
+	bool by_authority; /* knows its peer by a CA: evidence is passed over */
 	bool rooted; /* own epoch pointer and evidence */
 	/* What the verifier should refuse. */
 	int refuse_question; /* enum iecp_question, -1 for none */

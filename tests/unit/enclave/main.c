@@ -38,6 +38,7 @@ int main(void)
 		confined_groups() +
 		group_runtime_records() +
 		group_iecp() +
+		group_iecp_anchor() +
 		group_iecp_channel() +
 		group_iecp_rekey() +
 		group_iecp_vectors();
