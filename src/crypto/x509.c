@@ -57,6 +57,12 @@ static result check_uri(struct span uri, struct span *out_name)
 	return OK;
 }
 
+result certificate_check_uri(const char *uri)
+{
+	struct span name;
+	return check_uri(span_str(uri), &name);
+}
+
 /* ---- issuing, by OpenSSL ---- */
 
 static void free_x509(X509 **x509)

@@ -76,6 +76,8 @@ struct certificate {
 
 #define CERTIFICATE_EMPTY ((struct certificate){0})
 
+/* Is it a name of the profile? BAD_VALUE. */
+NODISCARD result certificate_check_uri(const char *uri);
 /* BAD_VALUE for fields that the profile does not allow (name, times, tcb_info beyond 4 KiB), BAD_POINT. */
 NODISCARD result certificate_issue(
 	const struct certificate_fields *fields, const struct key *issuer, const char *issuer_name, struct bytes *out_der);

@@ -39,6 +39,7 @@ result broker_connect_external(struct ire *ire, const struct broker_external *ex
 		.port = sends ? edge->output : edge->input,
 		.initiator = sends,
 		.external = true,
+		.uri = external->uri,
 	};
 	memcpy(channel.point, external->point, POINT_SIZE);
 	result connected = sock_connect(external->socket, CONNECT_MS, &socket);

@@ -24,7 +24,8 @@ NODISCARD result broker_connect(struct ire *from, struct ire *to, const struct b
 struct broker_external {
 	const char *name;
 	const char *socket;
-	uint8_t point[POINT_SIZE]; /* the pinned key, which signed its certificate */
+	uint8_t point[POINT_SIZE]; /* the pinned key, which signed its certificate, or that of an authority */
+	const char *uri; /* whom the authority may vouch for; NULL: a pinned key */
 };
 NODISCARD result broker_connect_external(struct ire *launch, const struct broker_external *external, bool sends,
 	const struct broker_edge *edge);

@@ -96,6 +96,7 @@ static const struct field channel_fields[] = {
 	F_BOOL(struct control_channel, 5, initiator),
 	F_BOOL(struct control_channel, 6, external),
 	F_FIXED(struct control_channel, 7, point),
+	F_TEXT_ABSENT(struct control_channel, 8, uri, 1, URI_MAX_LEN),
 };
 const struct schema control_channel_schema = SCHEMA(struct control_channel, "CHANNEL", SHAPE_MAP, channel_fields);
 

@@ -145,7 +145,8 @@ struct control_channel {
 	const char *port; /* initiator: "stdout" or an output; responder: "stdin" or an input */
 	bool initiator;
 	bool external;
-	uint8_t point[POINT_SIZE]; /* external: the pinned key; else zero */
+	uint8_t point[POINT_SIZE]; /* external: the pinned key, or that of the authority; else zero */
+	const char *uri; /* external: whom the authority vouches for; NULL: the key is the one that signed its certificate */
 };
 extern const struct schema control_channel_schema;
 

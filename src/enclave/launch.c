@@ -901,8 +901,10 @@ result launch_give_channel(struct ire *ire, const struct launch_channel *channel
 		.initiator = channel->initiator,
 		.external = channel->external,
 	};
-	if (channel->external)
+	if (channel->external) {
 		memcpy(body.point, channel->point, POINT_SIZE);
+		body.uri = channel->uri;
+	}
 	return give(ire, CONTROL_CHANNEL, &body, fd);
 }
 

@@ -116,7 +116,8 @@ struct launch_channel {
 	const char *port;      /* initiator: "stdout" or an output; responder: "stdin" or an input's name */
 	bool initiator;
 	bool external;
-	uint8_t point[POINT_SIZE]; /* external: the pinned key, which signed its certificate */
+	uint8_t point[POINT_SIZE]; /* external: the pinned key, which signed its certificate, or that of the authority */
+	const char *uri; /* external: whom that authority may vouch for; NULL: it is a pinned key */
 };
 NODISCARD result launch_give_channel(struct ire *ire, const struct launch_channel *channel, int fd);
 

@@ -238,7 +238,7 @@ static result appraise(void *ctx, struct span bytes, const uint8_t bind[static I
 	struct evidence evidence;
 	struct report report;
 	if (channel->spec.external)
-		return iecp_appraise_pinned(bytes, peer);
+		return channel->spec.uri ? iecp_appraise_by_authority(peer) : iecp_appraise_pinned(bytes, peer);
 	TRY(schema_decode(&evidence_schema, bytes, &arena, &evidence));
 	TRY(open_report(channel, evidence.report, &arena, &report));
 	TRY(check_evidence(channel, &report, &peer->epoch, bind));
@@ -347,6 +347,21 @@ static result decide(void *ctx, enum iecp_question question, const struct iecp_p
 
 /* ---- Life -------------------------------------------------------------------------------------- */
 
+/* By the key that signed its certificate, or by an authority that vouches for one name. */
+static result anchor_external(struct channel *channel)
+{
+	const struct control_channel *spec = &channel->spec;
+	TRY(key_from_point(SPAN_ARRAY(spec->point), &channel->pin));
+	snprintf(channel->expected_name, sizeof(channel->expected_name), "%s", spec->uri ? spec->uri : spec->peer);
+	channel->pin_rule = (struct iecp_pin){channel->expected_name, &channel->pin};
+	channel->ca_rule = (struct iecp_ca){channel->expected_name, &channel->pin};
+	channel->anchor.pins = &channel->pin_rule;
+	channel->anchor.pin_count = !spec->uri;
+	channel->anchor.cas = &channel->ca_rule;
+	channel->anchor.ca_count = spec->uri != NULL;
+	return OK;
+}
+
 static result set_up(struct channel *channel)
 {
 	struct runtime *rt = channel->runtime;
@@ -363,11 +378,7 @@ static result set_up(struct channel *channel)
 		static const uint8_t zero[SHA384_SIZE];
 		if (memcmp(channel->rule->core, zero, sizeof(zero)) != 0)
 			return fail(PEER_NOT_ALLOWED, "'%s' is an enclave of the manifest, not an external peer", spec->peer);
-		TRY(key_from_point(SPAN_ARRAY(spec->point), &channel->pin));
-		snprintf(channel->expected_name, sizeof(channel->expected_name), "%s", spec->peer);
-		channel->pin_rule = (struct iecp_pin){channel->expected_name, &channel->pin};
-		channel->anchor.pins = &channel->pin_rule;
-		channel->anchor.pin_count = 1;
+		TRY(anchor_external(channel));
 	} else {
 		snprintf(channel->expected_name, sizeof(channel->expected_name), "%s", spec->peer);
 		channel->anchor.root = rooted_certificate;

@@ -85,6 +85,7 @@ struct channel {
 	char expected_name[URI_MAX_LEN + 1]; /* endorsed URI, or the local name of an external peer */
 	struct key pin;
 	struct iecp_pin pin_rule;
+	struct iecp_ca ca_rule;
 	struct iecp_anchor anchor;
 	struct iecp *handshake;
 	struct iecp_channel *open;

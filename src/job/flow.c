@@ -378,7 +378,7 @@ static result connect_edge(struct run *run, const struct job_edge *edge)
 	const struct job_peer *peer = external_of(run, from ? edge->to : edge->from);
 	if (!peer)
 		return fail(UNKNOWN_ENCLAVE, "edge '%s'", edge->name);
-	struct broker_external external = {.name = peer->name, .socket = peer->socket};
+	struct broker_external external = {.name = peer->name, .socket = peer->socket, .uri = peer->uri};
 	memcpy(external.point, peer->key.point, POINT_SIZE);
 	return broker_connect_external(from ? from->launch : to->launch, &external, from != NULL, &between);
 }

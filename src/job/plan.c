@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/seccomp.h"
+#include "crypto/x509.h"
 #include "job/plan_hosts.h"
 #include "policy/schema.h"
 #include "wire/document.h"
@@ -531,19 +532,29 @@ static result read_outputs(struct draft *draft, const struct node *root)
 
 static result read_external(struct draft *draft, const struct node *map, struct job_peer *peer)
 {
-	static const char *const fields[] = {"!name", "!socket", "!key", NULL};
+	static const char *const fields[] = {"!name", "!socket", "key", "ca", "uri", NULL};
 	const char *text;
 	char path[PATH_SIZE];
 	CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
+	const struct node *ca = node_field(map, "ca"), *key = ca ? ca : node_field(map, "key"), *uri = node_field(map, "uri");
 	TRY(document_fields(draft->document, map, fields));
+	if (!key || (ca && node_field(map, "key")) || !ca != !uri)
+		return document_fail(draft->document, map, JOB_INCONSISTENT,
+			"an external peer has either `key`, the key that signed its certificate, or `ca`, an authority, and `uri`, whom that may vouch for");
 	TRY(read_name(draft, node_field(map, "name"), &peer->name));
 	TRY(node_text(draft->document, node_field(map, "socket"), &text));
 	TRY(path_join(path, draft->folder, text));
 	TRY(keep_text(draft->plan, path, &peer->socket));
-	TRY(node_text(draft->document, node_field(map, "key"), &text));
+	if (uri) {
+		TRY(node_text(draft->document, uri, &text));
+		if (certificate_check_uri(text) != OK)
+			return document_fail(draft->document, uri, JOB_INCONSISTENT, "a name is of the form spiffe://HOST/ire/NAME");
+		TRY(keep_text(draft->plan, text, &peer->uri));
+	}
+	TRY(node_text(draft->document, key, &text));
 	TRY(path_join(path, draft->folder, text));
-	TRY(within(draft, node_field(map, "key"), file_read(path, 64 * 1024, &pem)));
-	return within(draft, node_field(map, "key"), key_from_pem(bytes_span(&pem), &peer->key));
+	TRY(within(draft, key, file_read(path, 64 * 1024, &pem)));
+	return within(draft, key, key_from_pem(bytes_span(&pem), &peer->key));
 }
 
 static result read_externals(struct draft *draft, const struct node *root)
@@ -560,6 +571,7 @@ static result read_externals(struct draft *draft, const struct node *root)
 	for (size_t i = 0; i < list->count; i++) {
 		plan->job.externals[i].name = plan->externals[i].name;
 		memcpy(plan->job.externals[i].spki, plan->externals[i].key.id, KEY_ID_SIZE);
+		plan->job.externals[i].uri = plan->externals[i].uri;
 	}
 	plan->job.external_count = list->count;
 	return OK;

@@ -34,7 +34,8 @@ struct job_stage {
 struct job_peer {
 	const char *name;
 	const char *socket; /* Unix path that the broker connects */
-	struct key key;	    /* pinned SPKI */
+	struct key key;	    /* pinned SPKI, or that of an authority */
+	const char *uri;    /* whom the authority may vouch for; NULL: the key is pinned */
 };
 
 struct job_plan {

@@ -50,7 +50,8 @@ struct job_output {
 /* A peer outside Troth, reached by the broker over a Unix socket; Level-0, so a policy must allow it by name. */
 struct job_external {
 	const char *name;
-	uint8_t spki[KEY_ID_SIZE];
+	uint8_t spki[KEY_ID_SIZE]; /* of the key that signed its certificate, or with `uri` of an authority */
+	const char *uri; /* whom the authority may vouch for here; NULL: a pinned key */
 };
 
 struct job {

@@ -256,8 +256,11 @@ static void show_enclaves(struct show *s)
 			plain(report->launch.isolation), plain(report->launch.limits), plain(report->launch.secret_memory),
 			plain(report->launch.interpreter), report->instrumented ? "  INSTRUMENTED BUILD" : "");
 	}
-	for (size_t i = 0; i < job->external_count; i++)
-		put(s, "  %-16s outside Troth (Level-0), key %s..\n", plain(job->externals[i].name), short_hex(job->externals[i].spki));
+	for (size_t i = 0; i < job->external_count; i++) {
+		const struct job_external *external = &job->externals[i];
+		put(s, "  %-16s outside Troth (Level-0), %s %s..%s%s\n", plain(external->name), external->uri ? "authority" : "key",
+			short_hex(external->spki), external->uri ? " for " : "", external->uri ? plain(external->uri) : "");
+	}
 }
 
 static void show_policies(struct show *s)

@@ -313,8 +313,8 @@ static result read_outputs(struct source *s, const struct node *map)
 
 static result read_externals(struct source *s, const struct node *map)
 {
-	static const char *const fields[] = {"!name", "!spki", NULL};
-	const struct node *list;
+	static const char *const fields[] = {"!name", "!spki", "uri", NULL};
+	const struct node *list, *uri;
 	struct job *job = &s->trust->job;
 	TRY(read_list(s, map, "externals", &list));
 	TRY(alloc(s->trust, list->count, sizeof(*job->externals), &job->externals));
@@ -322,6 +322,8 @@ static result read_externals(struct source *s, const struct node *map)
 		TRY(document_fields(s->document, &list->children[i], fields));
 		TRY(read_name(s, &list->children[i], "name", &job->externals[i].name));
 		TRY(read_hex(s, &list->children[i], "spki", job->externals[i].spki, KEY_ID_SIZE));
+		if ((uri = node_field(&list->children[i], "uri")))
+			TRY(node_text(s->document, uri, &job->externals[i].uri));
 	}
 	job->external_count = list->count;
 	return OK;
@@ -625,9 +627,13 @@ static json_t *outputs_json(const struct job *job)
 static json_t *externals_json(const struct job *job)
 {
 	json_t *list = json_array();
-	for (size_t i = 0; i < job->external_count; i++)
-		json_array_append_new(list,
-			json_pack("{s:s,s:o}", "name", job->externals[i].name, "spki", hex_json(job->externals[i].spki, KEY_ID_SIZE)));
+	for (size_t i = 0; i < job->external_count; i++) {
+		const struct job_external *external = &job->externals[i];
+		json_t *row = json_pack("{s:s,s:o}", "name", external->name, "spki", hex_json(external->spki, KEY_ID_SIZE));
+		if (external->uri)
+			json_object_set_new(row, "uri", json_string(external->uri));
+		json_array_append_new(list, row);
+	}
 	return list;
 }
 
