@@ -233,6 +233,25 @@ static struct span compile_reference(struct job_fixture *job)
 	return compile(job, text);
 }
 
+/* A policy of a stage that would take its neighbours from either host: where they run is the job's business. */
+static struct span compile_for_hosts(struct job_fixture *job, int stage, const uint8_t *const roots[STAGES])
+{
+	char text[1024];
+	int len = snprintf(text, sizeof(text),
+		"{\"enclave_id\":\"%s\",\"max_dac_depth\":3,\"required_attestation_level\":\"Level-1\",\"allowed_communicators\":[", names[stage]);
+	for (int p = stage - 1; p <= stage + 1; p += 2) {
+		char a[2 * OID_SIZE + 1], b[2 * OID_SIZE + 1];
+		if (p < 0 || p >= STAGES)
+			continue;
+		hex_encode(span_of(roots[A], OID_SIZE), a);
+		hex_encode(span_of(roots[B], OID_SIZE), b);
+		len += snprintf(text + len, sizeof(text) - (size_t)len, "%s{\"id\":\"%s\",\"rot_ids\":[\"%s\",\"%s\"]}", p == stage + 1 && stage > 0 ? "," : "",
+			names[p], a, b);
+	}
+	snprintf(text + len, sizeof(text) - (size_t)len, "]}");
+	return compile(job, text);
+}
+
 static void compile_policies(struct job_fixture *job, enum shape shape)
 {
 	job->policies[A] = compile(job,
@@ -284,12 +303,19 @@ static void measure(struct job_fixture *job, struct job_enclave *enclaves, uint8
 	}
 	for (int s = 0; s < STAGES; s++) {
 		struct manifest_peer peers[2];
+		struct digest32 root; /* B's neighbours have the same */
 		CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
 		size_t count = 0;
 		for (int p = s - 1; p <= s + 1; p += 2) {
 			if (p < 0 || p >= STAGES)
 				continue;
 			peers[count] = (struct manifest_peer){.name = names[p], .rot_rule = PEER_ROT_SAME};
+			if (job->roots[p]) {
+				memcpy(root.bytes, job->roots[p], OID_SIZE);
+				peers[count].rot_rule = PEER_ROT_LISTED;
+				peers[count].rot_ids = &root;
+				peers[count].rot_id_count = 1;
+			}
 			memcpy(peers[count++].core, enclaves[p].core, SHA384_SIZE);
 		}
 		manifests[s].peers = peers;
@@ -300,8 +326,9 @@ static void measure(struct job_fixture *job, struct job_enclave *enclaves, uint8
 	}
 }
 
-void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version)
+static void fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version, const struct host *here, const struct host *there)
 {
+	static struct job_host hosts[2];
 	static struct job_enclave enclaves[STAGES];
 	static struct job_edge plain[] = {
 		{"A-B", "IRE-A", "stdout", "IRE-B", "stdin", "rows"}, {"B-C", "IRE-B", "stdout", "IRE-C", "stdin", "sums"}};
@@ -315,13 +342,25 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 	*job = (struct job_fixture){.arena = arena_of(4 << 20), .stages = shape == SHAPE_SINGLE ? 1 : STAGES};
 	if (shape == SHAPE_REFERENCE)
 		expect_ok(key_generate(&job->author));
+	if (there) {
+		job->roots[A] = job->roots[C] = here->rot_id;
+		job->roots[B] = there->rot_id;
+		hosts[0].name = "here";
+		hosts[1].name = "there";
+		memcpy(hosts[0].rot_id, here->rot_id, OID_SIZE);
+		memcpy(hosts[1].rot_id, there->rot_id, OID_SIZE);
+	}
 	compile_policies(job, shape);
+	for (int s = 0; there && s < STAGES; s++)
+		job->policies[s] = compile_for_hosts(job, s, job->roots);
 	struct job_enclave *kept;
 	void *memory;
 	expect_ok(arena_alloc(&job->arena, STAGES, sizeof(*kept), &memory));
 	kept = memory;
 	memset(enclaves, 0, sizeof(enclaves));
 	measure(job, enclaves, program_version);
+	for (int s = 0; there && s < STAGES; s++)
+		enclaves[s].host = hosts[s == B].name;
 	memcpy(kept, enclaves, sizeof(enclaves));
 	bool plain_shape = shape != SHAPE_EXTERNAL && shape != SHAPE_PUSH_ONLY;
 	job->job = (struct job){.v = 1,
@@ -335,7 +374,9 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 		.outputs = outputs,
 		.output_count = COUNT_OF(outputs),
 		.externals = externals,
-		.external_count = plain_shape ? 0 : COUNT_OF(externals)};
+		.external_count = plain_shape ? 0 : COUNT_OF(externals),
+		.hosts = hosts,
+		.host_count = there ? COUNT_OF(hosts) : 0};
 	if (shape == SHAPE_SINGLE) {
 		job->job.edge_count = 0;
 		job->job.output_count = 1;
@@ -350,6 +391,16 @@ void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_
 	expect_ok(schema_encode(&job_schema, &job->job, &encoding));
 	expect_ok(arena_copy(&job->arena, bytes_span(&encoding), &job->encoding));
 	job_digest(job->encoding, job->digest);
+}
+
+void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version)
+{
+	fixture_new(job, shape, program_version, NULL, NULL);
+}
+
+void job_fixture_new_hosts(struct job_fixture *job, const struct host *here, const struct host *there)
+{
+	fixture_new(job, SHAPE_PLAIN, 1, here, there);
 }
 
 void job_fixture_refer(struct job_fixture *job, const struct key *author, uint32_t svn, uint64_t not_before, uint64_t not_after)
@@ -367,6 +418,13 @@ void job_fixture_free(struct job_fixture *job)
 {
 	key_free(&job->author);
 	arena_free(&job->arena);
+}
+
+/* Who launches a stage. */
+static struct host *host_of(const struct run *run, int stage)
+{
+	bool elsewhere = run->there && stage == B && run->tweak != HOSTS_WRONG_HOST;
+	return elsewhere ? run->there : run->host;
 }
 
 /* ---- Launches ----------------------------------------------------------------------------------------- */
@@ -397,7 +455,7 @@ static void launch(struct run *run, int stage)
 	if (run->tweak == OTHER_PROGRAM && stage == B)
 		s->launch.measurement[0] ^= 1;
 	launch_keys_hash(s->sign.point, s->kem.point, s->launch.keys_hash);
-	ask(run->host, IPQ_EXTEND_LAUNCH, &launch_schema, &s->launch, &ap_launch_extended_schema, &reply);
+	ask(host_of(run, stage), IPQ_EXTEND_LAUNCH, &launch_schema, &s->launch, &ap_launch_extended_schema, &reply);
 	memcpy(s->nonce, reply.nonce, 32);
 }
 
@@ -432,7 +490,7 @@ static void endorse(struct run *run, int stage)
 	sha256(SPAN_ARRAY(s->sign.point), message + 62);
 	sha256(SPAN_ARRAY(s->kem.point), message + 94);
 	expect_ok(key_sign(&s->sign, SPAN_ARRAY(message), begin.signature));
-	ask(run->host, IPQ_ENDORSE_BEGIN, &ap_endorse_begin_schema, &begin, &ap_endorse_challenge_schema, &challenge);
+	ask(host_of(run, stage), IPQ_ENDORSE_BEGIN, &ap_endorse_begin_schema, &begin, &ap_endorse_challenge_schema, &challenge);
 	expect_ok(box_open(&s->kem, "pop", SPAN_ARRAY(s->launch.launch_id), challenge.box, &c));
 	memcpy(finish.launch_id, s->launch.launch_id, LAUNCH_ID_SIZE);
 	memcpy(proof, "troth pop1", 10);
@@ -440,9 +498,9 @@ static void endorse(struct run *run, int stage)
 	sha256(SPAN_ARRAY(s->sign.point), proof + 42);
 	sha256(SPAN_ARRAY(s->kem.point), proof + 74);
 	sha256(SPAN_ARRAY(proof), finish.proof);
-	ask(run->host, IPQ_ENDORSE_FINISH, &ap_endorse_finish_schema, &finish, &ap_endorsed_schema, &endorsed);
+	ask(host_of(run, stage), IPQ_ENDORSE_FINISH, &ap_endorse_finish_schema, &finish, &ap_endorsed_schema, &endorsed);
 	use_certificate(run, stage, &endorsed);
-	expect_ok(ire_uri(run->host->rot_id, "troth.internal", names[stage], s->uri));
+	expect_ok(ire_uri(host_of(run, stage)->rot_id, "troth.internal", names[stage], s->uri));
 }
 
 static void reissue(struct run *run, int stage)
@@ -450,7 +508,7 @@ static void reissue(struct run *run, int stage)
 	struct ap_reissue request;
 	struct ap_endorsed endorsed;
 	memcpy(request.launch_id, run->stages[stage].launch.launch_id, LAUNCH_ID_SIZE);
-	ask(run->host, IPQ_REISSUE, &ap_reissue_schema, &request, &ap_endorsed_schema, &endorsed);
+	ask(host_of(run, stage), IPQ_REISSUE, &ap_reissue_schema, &request, &ap_endorsed_schema, &endorsed);
 	use_certificate(run, stage, &endorsed);
 }
 
@@ -460,7 +518,7 @@ static void launch_again(struct run *run, int stage)
 	struct stage_run *s = &run->stages[stage];
 	struct ap_launch_extended reply;
 	random_bytes(s->launch.launch_id, LAUNCH_ID_SIZE);
-	ask(run->host, IPQ_EXTEND_LAUNCH, &launch_schema, &s->launch, &ap_launch_extended_schema, &reply);
+	ask(host_of(run, stage), IPQ_EXTEND_LAUNCH, &launch_schema, &s->launch, &ap_launch_extended_schema, &reply);
 	memcpy(s->nonce, reply.nonce, 32);
 	endorse(run, stage);
 }
@@ -528,7 +586,7 @@ static struct record record_of(struct run *run, int stage, enum record_kind kind
 		record.time -= 25 * 3600 * 1000;
 	memcpy(record.certificate, s->certificate_digest, SHA256_SIZE);
 	memcpy(record.host_report, s->report_oid, OID_SIZE);
-	memcpy(record.rot_id, run->host->rot_id, OID_SIZE);
+	memcpy(record.rot_id, host_of(run, stage)->rot_id, OID_SIZE);
 	memcpy(record.policy_digest, s->launch.policy_digest, SHA256_SIZE);
 	memcpy(record.run_id, run->run_id, RUN_ID_SIZE);
 	return record;
@@ -728,6 +786,27 @@ static void find_roots(struct run *run)
 	expect_ok(schema_sort(&digest32_schema, run->roots, run->root_count));
 }
 
+static void list_root(const struct host *host, struct receipt_foreign *rows, size_t *count)
+{
+	struct receipt_foreign *row = &rows[(*count)++];
+	*row = (struct receipt_foreign){.epochs = host->epochs, .epoch_count = host->epoch_count};
+	memcpy(row->rot_id, host->rot_id, OID_SIZE);
+}
+
+static void list_foreign(const struct run *run, struct receipt_foreign *rows, struct receipt_parts *parts)
+{
+	parts->foreign = rows;
+	if (!run->there || run->tweak == HOSTS_NO_ROOTS)
+		return;
+	list_root(run->tweak == HOSTS_OTHER_ROOT ? run->third : run->there, rows, &parts->foreign_count);
+	if (run->tweak == HOSTS_OTHER_CHAIN)
+		rows[0].epochs = run->third->epochs;
+	if (run->tweak == HOSTS_EXTRA_ROOT)
+		list_root(run->third, rows, &parts->foreign_count);
+	if (run->tweak == HOSTS_HEAD_TWICE)
+		list_root(run->host, rows, &parts->foreign_count);
+}
+
 static void make_sections(struct run *run, const struct host *told)
 {
 	const struct job_fixture *job = run->job;
@@ -767,6 +846,8 @@ static void make_sections(struct run *run, const struct host *told)
 		.job = job->encoding,
 		.references = job->references,
 		.reference_count = job->reference_count};
+	struct receipt_foreign foreign[3];
+	list_foreign(run, foreign, &parts);
 	expect_ok(receipt_sections_make(&parts, &run->sections));
 	dac_free(dac);
 }
@@ -915,6 +996,8 @@ static void make(struct run *run, const struct run *other)
 		endorse(run, s);
 		if (s == A && (tweak == ROTATED_AFTER_LAUNCH || tweak == ROTATED_OFTEN))
 			host_rotate(host);
+		if (s == B && tweak == HOSTS_ROTATED)
+			host_rotate(run->there);
 	}
 	host->now += tweak == SLOW_RUN ? 3600 * 1000 : 0;
 	run_a(run);
@@ -935,7 +1018,7 @@ static void make(struct run *run, const struct run *other)
 		struct ap_end_launch end;
 		memcpy(end.launch_id, run->stages[s].launch.launch_id, LAUNCH_ID_SIZE);
 		if (run->stages[s].certificate.len)
-			ask(host, IPQ_END_LAUNCH, &ap_end_launch_schema, &end, NULL, NULL);
+			ask(host_of(run, s), IPQ_END_LAUNCH, &ap_end_launch_schema, &end, NULL, NULL);
 	}
 	host->now += 1000;
 }
@@ -944,6 +1027,12 @@ void run_make(struct host *host, const struct job_fixture *job, enum tweak tweak
 {
 	*out = (struct run){.host = host, .job = job, .tweak = tweak};
 	make(out, other);
+}
+
+void run_make_hosts(struct host *here, struct host *there, struct host *third, const struct job_fixture *job, enum tweak tweak, struct run *out)
+{
+	*out = (struct run){.host = here, .there = there, .third = third, .job = job, .tweak = tweak};
+	make(out, NULL);
 }
 
 void run_make_changed(struct host *host, const struct job_fixture *job, enum section_id section, enum list_change change, struct run *out)
@@ -965,22 +1054,41 @@ void run_free(struct run *run)
 
 /* ---- Trust, files --------------------------------------------------------------------------------------- */
 
-struct bytes trust_text(const struct host *host, const struct job_fixture *job)
+struct bytes trust_text_of(const struct host *const *hosts, size_t count, const struct job_fixture *job)
 {
-	struct trust_tcb tcb;
+	enum { MOST = 4 };
+	struct trust_tcb tcbs[MOST];
+	struct span inceptions[MOST];
+	struct digest32 recovery[MOST];
 	struct bytes text;
-	memcpy(tcb.register0, host->registers[0].value, SHA384_SIZE);
-	memcpy(tcb.register1, host->registers[1].value, SHA384_SIZE);
-	struct trust_parts parts = {.inceptions = &host->inception,
-		.inception_count = 1,
-		.recovery_keys = &host->recovery,
-		.recovery_key_count = 1,
-		.tcbs = &tcb,
-		.tcb_count = 1,
+	assert_true(count <= MOST);
+	for (size_t i = 0; i < count; i++) {
+		memcpy(tcbs[i].register0, hosts[i]->registers[0].value, SHA384_SIZE);
+		memcpy(tcbs[i].register1, hosts[i]->registers[1].value, SHA384_SIZE);
+		inceptions[i] = hosts[i]->inception;
+		recovery[i] = hosts[i]->recovery;
+	}
+	struct trust_parts parts = {.inceptions = inceptions,
+		.inception_count = count,
+		.recovery_keys = recovery,
+		.recovery_key_count = count,
+		.tcbs = tcbs,
+		.tcb_count = count,
 		.job = &job->job};
 	memcpy(parts.job_digest, job->digest, SHA256_SIZE);
 	expect_ok(trust_write(&parts, &text));
 	return text;
+}
+
+struct bytes trust_text(const struct host *host, const struct job_fixture *job)
+{
+	return trust_text_of(&host, 1, job);
+}
+
+void trust_make_of(const struct host *const *hosts, size_t count, const struct job_fixture *job, struct trust *out)
+{
+	CLEANUP(bytes_free) struct bytes text = trust_text_of(hosts, count, job);
+	expect_ok(trust_parse("trust.json", bytes_span(&text), out));
 }
 
 void trust_make(const struct host *host, const struct job_fixture *job, struct trust *out)

@@ -59,6 +59,7 @@ struct job_fixture {
 	struct span manifests[STAGES], policies[STAGES];
 	int stages; /* of the three that the job has */
 	struct key author; /* SHAPE_REFERENCE: whom B's policy names */
+	const uint8_t *roots[STAGES]; /* of a job on two hosts; else NULL */
 	struct span references[2]; /* what its receipts carry: tests fill it in */
 	size_t reference_count;
 };
@@ -72,6 +73,8 @@ enum shape {
 	SHAPE_PUSH_ONLY, /* as SHAPE_EXTERNAL, and what goes to "sink" is all that C puts out */
 };
 void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version);
+/* SHAPE_PLAIN, and B runs on a host of its own. */
+void job_fixture_new_hosts(struct job_fixture *job, const struct host *here, const struct host *there);
 void job_fixture_free(struct job_fixture *job);
 /* A set "payroll" in which A has its core, as one more reference of the job. */
 void job_fixture_refer(struct job_fixture *job, const struct key *author, uint32_t svn, uint64_t not_before, uint64_t not_after);
@@ -127,6 +130,13 @@ enum tweak {
 	EPOCHS_OF_OTHER, /* the epochs section is built from those of `other`'s host */
 	HEAD_WITHOUT_ITS_EPOCH, /* ... or ends before it */
 	LAUNCHED_TWICE, /* after a rotation A has another launch of the same code and keys */
+	HOSTS_ROTATED, /* the other host's root, once B was launched */
+	HOSTS_WRONG_HOST, /* B ran here */
+	HOSTS_NO_ROOTS, /* no section of other roots */
+	HOSTS_OTHER_ROOT, /* ... with a third host's instead */
+	HOSTS_OTHER_CHAIN, /* ... with a third host's epochs under the right id */
+	HOSTS_EXTRA_ROOT, /* ... with a third host's beside it */
+	HOSTS_HEAD_TWICE, /* ... with the head's root beside it */
 };
 
 /* What happens to one section that is a list, before the head is signed over it. */
@@ -148,6 +158,7 @@ struct stage_run {
 
 struct run {
 	struct host *host;
+	struct host *there, *third; /* of a job on two hosts: where B runs; a host that has nothing to do with it */
 	const struct job_fixture *job;
 	enum tweak tweak;
 	enum section_id changed; /* LIST_CHANGED */
@@ -172,12 +183,15 @@ struct run {
 
 void run_make(struct host *host, const struct job_fixture *job, enum tweak tweak, const struct run *other, struct run *out);
 void run_make_changed(struct host *host, const struct job_fixture *job, enum section_id section, enum list_change change, struct run *out);
+void run_make_hosts(struct host *here, struct host *there, struct host *third, const struct job_fixture *job, enum tweak tweak, struct run *out);
 void run_free(struct run *run);
 
 extern const char summary_text[], rejects_text[], rows_text[];
 
 /* The trust file that an auditor of this host and job writes; read back. */
 struct bytes trust_text(const struct host *host, const struct job_fixture *job);
+struct bytes trust_text_of(const struct host *const *hosts, size_t count, const struct job_fixture *job);
+void trust_make_of(const struct host *const *hosts, size_t count, const struct job_fixture *job, struct trust *out);
 void trust_make(const struct host *host, const struct job_fixture *job, struct trust *out);
 
 /* A regular file with this content, without a name. */
