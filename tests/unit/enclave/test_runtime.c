@@ -18,7 +18,7 @@
 #include "enclave/control.h"
 #include "enclave/runtime.h"
 #include "groups.h"
-#include "object/epoch.h"
+#include "object/epoch_chain.h"
 #include "object/manifest.h"
 #include "object/reference.h"
 #include "object/seal.h"
@@ -55,6 +55,7 @@ struct host {
 	uint8_t rot_id[OID_SIZE], kem_pk[POINT_SIZE], run_id[RUN_ID_SIZE];
 	uint64_t epoch;
 	struct bytes_item history[8]; /* records before epoch_record */
+	struct key recovery_key;      /* 1 of 1 */
 };
 
 static result keep_nothing(void *context, struct span state)
@@ -109,7 +110,11 @@ static void host_new(struct host *h)
 		request.content = bytes_span(&content);
 		expect_ok(ask(h, IPQ_EXTEND, &ap_extend_schema, &request, &ap_extended_schema, &extended));
 	}
-	struct ap_generate generate = {.valid_ms = 86400000, .grace_s = 60, .trust_domain = "troth.internal"};
+	struct digest32 recovery;
+	expect_ok(key_generate(&h->recovery_key));
+	memcpy(recovery.bytes, h->recovery_key.id, sizeof(recovery.bytes));
+	struct ap_generate generate = {.valid_ms = 86400000, .grace_s = 60, .trust_domain = "troth.internal", .has_recovery = true,
+		.recovery = {.k = 1, .n = 1, .keys = &recovery, .key_count = 1}};
 	random_bytes(generate.host_seed, sizeof(generate.host_seed));
 	random_bytes(h->run_id, sizeof(h->run_id));
 	expect_ok(ask(h, IPQ_GENERATE_ROT, &ap_generate_schema, &generate, &ap_rot_available_schema, &root));
@@ -139,6 +144,7 @@ static void host_free(struct host *h)
 {
 	ap_free(h->ap);
 	secret_free(&h->wrap);
+	key_free(&h->recovery_key);
 	arena_free(&h->arena);
 }
 
@@ -161,6 +167,7 @@ struct guest {
 	struct span report;
 	struct span sealed;
 	struct span reference; /* a signed set that comes with PREPARE; empty: none */
+	struct bytes foreign;  /* history of another host's root that comes with it; empty: none */
 	enum reason reason; /* why it failed */
 	char text[CONTROL_TEXT_MAX];
 	bool finished;
@@ -168,15 +175,22 @@ struct guest {
 
 static const char *policy_more = ""; /* of the guests that are made next */
 static const char *policy_of_b; /* instead of the name alone: how B's policy allows A */
+static const uint8_t *peer_root; /* of the guests that are made next: on another host; NULL: on the same */
+static const char *policy_level = "Level-1";
 
 static void compile(const char *name, const char *peer, struct bytes *out)
 {
-	char text[512];
+	char text[512], elsewhere[256], hex[2 * OID_SIZE + 1];
 	CLEANUP(document_free) struct document document = {0};
 	if (policy_of_b && strcmp(name, "B") == 0)
 		peer = policy_of_b;
-	snprintf(text, sizeof(text), "enclave_id: %s\nallowed_communicators: [%s]\nmax_dac_depth: 4\nrequired_attestation_level: Level-1\n%s", name,
-		peer, policy_more);
+	if (peer_root) {
+		hex_encode(span_of(peer_root, OID_SIZE), hex);
+		snprintf(elsewhere, sizeof(elsewhere), "{id: %s, rot_ids: ['%s']}", peer, hex);
+		peer = elsewhere;
+	}
+	snprintf(text, sizeof(text), "enclave_id: %s\nallowed_communicators: [%s]\nmax_dac_depth: 4\nrequired_attestation_level: %s\n%s", name,
+		peer, policy_level, policy_more);
 	expect_ok(document_parse("policy", span_str(text), 1 << 20, &document));
 	expect_ok(policy_compile_node(&document, document.root, out));
 }
@@ -218,7 +232,14 @@ static void guest_new(struct host *h, struct guest *g, const char *name, const c
 	compile(name, peer, &g->policy);
 	struct manifest manifest = a_manifest(g, &file, &secret);
 	struct manifest_peer row = {.name = peer, .rot_rule = PEER_ROT_SAME};
+	struct digest32 root;
 	expect_ok(manifest_core(&manifest, g->core));
+	if (peer_root) {
+		memcpy(root.bytes, peer_root, OID_SIZE);
+		row.rot_rule = PEER_ROT_LISTED;
+		row.rot_ids = &root;
+		row.rot_id_count = 1;
+	}
 	if (peer_core) {
 		memcpy(row.core, peer_core, SHA384_SIZE);
 		manifest.peers = &row;
@@ -238,6 +259,7 @@ static void guest_free(struct guest *g)
 	}
 	bytes_free(&g->policy);
 	bytes_free(&g->manifest);
+	bytes_free(&g->foreign);
 }
 
 static void guest_start(struct guest *g)
@@ -313,7 +335,7 @@ static bool prepare(struct guest *g)
 	struct text_item source = {confined_probe_path()};
 	struct control_sealed sealed = {"key", SPAN_EMPTY};
 	struct bytes other = BYTES_EMPTY;
-	struct bytes_item reference = {g->reference};
+	struct bytes_item reference = {g->reference}, foreign = {bytes_span(&g->foreign)};
 	struct control_prepare body = {
 		.v = 1,
 		.manifest = bytes_span(&g->manifest),
@@ -329,6 +351,8 @@ static bool prepare(struct guest *g)
 		.sealed_count = g->with_secret,
 		.references = &reference,
 		.reference_count = g->reference.len > 0,
+		.foreign = &foreign,
+		.foreign_count = g->foreign.len > 0,
 	};
 	memcpy(body.launch_id, g->launch_id, LAUNCH_ID_SIZE);
 	memcpy(body.run_id, h->run_id, RUN_ID_SIZE);
@@ -824,7 +848,8 @@ static void a_set_says_which_code_of_a_peer_counts(void **unused)
 
 /* A takes what the test writes, hands it to B, and B gives it back. */
 struct relay {
-	struct host host;
+	struct host host, there; /* there: of B, when it runs on another */
+	bool is_apart;
 	struct guest a, b;
 	struct impostor impostor;
 	struct fd into, out_of; /* the test's ends */
@@ -856,11 +881,12 @@ static void reissue(struct relay *r, struct guest *g, struct control_reissued *o
 	struct ap_endorsed reply;
 	void *item;
 	*out = (struct control_reissued){.record_count = 1};
-	expect_ok(arena_alloc(&r->host.arena, 1, sizeof(struct bytes_item), &item));
+	(void)r;
+	expect_ok(arena_alloc(&g->host->arena, 1, sizeof(struct bytes_item), &item));
 	out->records = item;
-	out->records[0].bytes = r->host.epoch_record;
+	out->records[0].bytes = g->host->epoch_record;
 	memcpy(request.launch_id, g->launch_id, LAUNCH_ID_SIZE);
-	expect_ok(ask(&r->host, IPQ_REISSUE, &ap_reissue_schema, &request, &ap_endorsed_schema, &reply));
+	expect_ok(ask(g->host, IPQ_REISSUE, &ap_reissue_schema, &request, &ap_endorsed_schema, &reply));
 	out->certificate = reply.certificate;
 	out->report = reply.report;
 }
@@ -911,6 +937,8 @@ static void relay_free(struct relay *r)
 	guest_free(&r->b);
 	impostor_free(&r->impostor);
 	host_free(&r->host);
+	if (r->is_apart)
+		host_free(&r->there);
 }
 
 static uint8_t byte_at(uint64_t at)
@@ -1193,6 +1221,267 @@ static void a_rekey_that_is_not_finished_ends_the_channel(void **unused)
 	}
 }
 
+/* ---- Two hosts ------------------------------------------------------------------------------------------------------ */
+
+static void history_of(const struct host *h, struct span halt, struct bytes *out)
+{
+	struct bytes_item objects[COUNT_OF(h->history) + 2], key;
+	struct epoch_history history = {.v = 1, .objects = objects, .keys = &key, .key_count = 1};
+	uint8_t spki[SPKI_SIZE];
+	for (uint64_t i = 0; i + 1 < h->epoch; i++)
+		objects[history.object_count++] = h->history[i];
+	objects[history.object_count++].bytes = h->epoch_record;
+	if (halt.len)
+		objects[history.object_count++].bytes = halt;
+	key_spki(&h->recovery_key, spki);
+	key.bytes = SPAN_ARRAY(spki);
+	bytes_free(out);
+	expect_ok(schema_encode(&epoch_history_schema, &history, out));
+}
+
+static void halted_history_of(const struct host *h, struct bytes *out)
+{
+	struct halt halt = {.v = 1, .epoch = h->epoch};
+	const struct key *keys[] = {&h->recovery_key};
+	CLEANUP(bytes_free) struct bytes payload = BYTES_EMPTY, object = BYTES_EMPTY;
+	memcpy(halt.rot_id, h->rot_id, OID_SIZE);
+	expect_ok(schema_encode(&halt_schema, &halt, &payload));
+	expect_ok(cose_strict_sign_make(bytes_span(&payload), "troth halt", keys, 1, &object));
+	history_of(h, bytes_span(&object), out);
+}
+
+static void tell_foreign(struct guest *g, const struct host *of)
+{
+	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY;
+	history_of(of, SPAN_EMPTY, &history);
+	struct bytes_item item = {bytes_span(&history)};
+	struct control_foreign body = {&item, 1};
+	tell(g, CONTROL_FOREIGN, &body);
+}
+
+/* A here, B there; each names the other's root, and is handed its history. */
+static void apart(struct host *here, struct host *there, struct guest *a, struct guest *b)
+{
+	uint8_t cores[2][SHA384_SIZE];
+	memcpy(there->run_id, here->run_id, RUN_ID_SIZE);
+	for (int measured = 0; measured < 2; measured++) {
+		peer_root = there->rot_id;
+		guest_new(here, a, "A", "B", measured ? cores[1] : NULL, false);
+		peer_root = here->rot_id;
+		guest_new(there, b, "B", "A", measured ? cores[0] : NULL, false);
+		peer_root = NULL;
+		memcpy(cores[0], a->core, SHA384_SIZE);
+		memcpy(cores[1], b->core, SHA384_SIZE);
+		if (measured)
+			break;
+		guest_free(a);
+		guest_free(b);
+	}
+	history_of(there, SPAN_EMPTY, &a->foreign);
+	history_of(here, SPAN_EMPTY, &b->foreign);
+}
+
+enum apart { TOGETHER, NOTHING_KNOWN, ANOTHER_KNOWN, ALTERED, HALTED, OTHER_EVIDENCE, OTHER_KEY, TOO_LOW, THIRD_HOST };
+
+/* What is done to A, or to what B knows of A's root; B is the judge. */
+static void prepare_apart(enum apart how, struct host *here, struct host *third, struct guest *a, struct guest *b)
+{
+	switch (how) {
+	case NOTHING_KNOWN: bytes_free(&b->foreign); break;
+	case ANOTHER_KNOWN: history_of(third, SPAN_EMPTY, &b->foreign); break;
+	case ALTERED: b->foreign.data[b->foreign.len / 2] ^= 1; break;
+	case HALTED: halted_history_of(here, &b->foreign); break;
+	case OTHER_EVIDENCE: a->lie = EVIDENCE_OF_ANOTHER_CHANNEL; break;
+	case OTHER_KEY: a->lie = EVIDENCE_OF_ANOTHER_LAUNCH; break;
+	default: break;
+	}
+}
+
+static void meet_apart(enum apart how, enum reason expected)
+{
+	struct host here, there, third;
+	struct guest a, b;
+	host_new(&here);
+	host_new(&there);
+	host_new(&third);
+	policy_level = how == TOO_LOW ? "Level-2" : "Level-1";
+	apart(&here, &there, &a, &b);
+	policy_level = "Level-1";
+	if (how == THIRD_HOST) {
+		/* The same code with a genuine launch, on a host that nobody named. */
+		a.host = &third;
+		memcpy(third.run_id, here.run_id, RUN_ID_SIZE);
+	}
+	prepare_apart(how, &here, &third, &a, &b);
+	if (how == ALTERED)
+		assert_false(bring_up(&b, NO_LIE));
+	else
+		run_pair(&a, &b);
+	/* The initiator is the first to see evidence. */
+	const struct guest *judge = how == TOO_LOW ? &a : &b;
+	if (judge->reason != expected)
+		print_error("%d: %s (%s), not %s; A: %s (%s)\n", (int)how, reason_name(b.reason), b.text, reason_name(expected), reason_name(a.reason), a.text);
+	assert_int_equal(judge->reason, expected);
+	if (how != ALTERED)
+		assert_true(a.finished == (expected == OK) && b.finished == a.finished);
+	guest_free(&a);
+	guest_free(&b);
+	host_free(&here);
+	host_free(&there);
+	host_free(&third);
+}
+
+static void enclaves_of_two_hosts_meet_where_both_say_so(void **unused)
+{
+	meet_apart(TOGETHER, OK);
+}
+
+static void a_peer_on_another_host_is_judged_by_its_root(void **unused)
+{
+	meet_apart(NOTHING_KNOWN, ROOT_UNKNOWN);
+	meet_apart(ANOTHER_KNOWN, ROOT_UNKNOWN);
+	meet_apart(ALTERED, ROOT_HISTORY_REFUSED);
+	meet_apart(HALTED, OTHER_ROOT_STOPPED);
+	meet_apart(OTHER_EVIDENCE, EVIDENCE_MISMATCH);
+	meet_apart(OTHER_KEY, EVIDENCE_MISMATCH);
+	meet_apart(TOO_LOW, LEVEL_TOO_LOW);
+	meet_apart(THIRD_HOST, ROOT_NOT_EXPECTED);
+}
+
+static void relay_apart(struct relay *r)
+{
+	*r = (struct relay){.is_apart = true};
+	host_new(&r->host);
+	host_new(&r->there);
+	guest_command = "pass";
+	apart(&r->host, &r->there, &r->a, &r->b);
+	guest_command = NULL;
+	relay_start(r);
+	relay_until_open(r);
+}
+
+/* Either root moves on under a running channel: its own side shows the new certificate, the other is told of the epoch. */
+static void either_root_of_a_channel_may_rotate(void **unused)
+{
+	struct relay r;
+	relay_apart(&r);
+	for (unsigned i = 0; i < 4 && going(&r); i++) {
+		struct host *moved = i % 2 ? &r.there : &r.host;
+		struct guest *own = i % 2 ? &r.b : &r.a, *other = i % 2 ? &r.a : &r.b;
+		rotate(moved, 8);
+		if (i < 2)
+			tell_foreign(other, moved);
+		tell_rotated(&r, own);
+		if (i >= 2)
+			tell_foreign(other, moved);
+		relay_until_renewed(&r, i + 2);
+	}
+	relay_some_more(&r);
+	relay_finish(&r);
+	expect_whole(&r);
+	assert_int_equal(r.a.end.reissues, 2);
+	assert_int_equal(r.b.end.reissues, 2);
+	assert_int_equal(r.a.end.rekeys, 4);
+	assert_int_equal(r.b.end.rekeys, 4);
+	expect_launch_certificate(&r, &r.a);
+	expect_launch_certificate(&r, &r.b);
+	relay_free(&r);
+}
+
+enum foreign_news { NOBODY_TELLS, PEER_STAYS, OTHER_HALTED, OTHER_ALTERED, FOREIGN_NEWS };
+
+/* A's root moves on, or is stopped; B hears of it in the wrong way or not at all. */
+static void foreign_news_to_b(struct relay *r, enum foreign_news news)
+{
+	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY;
+	uint64_t until = clock_monotonic_ns() + WAIT_MS * UINT64_C(1000000);
+	if (news == OTHER_HALTED)
+		halted_history_of(&r->host, &history);
+	else
+		rotate(&r->host, 1);
+	if (news == NOBODY_TELLS)
+		tell_rotated(r, &r->a);
+	if (news == PEER_STAYS)
+		tell_foreign(&r->b, &r->host);
+	if (news == OTHER_ALTERED) {
+		history_of(&r->host, SPAN_EMPTY, &history);
+		/* Within the last record, behind all that is known already. */
+		uint8_t *at = memmem(history.data, history.len, r->host.epoch_record.data, r->host.epoch_record.len);
+		assert_non_null(at);
+		at[r->host.epoch_record.len - 3] ^= 1;
+	}
+	if (history.len) {
+		struct bytes_item item = {bytes_span(&history)};
+		struct control_foreign body = {&item, 1};
+		tell(&r->b, CONTROL_FOREIGN, &body);
+	}
+	while (r->b.reason == OK) {
+		assert_true(clock_monotonic_ns() < until);
+		relay_turn(r, r->a.reason == OK && r->written - r->read < 1 << 20);
+	}
+	while (r->a.reason == OK) {
+		assert_true(clock_monotonic_ns() < until);
+		relay_turn(r, false);
+	}
+}
+
+static void news_of_another_root_end_what_rests_on_it(void **unused) /* BI-04 of two hosts */
+{
+	static const enum reason expected[FOREIGN_NEWS] = {
+		[NOBODY_TELLS] = EPOCH_FOREIGN,
+		[PEER_STAYS] = REKEY_NEEDED,
+		[OTHER_HALTED] = OTHER_ROOT_STOPPED,
+		[OTHER_ALTERED] = ROOT_HISTORY_REFUSED,
+	};
+	for (int news = 0; news < FOREIGN_NEWS; news++) {
+		struct relay r;
+		relay_apart(&r);
+		foreign_news_to_b(&r, (enum foreign_news)news);
+		if (r.b.reason != expected[news])
+			print_error("news %d: %s (%s)\n", news, reason_name(r.b.reason), r.b.text);
+		assert_int_equal(r.b.reason, expected[news]);
+		assert_false(r.a.finished || r.b.finished);
+		relay_free(&r);
+	}
+}
+
+/* A certificate two epochs behind what the judge knows of its root is no good, whoever shows it (BI-04). */
+static void a_peer_that_is_two_epochs_behind_is_refused(void **unused)
+{
+	struct host here, there;
+	struct guest a, b;
+	host_new(&here);
+	host_new(&there);
+	apart(&here, &there, &a, &b);
+	struct relay r = {.is_apart = false, .host = here, .a = a, .b = b};
+	r.a.host = &r.host;
+	assert_true(bring_up(&r.a, NO_LIE));
+	rotate(&r.host, 1);
+	rotate(&r.host, 1);
+	history_of(&r.host, SPAN_EMPTY, &r.b.foreign);
+	assert_true(bring_up(&r.b, NO_LIE));
+	struct fd pair[2];
+	struct control_empty nothing = {false};
+	impostor_new(&r.host, &r.a, &r.impostor);
+	expect_ok(sock_pair(pair));
+	give_channel(&r.a, "B", true, pair[0].n);
+	give_channel(&r.b, "A", false, pair[1].n);
+	fd_close(&pair[0]);
+	fd_close(&pair[1]);
+	tell(&r.a, CONTROL_START, &nothing);
+	tell(&r.b, CONTROL_START, &nothing);
+	while (r.b.reason == OK && !r.b.finished)
+		serve(&r.b, &r.impostor);
+	if (r.b.reason != EPOCH_TOO_OLD)
+		print_error("%s (%s)\n", reason_name(r.b.reason), r.b.text);
+	assert_int_equal(r.b.reason, EPOCH_TOO_OLD);
+	impostor_free(&r.impostor);
+	guest_free(&r.a);
+	guest_free(&r.b);
+	host_free(&r.host);
+	host_free(&there);
+}
+
 int group_runtime(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1211,6 +1500,11 @@ int group_runtime(void)
 		cmocka_unit_test(evidence_is_renewed_before_it_is_too_old),
 		cmocka_unit_test(news_of_a_rotation_that_are_wrong),
 		cmocka_unit_test(a_rekey_that_is_not_finished_ends_the_channel),
+		cmocka_unit_test(enclaves_of_two_hosts_meet_where_both_say_so),
+		cmocka_unit_test(a_peer_on_another_host_is_judged_by_its_root),
+		cmocka_unit_test(either_root_of_a_channel_may_rotate),
+		cmocka_unit_test(news_of_another_root_end_what_rests_on_it),
+		cmocka_unit_test(a_peer_that_is_two_epochs_behind_is_refused),
 	};
 	return cmocka_run_group_tests_name("runtime", tests, confined_start, confined_stop);
 }

@@ -5,6 +5,7 @@
 int group_output_folder(void);
 int group_pipeline(void);
 int group_plan(void);
+int group_plan_hosts(void);
 int group_recorder(void);
 int group_service(void);
 int group_state(void);

@@ -443,6 +443,51 @@ static void versions_have_tables_of_their_own(void **unused)
 	expect(schema_encode(&aged_schema, &(struct aged){.v = 3}, &none), BAD_VALUE);
 }
 
+/* Fields that need no bool beside them: what says nothing is not there, and must not be. */
+struct later {
+	uint8_t v;
+	const char *text;
+	struct span bytes;
+	struct digest32 *list;
+	size_t count;
+};
+static const struct field later_fields[] = {
+	F_VERSION(struct later, 1, v, 1),
+	F_TEXT_ABSENT(struct later, 2, text, 1, 8),
+	F_BYTES_ABSENT(struct later, 3, bytes, 0, 8),
+	F_LIST_ABSENT(struct later, 4, list, count, &digest32_schema, FIELD_SORTED, 0, 2),
+};
+static const struct schema later_schema = SCHEMA(struct later, "later", SHAPE_MAP, later_fields);
+
+static void what_says_nothing_is_left_out(void **unused)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 16);
+	CLEANUP(bytes_free) struct bytes bare = BYTES_EMPTY, full = BYTES_EMPTY;
+	struct digest32 one = {{1}};
+	struct later later = {.v = 1}, read = {.text = "old", .count = 7};
+	expect_ok(schema_encode(&later_schema, &later, &bare));
+	assert_int_equal(bare.len, 3);
+	expect_ok(schema_decode(&later_schema, bytes_span(&bare), &arena, &read));
+	assert_null(read.text);
+	assert_int_equal(read.count, 0);
+	later = (struct later){1, "abc", span_str("x"), &one, 1};
+	expect_ok(schema_encode(&later_schema, &later, &full));
+	expect_ok(schema_decode(&later_schema, bytes_span(&full), &arena, &read));
+	assert_string_equal(read.text, "abc");
+	assert_int_equal(read.bytes.len, 1);
+	assert_int_equal(read.count, 1);
+	static const uint8_t no_bytes[] = {0xa2, 1, 1, 3, 0x40}, no_list[] = {0xa2, 1, 1, 4, 0x80}, null[] = {0xa2, 1, 1, 2, 0xf6},
+		twice[] = {0xa3, 1, 1, 2, 0x61, 'a', 2, 0x61, 'a'}, order[] = {0xa3, 1, 1, 3, 0x41, 1, 2, 0x61, 'a'},
+		unknown[] = {0xa2, 1, 1, 5, 1}, missing[] = {0xa1, 2, 0x61, 'a'};
+	expect(schema_decode(&later_schema, SPAN_ARRAY(no_bytes), &arena, &read), NOT_DETERMINISTIC);
+	expect(schema_decode(&later_schema, SPAN_ARRAY(no_list), &arena, &read), NOT_DETERMINISTIC);
+	expect(schema_decode(&later_schema, SPAN_ARRAY(null), &arena, &read), BAD_TYPE);
+	assert_int_not_equal(schema_decode(&later_schema, SPAN_ARRAY(twice), &arena, &read), OK);
+	assert_int_not_equal(schema_decode(&later_schema, SPAN_ARRAY(order), &arena, &read), OK);
+	expect(schema_decode(&later_schema, SPAN_ARRAY(unknown), &arena, &read), UNKNOWN_FIELD);
+	expect(schema_decode(&later_schema, SPAN_ARRAY(missing), &arena, &read), MISSING_FIELD);
+}
+
 int group_schema(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -458,6 +503,7 @@ int group_schema(void)
 		cmocka_unit_test(shows_as_json),
 		cmocka_unit_test(later_fields_are_left_out_when_unused),
 		cmocka_unit_test(versions_have_tables_of_their_own),
+		cmocka_unit_test(what_says_nothing_is_left_out),
 	};
 	return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
 }
