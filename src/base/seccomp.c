@@ -56,7 +56,7 @@ static const struct {
 	const char *name;
 	enum seccomp_permission bit;
 	unsigned list;
-} permission_names[] = {{"jit", SECCOMP_JIT, J}, {"sysvipc", SECCOMP_SYSVIPC, V}};
+} permission_names[] = {{"jit", SECCOMP_JIT, J}, {"sysvipc", SECCOMP_SYSVIPC, V}, {"fabric", SECCOMP_FABRIC, 0}};
 
 const char *seccomp_profile_name(enum seccomp_profile profile)
 {

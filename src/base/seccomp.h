@@ -25,7 +25,7 @@ enum seccomp_profile {
  *   jit	memory that is writable and executable, or made executable after it was written
  *   sysvipc	System V shared memory, semaphores and queues, within the IRE
  */
-enum seccomp_permission { SECCOMP_JIT = 1 << 0, SECCOMP_SYSVIPC = 1 << 1 };
+enum seccomp_permission { SECCOMP_JIT = 1 << 0, SECCOMP_SYSVIPC = 1 << 1, SECCOMP_FABRIC = 1 << 2 /* a descriptor, no calls */ };
 
 /* The bit of one name. UNKNOWN_PERMISSION. */
 NODISCARD result seccomp_permission_find(const char *name, unsigned *out);

@@ -476,14 +476,14 @@ static result join_policies(struct run *run)
 	return policy_table_load(bytes_span(&set), &run->policies);
 }
 
-/* The results that a receipt stands for: of each enclave that gives an output or hands nothing on. */
+/* The results that a receipt stands for: of each enclave that gives an output or hands nothing on; a call hands nothing on. */
 static bool is_result(const struct job *job, const char *enclave)
 {
 	bool gives = false, sink = true;
 	for (size_t i = 0; i < job->output_count; i++)
 		gives |= strcmp(job->outputs[i].enclave, enclave) == 0;
 	for (size_t i = 0; i < job->edge_count; i++)
-		for (size_t e = 0; strcmp(job->edges[i].from, enclave) == 0 && e < job->enclave_count; e++)
+		for (size_t e = 0; !job->edges[i].call && strcmp(job->edges[i].from, enclave) == 0 && e < job->enclave_count; e++)
 			sink &= strcmp(job->enclaves[e].name, job->edges[i].to) != 0;
 	return gives || sink;
 }

@@ -278,6 +278,8 @@ static result read_outputs_of_stage(struct draft *draft, const struct node *map,
 		TRY(node_text(draft->document, node_field(node, "path"), &path));
 		if (strcmp(outputs[i].name, "stdout") == 0)
 			return document_fail(draft->document, node, JOB_INCONSISTENT, "'stdout' is the program's own output");
+		if (strcmp(outputs[i].name, JOB_FABRIC) == 0)
+			return document_fail(draft->document, node, JOB_INCONSISTENT, "'" JOB_FABRIC "' is what calls go through");
 		TRY(path_join(absolute, "/tmp", path));
 		if (strncmp(absolute, "/tmp/", 5) != 0)
 			return document_fail(draft->document, node, BAD_VALUE, "outputs are files below /tmp");
@@ -286,6 +288,87 @@ static result read_outputs_of_stage(struct draft *draft, const struct node *map,
 	manifest->outputs = outputs;
 	manifest->output_count = list->count;
 	return schema_sort(&manifest_output_schema, outputs, list->count);
+}
+
+/* ---- The fabric: programs that call or serve ----------------------------------------------------- */
+
+static bool is_true(const struct node *node)
+{
+	return node && node->kind == NODE_SCALAR && node->text && strcmp(node->text, "true") == 0;
+}
+
+static bool node_is(const struct node *node, const char *text)
+{
+	return node && node->kind == NODE_SCALAR && node->text && strcmp(node->text, text) == 0;
+}
+
+/* Ahead of the flow's own turn: the descriptor belongs to what is measured. */
+static bool is_on_a_call(const struct draft *draft, const char *name)
+{
+	const struct node *flow = node_field(draft->document->root, "flow");
+	for (size_t i = 0; flow && flow->kind == NODE_LIST && i < flow->count; i++) {
+		const struct node *edge = &flow->children[i];
+		if (edge->kind == NODE_MAP && is_true(node_field(edge, "call")) &&
+			(node_is(node_field(edge, "from"), name) || node_is(node_field(edge, "to"), name)))
+			return true;
+	}
+	return false;
+}
+
+static result add_variable(struct job_plan *plan, struct manifest *manifest, const char *name, const char *value)
+{
+	struct manifest_variable *variables;
+	TRY(alloc(plan, manifest->environment_count + 1, sizeof(*variables), &variables));
+	for (size_t i = 0; i < manifest->environment_count; i++)
+		variables[i] = manifest->environment[i];
+	variables[manifest->environment_count] = (struct manifest_variable){name, value};
+	manifest->environment = variables;
+	manifest->environment_count++;
+	return schema_sort(&manifest_variable_schema, variables, manifest->environment_count);
+}
+
+static result add_permission(struct job_plan *plan, struct manifest *manifest, const char *name)
+{
+	struct text_item *items;
+	TRY(alloc(plan, manifest->permission_count + 1, sizeof(*items), &items));
+	for (size_t i = 0; i < manifest->permission_count; i++)
+		items[i] = manifest->permissions[i];
+	items[manifest->permission_count++].text = name;
+	manifest->permissions = items;
+	return schema_sort(&text_item_schema, items, manifest->permission_count);
+}
+
+static result refuse_own_fabric(struct draft *draft, const struct node *map, const struct manifest *manifest)
+{
+	for (size_t i = 0; i < manifest->environment_count; i++)
+		if (strcmp(manifest->environment[i].name, MANIFEST_FABRIC_VARIABLE) == 0)
+			return document_fail(draft->document, node_field(map, "env"), JOB_INCONSISTENT,
+				"'" MANIFEST_FABRIC_VARIABLE "' is set by `fabric`, not by `env`");
+	for (size_t i = 0; i < manifest->permission_count; i++)
+		if (strcmp(manifest->permissions[i].text, MANIFEST_FABRIC_PERMISSION) == 0)
+			return document_fail(draft->document, node_field(map, "permissions"), JOB_INCONSISTENT,
+				"permission 'fabric' comes with `fabric: N`, or with an edge that is a call");
+	return OK;
+}
+
+/* `fabric: N`, or any edge that is a call: the program gets a descriptor to its runtime. */
+static result read_fabric(struct draft *draft, const struct node *map, struct job_stage *stage)
+{
+	const struct node *node = node_field(map, "fabric");
+	const char *kept;
+	char text[8];
+	uint64_t number = MANIFEST_FABRIC_FD;
+	int fd;
+	TRY(refuse_own_fabric(draft, map, &stage->manifest));
+	if (!node && !is_on_a_call(draft, stage->name))
+		return OK;
+	if (node)
+		TRY(node_uint(draft->document, node, 63, &number));
+	snprintf(text, sizeof(text), "%u", (unsigned)number);
+	TRY(keep_text(draft->plan, text, &kept));
+	TRY(add_variable(draft->plan, &stage->manifest, MANIFEST_FABRIC_VARIABLE, kept));
+	TRY(add_permission(draft->plan, &stage->manifest, MANIFEST_FABRIC_PERMISSION));
+	return within(draft, node ? node : map, manifest_fabric(&stage->manifest, &fd));
 }
 
 static result take_closure(struct job_plan *plan, struct job_stage *stage)
@@ -333,7 +416,7 @@ static result new_stage(struct draft *draft, struct job_stage *stage)
 static result read_stage(struct draft *draft, const struct node *map, size_t at)
 {
 	static const char *const fields[] = {"!name", "!program", "args", "env", "files", "!policy", "secrets", "outputs",
-		"limits", "permissions", "host", NULL};
+		"limits", "permissions", "fabric", "host", NULL};
 	struct job_stage *stage = &draft->plan->stages[at];
 	const struct node *files, *node;
 	const char *program;
@@ -361,6 +444,7 @@ static result read_stage(struct draft *draft, const struct node *map, size_t at)
 	TRY(read_permissions(draft, map, &stage->manifest));
 	TRY(read_secrets(draft, map, &stage->manifest));
 	TRY(read_outputs_of_stage(draft, map, &stage->manifest));
+	TRY(read_fabric(draft, map, stage));
 	return read_policy(draft, map, at);
 }
 
@@ -407,17 +491,43 @@ static result read_optional_name(struct draft *draft, const struct node *map, co
 	return node ? read_name(draft, node, out) : keep_text(draft->plan, otherwise, out);
 }
 
+/* A call has no output and input of its own: questions and answers pass through the descriptors of both programs. */
+static result read_call(struct draft *draft, const struct node *map, struct job_edge *edge)
+{
+	const struct node *call = node_field(map, "call");
+	if (call)
+		TRY(node_bool(draft->document, call, &edge->call));
+	const struct node *port = node_field(map, "output") ? node_field(map, "output") : node_field(map, "input");
+	if (edge->call && port)
+		return document_fail(draft->document, port, JOB_INCONSISTENT, "a call has neither output nor input");
+	return OK;
+}
+
+static result check_call(struct draft *draft, const struct node *map, const struct job_edge *edge)
+{
+	if (!edge->call)
+		return strcmp(edge->input, JOB_FABRIC) == 0 ?
+			document_fail(draft->document, map, JOB_INCONSISTENT, "'" JOB_FABRIC "' is what calls go through") : OK;
+	if (is_external(draft->plan, edge->from) || is_external(draft->plan, edge->to))
+		return document_fail(draft->document, map, JOB_INCONSISTENT, "a call joins two enclaves of the job");
+	if (strcmp(edge->from, edge->to) == 0)
+		return document_fail(draft->document, map, JOB_INCONSISTENT, "enclave '%s' calls itself", edge->from);
+	return OK;
+}
+
 static result read_edge(struct draft *draft, const struct node *map, struct job_edge *edge)
 {
-	static const char *const fields[] = {"name", "!from", "!to", "output", "input", "operation", NULL};
+	static const char *const fields[] = {"name", "!from", "!to", "output", "input", "operation", "call", NULL};
 	const struct job_stage *stage;
 	TRY(document_fields(draft->document, map, fields));
 	const struct node *from = node_field(map, "from"), *to = node_field(map, "to");
+	TRY(read_call(draft, map, edge));
 	TRY(read_name(draft, from, &edge->from));
 	TRY(read_name(draft, to, &edge->to));
-	TRY(read_optional_name(draft, map, "output", "stdout", &edge->output));
-	TRY(read_optional_name(draft, map, "input", "stdin", &edge->input));
+	TRY(read_optional_name(draft, map, "output", edge->call ? JOB_FABRIC : "stdout", &edge->output));
+	TRY(read_optional_name(draft, map, "input", edge->call ? JOB_FABRIC : "stdin", &edge->input));
 	TRY(read_optional_name(draft, map, "operation", "data", &edge->operation));
+	TRY(check_call(draft, map, edge));
 	char name[2 * NAME_MAX_LEN + 8];
 	snprintf(name, sizeof(name), "%s-%s", edge->from, edge->to);
 	name[NAME_MAX_LEN] = '\0';
@@ -426,7 +536,8 @@ static result read_edge(struct draft *draft, const struct node *map, struct job_
 		return document_fail(draft->document, map, JOB_INCONSISTENT, "an edge between two external peers");
 	if (!is_external(draft->plan, edge->from)) {
 		TRY(need_stage(draft, from, edge->from, &stage));
-		TRY(need_output(draft, map, stage, edge->output));
+		if (!edge->call)
+			TRY(need_output(draft, map, stage, edge->output));
 	}
 	if (!is_external(draft->plan, edge->to))
 		TRY(need_stage(draft, to, edge->to, &stage));
@@ -459,8 +570,11 @@ static result read_input(struct draft *draft, const struct node *map, struct job
 	TRY(read_name(draft, node_field(map, "to"), &input->enclave));
 	TRY(need_stage(draft, node_field(map, "to"), input->enclave, &stage));
 	const struct node *secret = node_field(map, "secret");
-	if (!secret)
-		return read_optional_name(draft, map, "input", "stdin", &input->input);
+	if (!secret) {
+		TRY(read_optional_name(draft, map, "input", "stdin", &input->input));
+		return strcmp(input->input, JOB_FABRIC) == 0 ?
+			document_fail(draft->document, map, JOB_INCONSISTENT, "'" JOB_FABRIC "' is what calls go through") : OK;
+	}
 	if (node_field(map, "input"))
 		return document_fail(draft->document, map, JOB_INCONSISTENT, "an input is either `secret` or has an `input`");
 	input->secret = true;
@@ -589,6 +703,8 @@ static result check_feeds(struct draft *draft, const struct node *root)
 			const char *to_i = edge_i ? job->edges[i].to : a->enclave, *to_j = edge_j ? job->edges[j].to : b->enclave;
 			const char *in_i = edge_i ? job->edges[i].input : a->input, *in_j = edge_j ? job->edges[j].input : b->input;
 			bool secret_i = a && a->secret, secret_j = b && b->secret;
+			if ((edge_i && job->edges[i].call) || (edge_j && job->edges[j].call))
+				continue; /* many may call one */
 			if (secret_i == secret_j && strcmp(to_i, to_j) == 0 && strcmp(in_i, in_j) == 0)
 				return document_fail(draft->document, root, JOB_INCONSISTENT,
 					"'%s' of enclave '%s' is fed twice; give one of the two another `input`", in_i, to_i);
@@ -789,7 +905,8 @@ static bool waits_for_unplaced(const struct job_plan *plan, const struct job_sta
 {
 	for (size_t e = 0; e < plan->job.edge_count; e++) {
 		const struct job_edge *edge = &plan->job.edges[e];
-		if (strcmp(edge->to, stage->name) != 0)
+		/* Who calls whom may go in circles: max_dac_depth bounds it. */
+		if (edge->call || strcmp(edge->to, stage->name) != 0)
 			continue;
 		for (size_t i = placed; i < plan->stage_count; i++)
 			if (strcmp(plan->stages[i].name, edge->from) == 0)
@@ -830,7 +947,7 @@ static result check_reachable(struct draft *draft)
 		const char *name = draft->plan->stages[s].name;
 		bool gives = false;
 		for (size_t i = 0; i < job->edge_count; i++)
-			gives |= strcmp(job->edges[i].from, name) == 0;
+			gives |= strcmp(job->edges[i].from, name) == 0 || (job->edges[i].call && strcmp(job->edges[i].to, name) == 0);
 		for (size_t i = 0; i < job->output_count; i++)
 			gives |= strcmp(job->outputs[i].enclave, name) == 0;
 		if (!gives)

@@ -16,6 +16,7 @@ static const struct field edge_fields[] = {
 	F_TEXT(struct job_edge, 4, to, 1, NAME_MAX_LEN),
 	F_TEXT(struct job_edge, 5, input, 1, NAME_MAX_LEN),
 	F_TEXT(struct job_edge, 6, operation, 1, NAME_MAX_LEN),
+	F_FLAG_OR_ABSENT(struct job_edge, 7, call),
 };
 const struct schema job_edge_schema = SCHEMA(struct job_edge, "edge", SHAPE_MAP, edge_fields);
 

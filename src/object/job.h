@@ -29,7 +29,11 @@ struct job_edge {
 	const char *to;		 /* enclave, or external peer */
 	const char *input;	 /* "stdin" or the name of an input file in the scratch folder */
 	const char *operation;
+	bool call; /* `from` may ask `to` as often as it wants, and is answered; output and input are JOB_FABRIC */
 };
+
+/* Port of a call edge: the descriptor by which a program speaks with its runtime (docs/PROTOCOL.fabric). */
+#define JOB_FABRIC "fabric"
 
 struct job_input {
 	const char *role;

@@ -152,6 +152,31 @@ result manifest_encode(const struct manifest *manifest, struct bytes *out)
 	return schema_encode(&manifest_schema, manifest, out);
 }
 
+result manifest_fabric(const struct manifest *manifest, int *out_fd)
+{
+	const char *number = NULL;
+	bool permitted = false;
+	for (size_t i = 0; i < manifest->permission_count; i++)
+		permitted |= strcmp(manifest->permissions[i].text, MANIFEST_FABRIC_PERMISSION) == 0;
+	for (size_t i = 0; permitted && i < manifest->environment_count; i++)
+		if (strcmp(manifest->environment[i].name, MANIFEST_FABRIC_VARIABLE) == 0)
+			number = manifest->environment[i].value;
+	if (!permitted) {
+		*out_fd = -1;
+		return OK;
+	}
+	int fd = 0;
+	for (const char *digit = number; digit && *digit >= '0' && *digit <= '9' && fd < 64; digit++)
+		fd = 10 * fd + *digit - '0';
+	if (!number || strspn(number, "0123456789") != strlen(number) || number[0] == '0' || fd < 3 || fd > 63)
+		return fail(BAD_VALUE, "permission fabric without a descriptor from 3 to 63 in " MANIFEST_FABRIC_VARIABLE);
+	for (size_t i = 0; i < manifest->secret_count; i++)
+		if (manifest->secrets[i].fd == fd)
+			return fail(BAD_VALUE, "descriptor %d is that of secret '%s' and of the fabric", fd, manifest->secrets[i].name);
+	*out_fd = fd;
+	return OK;
+}
+
 result manifest_core(const struct manifest *manifest, uint8_t out[static SHA384_SIZE])
 {
 	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;

@@ -48,6 +48,14 @@ struct manifest_output {
 
 enum peer_rot_rule { PEER_ROT_SAME = 1, PEER_ROT_LISTED = 2 };
 
+/*
+ * A program that speaks with its runtime (docs/PROTOCOL.fabric) has the permission "fabric" and, in this variable of its
+ * environment, the number of the descriptor: both are measured.
+ */
+#define MANIFEST_FABRIC_PERMISSION "fabric"
+#define MANIFEST_FABRIC_VARIABLE "TROTH_FABRIC"
+enum { MANIFEST_FABRIC_FD = 3 }; /* unless the job chooses another one */
+
 struct manifest_peer {
 	const char *name;
 	uint8_t core[SHA384_SIZE]; /* all zero for an external peer, which has no measurement */
@@ -100,6 +108,8 @@ extern const struct schema manifest_core_schema; /* without */
 NODISCARD result manifest_decode(struct span encoding, struct arena *arena, struct manifest *out);
 /* Encodes; checks the same. */
 NODISCARD result manifest_encode(const struct manifest *manifest, struct bytes *out);
+/* The number of that descriptor; -1: it has none. BAD_VALUE when the manifest contradicts itself about it. */
+NODISCARD result manifest_fabric(const struct manifest *manifest, int *out_fd);
 NODISCARD result manifest_core(const struct manifest *manifest, uint8_t out[static SHA384_SIZE]);
 void manifest_measurement(struct span encoding, uint8_t out[static SHA384_SIZE]);
 
