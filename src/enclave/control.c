@@ -158,7 +158,7 @@ static const struct field policy_taken_fields[] = {
 const struct schema control_policy_taken_schema = SCHEMA(struct control_policy_taken, "POLICY_TAKEN", SHAPE_MAP, policy_taken_fields);
 
 static const struct field finished_fields[] = {
-	F_LIST(struct control_finished, 1, records, record_count, &bytes_item_schema, 0, 1, 256),
+	F_LIST(struct control_finished, 1, records, record_count, &bytes_item_schema, 0, 1, 1 << 18),
 	F_LIST(struct control_finished, 2, statements, statement_count, &bytes_item_schema, 0, 0, 256),
 	F_LIST(struct control_finished, 3, grants, grant_count, &bytes_item_schema, 0, 0, 32),
 	F_LIST(struct control_finished, 4, salts, salt_count, &salt_row_schema, FIELD_SORTED, 0, 256),

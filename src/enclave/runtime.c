@@ -130,8 +130,9 @@ static result read_prepare(struct runtime *rt)
 		return fail(NOT_SUPPORTED, "backend '%s'", rt->manifest.backend);
 	if (prepare->source_count != 0 && prepare->source_count != rt->manifest.file_count)
 		return fail(BAD_VALUE, "%zu sources for %zu files", prepare->source_count, rt->manifest.file_count);
-	if (rt->manifest.secret_count + 3 > SANDBOX_MAX_FDS)
-		return fail(TOO_LARGE, "%zu secrets; an enclave takes at most %d", rt->manifest.secret_count, SANDBOX_MAX_FDS - 3);
+	TRY(calls_begin(rt));
+	if (rt->manifest.secret_count + 3 + (rt->calls != NULL) > SANDBOX_MAX_FDS)
+		return fail(TOO_LARGE, "%zu secrets; an enclave takes at most %d, one less with calls", rt->manifest.secret_count, SANDBOX_MAX_FDS - 3);
 	TRY(read_root(rt));
 	TRY(platform_take(rt, prepare->platform));
 	TRY(records_take_references(rt));
@@ -238,6 +239,7 @@ static result prepare(struct runtime *rt, const struct seccomp_filter *filter)
 	/* Forks once; what is secret is made only afterwards, undumpable and with no capability left. */
 	TRY(confine(rt));
 	crypto_warm_up();
+	TRY(fabric_prepare(rt));
 	TRY(seccomp_install(filter));
 	TRY(runtime_make_keys(rt));
 	TRY(make_products(rt));
@@ -304,6 +306,8 @@ static void runtime_free(struct runtime *rt)
 	platform_free(rt);
 	for (size_t i = 0; i < rt->secret_count; i++)
 		secret_row_free(&rt->secrets[i]);
+	calls_free(rt);
+	free(rt->records);
 	for (size_t i = 0; i < rt->channel_count; i++)
 		channel_free(rt->channels[i]);
 	for (size_t i = 0; i < rt->input_count; i++)

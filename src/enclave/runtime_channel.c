@@ -417,6 +417,7 @@ void channel_free(struct channel *channel)
 	backlog_free(&channel->sending);
 	backlog_free(&channel->held);
 	data_receiver_free(&channel->data);
+	call_link_free(channel->link);
 	if (channel->received)
 		wipe(channel->received, RECEIVE_BUFFER);
 	free(channel->received);
@@ -862,7 +863,7 @@ result channel_flush(struct channel *channel)
 
 static result put_last_words(struct channel *channel, enum reason reason, const char *cause)
 {
-	if (!channel->spec.initiator) {
+	if (!channel->spec.initiator || channel->link) {
 		uint8_t *out;
 		TRY(reserve(channel, IECP_ALERT_RECORD, &out));
 		return iecp_seal_alert(channel->open, reason, out);

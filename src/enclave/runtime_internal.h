@@ -26,7 +26,7 @@ enum {
 	MAX_STATEMENTS = 256,
 	KNOWN_EPOCHS = 8, /* a peer's records were launched under one of so many last ones */
 	HOLD_MAX = 4 << 20, /* bytes of data read ahead of a re-handshake */
-	MAX_OWN_RECORDS = 2 * CONTROL_MAX_EDGES + 40,
+	MAX_OWN_RECORDS = 1 << 18,
 	TIME_SKEW_MS = 60 * 1000,
 };
 
@@ -38,6 +38,8 @@ struct backlog {
 
 struct runtime;
 struct input;
+struct call_link;
+struct calls;
 
 /* A root of trust of another host, followed here. */
 enum { FOREIGN_ROOTS_MAX = 64 };
@@ -110,6 +112,7 @@ struct channel {
 	struct input *input;	    /* responder */
 	struct product *product;    /* initiator */
 	struct consumer *consumer;  /* initiator: our place among those of the product */
+	struct call_link *link;	    /* NULL: it carries one stream, not calls */
 };
 
 struct input {
@@ -240,8 +243,9 @@ struct runtime {
 
 	struct dac *dac;
 	uint64_t seq;
-	struct bytes_item records[MAX_OWN_RECORDS];
-	size_t record_count;
+	struct bytes_item *records;
+	size_t record_count, record_cap;
+	struct calls *calls; /* NULL: the program has no descriptor for them */
 	struct bytes_item statements[MAX_STATEMENTS];
 	size_t statement_count;
 	uint8_t derive_oid[OID_SIZE];
@@ -364,6 +368,12 @@ NODISCARD result records_statements(struct runtime *rt);
 NODISCARD result records_decide_inputs(struct runtime *rt);
 /* The policy of this digest, out of any launch at hand. */
 NODISCARD result records_find_policy(const struct runtime *rt, const uint8_t digest[static SHA256_SIZE], struct policy_view *out);
+/* For calls: fills in what every own record has, sorts its lists, signs it and keeps it. */
+NODISCARD result records_sign(struct runtime *rt, struct record *record, uint8_t out_oid[static OID_SIZE]);
+NODISCARD result records_origin_of_nothing(struct runtime *rt, struct record_parent *parent, struct record_data *data);
+NODISCARD result records_policy(const struct runtime *rt, const uint8_t digest[static SHA256_SIZE], const char *whose, struct span *out);
+NODISCARD result records_add_closure(struct runtime *rt, const struct data_end *end, uint8_t out_oid[static OID_SIZE]);
+NODISCARD result records_require_no_extra(struct runtime *rt, const struct data_end *end, const uint8_t oid[static OID_SIZE]);
 NODISCARD result records_finished(struct runtime *rt, struct control_finished *out);
 
 /* runtime_pump.c: data in and out of the program, until everything has arrived */
@@ -384,6 +394,39 @@ NODISCARD result policy_follows(void *rt, const uint8_t launched[static SHA256_S
 NODISCARD result policy_versions_used(struct runtime *rt, struct control_finished *out);
 /* The meter of this peer, whichever channel it comes on, and the clock for it; they outlive every change of the policy. */
 NODISCARD result policy_meter_of(struct runtime *rt, const char *peer, struct policy_request *request);
+
+/* ---- runtime_call.c, runtime_fabric.c, runtime_call_records.c: calls (runtime_call.h) */
+
+NODISCARD result calls_begin(struct runtime *rt); /* of the manifest */
+void calls_free(struct runtime *rt);
+NODISCARD result call_accept_channel(struct runtime *rt, struct channel *channel);
+void call_link_free(struct call_link *link);
+bool call_wants_to_receive(const struct channel *channel);
+/* A channel that breaks once it is open fails its calls, not this. */
+NODISCARD result call_serve(struct runtime *rt, struct channel *channel, short events);
+/* With what fail() noted. */
+void call_channel_failed(struct runtime *rt, struct channel *channel, enum reason reason);
+bool call_is_settled(const struct channel *channel);
+/* Once in each turn: moves what can be moved, ends what took too long. */
+void calls_turn(struct runtime *rt);
+uint64_t calls_due_ns(const struct runtime *rt); /* monotonic; UINT64_MAX: never */
+/* The program has ended: finishes what it began. Once *out_ready nothing about calls is signed any more. */
+NODISCARD result calls_conclude(struct runtime *rt, bool *out_ready);
+/* From now on nobody new is served; the program is told once it has accepted what waits. */
+void calls_stop(struct runtime *rt);
+/* Makes the descriptor: when process 1 is on its way, and before the list of system calls is shortened. */
+NODISCARD result fabric_prepare(struct runtime *rt);
+/* The program's end of it, under the number of the manifest. */
+void fabric_open(struct runtime *rt, struct fd *out_end, int *out_number);
+int fabric_fd(const struct runtime *rt); /* -1: none */
+short fabric_events(const struct runtime *rt);
+NODISCARD result fabric_serve(struct runtime *rt, void *what, short events);
+/* Adds to the last record what it rests on by calls. */
+NODISCARD result call_conclude_records(struct runtime *rt, struct record *record, size_t in_cap);
+/* The ORIGIN of an enclave without inputs, when calls needed it before. */
+bool call_origin(const struct runtime *rt, struct record_parent *parent, struct record_data *data);
+/* One more own record that the last one must rest on. */
+NODISCARD result records_note(struct runtime *rt, const uint8_t oid[static OID_SIZE]);
 
 /* ---- runtime_platform.c */
 

@@ -16,6 +16,7 @@
 #include "base/process.h"
 #include "crypto/random.h"
 #include "enclave/runtime_internal.h"
+#include "object/job.h"
 
 /* Host, program, stderr, all channels, inputs (twice), products and their consumers: nothing is ever left out. */
 enum { MAX_PLACES = 256, MAX_WATCHES = 768, SETTLE_MS = 5000, LONGEST_WAIT_MS = 1000, PROGRESS_MS = 200 };
@@ -94,6 +95,8 @@ static result accept_channel(struct runtime *rt, struct control_message *message
 	TRY(control_decode(message, &rt->arena, &spec));
 	TRY(channel_new(rt, &spec, &socket, &channel));
 	rt->channels[rt->channel_count++] = channel; /* transferred */
+	if (strcmp(channel->spec.port, JOB_FABRIC) == 0)
+		return call_accept_channel(rt, channel);
 	if (!spec.initiator) {
 		TRY(add_input(rt, channel->spec.edge, channel->spec.port, &channel->input));
 		channel->input->channel = channel;
@@ -449,6 +452,8 @@ static bool wants_to_receive(const struct runtime *rt, const struct channel *cha
 {
 	if (channel->ended)
 		return false;
+	if (channel->link)
+		return call_wants_to_receive(channel);
 	if (!channel->open || channel->spec.initiator)
 		return true;
 	return may_flow(rt, channel->input) || channel_reads_ahead(channel);
@@ -465,6 +470,8 @@ static result read_ahead(struct runtime *rt, struct channel *channel)
 static result serve_channel(struct runtime *rt, void *what, short events)
 {
 	struct channel *channel = what;
+	if (channel->link)
+		return call_serve(rt, channel, events);
 	if ((events & (POLLIN | POLLHUP | POLLERR)) && wants_to_receive(rt, channel)) {
 		TRY(read_ahead(rt, channel));
 		TRY(channel_receive(channel, &channel->ended));
@@ -690,6 +697,12 @@ static result start_program(struct runtime *rt)
 		TRY(secret_pipe(&rt->secrets[i], &end));
 		start_give(&start, &end, rt->secrets[i].fd);
 	}
+	if (rt->calls) {
+		struct fd end;
+		int number;
+		fabric_open(rt, &end, &number);
+		start_give(&start, &end, number);
+	}
 	/* Boxes that were recorded open with this key: it ends when its last use is over. Channels use it as long as they live. */
 	if (rt->channel_count == 0)
 		key_free(&rt->kem);
@@ -747,7 +760,7 @@ static result conclude(struct runtime *rt)
 {
 	TRY(records_derive(rt));
 	for (size_t i = 0; i < rt->channel_count; i++)
-		if (rt->channels[i]->spec.initiator)
+		if (rt->channels[i]->spec.initiator && !rt->channels[i]->link)
 			TRY(records_hand_over(rt, rt->channels[i]));
 	TRY(records_statements(rt));
 	rt->derived = true;
@@ -762,6 +775,9 @@ static result conclude_if_ready(struct runtime *rt)
 	TRY(check_end(rt));
 	if (rt->derived || !all_inputs_complete(rt))
 		return OK;
+	TRY(calls_conclude(rt, &all));
+	if (!all)
+		return OK;
 	TRY(open_next_file(rt, &all));
 	return all ? conclude(rt) : OK;
 }
@@ -769,6 +785,8 @@ static result conclude_if_ready(struct runtime *rt)
 /* Handed over and acknowledged. An outside peer gets some time for its CLOSE, not for ever. */
 static bool is_settled(struct runtime *rt, const struct channel *channel)
 {
+	if (channel->link)
+		return call_is_settled(channel);
 	if (!backlog_is_empty(&channel->sending))
 		return false;
 	if (!channel->spec.initiator || channel->closed_by_peer || channel->ended)
@@ -852,6 +870,7 @@ static void watch_all(struct runtime *rt, struct watches *w)
 	if (rt->program_running)
 		watch(w, sandbox_fd(&rt->sandbox), POLLIN, serve_end, NULL);
 	watch(w, rt->errors.n, POLLIN, serve_errors, NULL);
+	watch(w, fabric_fd(rt), fabric_events(rt), fabric_serve, NULL);
 	for (size_t i = 0; i < rt->channel_count; i++) {
 		struct channel *channel = rt->channels[i];
 		short events = wants_to_receive(rt, channel) ? POLLIN : 0;
@@ -875,8 +894,14 @@ static result check_clocks(struct runtime *rt)
 		runtime_blame(rt, rt->channels[i]->spec.peer);
 		return fail(HANDSHAKE_EXPIRED, "channel '%s' with '%s'", rt->channels[i]->spec.edge, rt->channels[i]->spec.peer);
 	}
-	for (size_t i = 0; i < rt->channel_count; i++)
-		TRY(channel_keep_fresh(rt->channels[i]));
+	for (size_t i = 0; i < rt->channel_count; i++) {
+		result fresh = channel_keep_fresh(rt->channels[i]);
+		if (fresh != OK && !rt->channels[i]->link)
+			return fresh;
+		if (fresh != OK)
+			call_channel_failed(rt, rt->channels[i], fresh);
+	}
+	calls_turn(rt);
 	uint64_t sum = rt->input_bytes + rt->output_bytes;
 	if (sum == rt->progress_sent_sum || now < rt->progress_sent_at + PROGRESS_MS * UINT64_C(1000000))
 		return OK;
@@ -893,6 +918,8 @@ static int wait_ms(const struct runtime *rt)
 		uint64_t left = rt->deadline_ns > now ? (rt->deadline_ns - now) / 1000000 + 1 : 0;
 		wait = left < wait ? left : wait;
 	}
+	if (calls_due_ns(rt) / 1000000 < now_ms + wait)
+		wait = calls_due_ns(rt) > now ? calls_due_ns(rt) / 1000000 + 1 - now_ms : 0;
 	for (size_t i = 0; i < rt->channel_count; i++) {
 		uint64_t due = channel_due(rt->channels[i]);
 		uint64_t left = due > now_ms ? due - now_ms : 0;

@@ -33,6 +33,15 @@ result records_add_policy(struct runtime *rt, struct span compiled)
 	return OK;
 }
 
+result records_policy(const struct runtime *rt, const uint8_t digest[static SHA256_SIZE], const char *whose, struct span *out)
+{
+	ptrdiff_t at = find_policy(rt, digest);
+	if (at < 0)
+		return fail(NO_POLICY, "the policy of %s is not known here", whose);
+	*out = rt->policies[at].bytes;
+	return OK;
+}
+
 result records_take_references(struct runtime *rt)
 {
 	struct span sets[POLICY_MAX_REFERENCES];
@@ -68,8 +77,8 @@ result records_begin(struct runtime *rt)
 	struct dac_config config = {
 		.skew_ms = TIME_SKEW_MS,
 		.run_id = rt->prepare.run_id,
-		.max_records = 16 * 1024,
-		.max_memory = (size_t)256 << 20,
+		.max_records = 1 << 18,
+		.max_memory = (size_t)1 << 30,
 		.threads = 1, /* no new threads after set-up */
 		.policy = policy_by_digest,
 		.follows = policy_follows,
@@ -84,11 +93,25 @@ result records_begin(struct runtime *rt)
 	return dac_add_report(rt->dac, rt->report, NULL);
 }
 
-static result sign(struct runtime *rt, struct record *record, uint8_t out_oid[static OID_SIZE])
+static result make_room(struct runtime *rt)
+{
+	if (rt->record_count < rt->record_cap)
+		return OK;
+	size_t cap = rt->record_cap ? 2 * rt->record_cap : 64;
+	struct bytes_item *records = realloc(rt->records, cap * sizeof(*records));
+	if (!records)
+		return fail(NO_MEMORY, "records");
+	rt->records = records;
+	rt->record_cap = cap;
+	return OK;
+}
+
+result records_sign(struct runtime *rt, struct record *record, uint8_t out_oid[static OID_SIZE])
 {
 	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
 	if (rt->record_count == MAX_OWN_RECORDS)
 		return fail(DAC_TOO_LARGE, "more than %d records of one enclave", MAX_OWN_RECORDS);
+	TRY(make_room(rt));
 	record->v = 1;
 	record->enclave = rt->uri;
 	record->era = rt->epoch.era;
@@ -120,11 +143,11 @@ result records_origin(struct runtime *rt, const char *name, const char *operatio
 	if (ledger_ref)
 		memcpy(record.ledger_ref, ledger_ref, OID_SIZE);
 	out->enclave = rt->uri;
-	return sign(rt, &record, out->oid);
+	return records_sign(rt, &record, out->oid);
 }
 
 /* A program without any input still needs something to derive from: the empty stdin that it got. */
-static result origin_of_nothing(struct runtime *rt, struct record_parent *parent, struct record_data *data)
+result records_origin_of_nothing(struct runtime *rt, struct record_parent *parent, struct record_data *data)
 {
 	uint8_t salt[DATA_SALT_SIZE];
 	random_bytes(salt, sizeof(salt));
@@ -134,8 +157,8 @@ static result origin_of_nothing(struct runtime *rt, struct record_parent *parent
 }
 
 struct derivation {
-	struct record_parent parents[CONTROL_MAX_EDGES + SANDBOX_MAX_FDS];
-	struct record_data in[CONTROL_MAX_EDGES + SANDBOX_MAX_FDS], out[256];
+	struct record_parent parents[CONTROL_MAX_EDGES + SANDBOX_MAX_FDS + 2];
+	struct record_data in[CONTROL_MAX_EDGES + SANDBOX_MAX_FDS + 2], out[256];
 	struct record record;
 };
 
@@ -167,15 +190,17 @@ result records_derive(struct runtime *rt)
 	for (size_t i = 0; i < rt->secret_count; i++)
 		derive_from(&d, &rt->secrets[i].supplier, rt->secrets[i].name, rt->secrets[i].commit);
 	if (d.record.parent_count == 0) {
-		TRY(origin_of_nothing(rt, &d.parents[0], &d.in[0]));
+		if (!call_origin(rt, &d.parents[0], &d.in[0]))
+			TRY(records_origin_of_nothing(rt, &d.parents[0], &d.in[0]));
 		d.record.parent_count = d.record.in_count = 1;
 	}
+	TRY(call_conclude_records(rt, &d.record, COUNT_OF(d.in)));
 	if (d.record.parent_count > RECORD_MAX_PARENTS)
 		return fail(TOO_LARGE, "%zu inputs of one enclave", d.record.parent_count);
 	for (size_t p = 0; p < rt->product_count; p++)
 		for (size_t c = 0; c < rt->products[p].consumer_count; c++)
 			TRY(derive_to(&d, &rt->products[p].consumers[c]));
-	return sign(rt, &d.record, rt->derive_oid);
+	return records_sign(rt, &d.record, rt->derive_oid);
 }
 
 /* ---- Handing over ------------------------------------------------------------------------------ */
@@ -256,7 +281,7 @@ static result sign_request(struct runtime *rt, const struct channel *channel, ui
 	memcpy(parent.oid, rt->derive_oid, OID_SIZE);
 	memcpy(in.commit, channel->consumer->commit, SHA256_SIZE);
 	memcpy(record.call_id, channel->opened.call_id, CALL_ID_SIZE);
-	return sign(rt, &record, out_oid);
+	return records_sign(rt, &record, out_oid);
 }
 
 result records_hand_over(struct runtime *rt, struct channel *channel)
@@ -281,7 +306,7 @@ result records_hand_over(struct runtime *rt, struct channel *channel)
 
 /* ---- Accepting --------------------------------------------------------------------------------- */
 
-static result add_closure(struct runtime *rt, const struct data_end *end, uint8_t out_oid[static OID_SIZE])
+result records_add_closure(struct runtime *rt, const struct data_end *end, uint8_t out_oid[static OID_SIZE])
 {
 	for (size_t i = 0; i < end->certificate_count; i++)
 		TRY(dac_add_certificate(rt->dac, end->certificates[i].bytes, NULL));
@@ -297,7 +322,7 @@ static result add_closure(struct runtime *rt, const struct data_end *end, uint8_
 }
 
 /* The peer sends what its record depends on and nothing else. */
-static result require_no_extra(struct runtime *rt, const struct data_end *end, const uint8_t oid[static OID_SIZE])
+result records_require_no_extra(struct runtime *rt, const struct data_end *end, const uint8_t oid[static OID_SIZE])
 {
 	struct digest32 root;
 	CLEANUP(free_indices) size_t *indices = NULL;
@@ -355,13 +380,13 @@ static result accept_record(struct runtime *rt, struct input *input, const struc
 	struct channel *channel = input->channel;
 	if (!end->has_record)
 		return fail(INPUT_INCOMPLETE, "no record came with it");
-	TRY(add_closure(rt, end, oid));
+	TRY(records_add_closure(rt, end, oid));
 	TRY(dac_verify(rt->dac, &summary));
 	TRY(dac_require(rt->dac, oid));
 	size_t index = dac_find(rt->dac, oid);
 	const struct record *record = dac_record(rt->dac, index);
 	TRY(check_handed_over(rt, input, record));
-	TRY(require_no_extra(rt, end, oid));
+	TRY(records_require_no_extra(rt, end, oid));
 	/* What we derive from it is one call deeper. */
 	TRY(channel_decide(channel, RESOURCE_RECORD, DIRECTION_RECEIVE, record->operation, dac_verdict(rt->dac, index).level + 1));
 	input->supplier.enclave = record->enclave;

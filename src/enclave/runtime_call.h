@@ -1,0 +1,154 @@
+/*
+ * Calls between enclaves, inside troth-ire (constructions/dac.md; docs/PROTOCOL.dac "Calls", docs/PROTOCOL.fabric):
+ *
+ *	runtime_call.c		streams of calls on their channels, from OPEN to both ENDs
+ *	runtime_fabric.c	the program: its requests and what it may do
+ *	runtime_call_records.c	what is signed about calls, and how answers and questions are judged
+ *
+ * A call belongs to the runtime from its OPEN until both directions have ended and the program has closed it. Everything
+ * that a program or a peer can make grow has a limit here. A channel of calls that breaks ends its calls, not the enclave.
+ */
+#ifndef TROTH_ENCLAVE_RUNTIME_CALL_H
+#define TROTH_ENCLAVE_RUNTIME_CALL_H
+
+#include "enclave/call_frame.h"
+#include "enclave/fabric.h"
+#include "enclave/runtime_internal.h"
+
+enum {
+	MAX_CALLS = 2560,     /* of one enclave, both directions, until they are closed */
+	MAX_LINK_CALLS = 1280, /* of one channel */
+	MAX_ACCEPTS = 64,     /* ACCEPTs that wait */
+	CALL_DEFAULT_MS = 60 * 1000,
+	CALL_LONGEST_MS = 24 * 3600 * 1000,
+	LINK_BACKLOG_MAX = 4 << 20, /* of frames that a peer does not take: then it is not read from either */
+	LINK_BACKLOG_ENOUGH = 256 * 1024,
+	FABRIC_BACKLOG_MAX = 1 << 20, /* of replies that the program does not take: then it is not read from either */
+	CALL_TEXT_MAX = 256,
+	FOLD_AT = 40, /* leaves */
+};
+
+/* What a record may be built on: another record, and the data that it brings. */
+struct cause {
+	struct record_parent parent;
+	bool has_data;
+	const char *name;
+	uint8_t commit[SHA256_SIZE];
+};
+
+/* Ids that the peer of a channel is known to have: of records, certificates, reports and policies. */
+struct id_set {
+	uint8_t (*slots)[32]; /* zeros: free */
+	size_t cap, count;
+};
+
+/* What a channel of calls has beside the channel itself. */
+struct call_link {
+	struct deframer deframer;
+	uint64_t last_sid; /* the greatest that was opened */
+	size_t open;	   /* streams that are not over */
+	struct id_set known;
+	bool dead; /* broken; its calls have failed */
+};
+
+struct call_sending {
+	uint8_t salt[DATA_SALT_SIZE], commit[SHA256_SIZE];
+	struct hmac hmac;
+	bool opened, last, ended; /* last: the program has given all of it; ended: END was sent */
+	uint64_t length, credit;
+	struct backlog waiting;
+	bool has_writer;
+	uint64_t writer; /* tag of a WRITE that waits for room */
+};
+
+struct call_receiving {
+	uint8_t salt[DATA_SALT_SIZE], commit[SHA256_SIZE];
+	struct hmac hmac;
+	bool opened, ended; /* ended: END was verified */
+	uint64_t length;
+	struct backlog queue; /* at most CALL_WINDOW bytes */
+	size_t untold;	      /* taken by the program, not told to the peer yet */
+	bool has_reader;
+	uint64_t reader, reader_most;
+};
+
+struct call {
+	struct channel *channel; /* NULL: broken */
+	uint64_t handle, sid;
+	bool we_ask, push;
+	bool accepted; /* the program knows of it */
+	bool closed;   /* the program is done with it */
+	bool out_over, in_over; /* nothing more goes out, comes in */
+	bool noted;    /* among the leaves of the chain */
+	uint8_t call_id[CALL_ID_SIZE];
+	struct call_sending out;
+	struct call_receiving in;
+	enum reason reason; /* OK: not failed */
+	char text[CALL_TEXT_MAX];
+	struct record_parent theirs, ours; /* REQUEST or RESPONSE of the peer, of this side */
+	bool has_theirs, has_ours;
+	uint64_t causes_of[FABRIC_MAX_CAUSES]; /* handles */
+	struct cause causes[FABRIC_MAX_CAUSES]; /* we_ask: named at the start; else: answers that came in for it */
+	size_t cause_count;
+	uint64_t deadline_ns;
+};
+
+struct calls {
+	struct call *rows[MAX_CALLS];
+	size_t count;
+	uint64_t last_handle;
+	int number; /* of the program's descriptor */
+	struct fd program, far_end; /* far_end: until the program starts */
+	struct deframer deframer;
+	struct backlog replies;
+	uint64_t accepts[MAX_ACCEPTS]; /* tags */
+	size_t accept_count;
+	result host_failed; /* in the middle of a request */
+	bool deaf;    /* the program's end is closed */
+	bool stopping; /* no new calls are accepted */
+	bool quiet;   /* the program has ended and everything about calls is signed */
+	struct cause leaves[FOLD_AT];
+	size_t leaf_count;
+	struct record_parent base; /* what everything of this enclave rests on: its inputs */
+	bool has_base, base_is_origin;
+	uint8_t base_commit[SHA256_SIZE];
+	uint64_t asked_at_ns; /* budget of what costs the secure processor */
+	unsigned asked;
+};
+
+/* runtime_call.c */
+struct call *call_find(const struct runtime *rt, uint64_t handle);
+NODISCARD result call_new(struct runtime *rt, struct channel *channel, struct call **out);
+/* Ends it on this side; the peer is told. The text is for the own program. */
+void call_fail(struct runtime *rt, struct call *call, enum reason reason, const char *text);
+/* As call_fail with what fail() noted. */
+void call_fail_noted(struct runtime *rt, struct call *call, enum reason reason);
+/* The program is done with it. */
+void call_close(struct runtime *rt, struct call *call);
+/* The first frame of this side. */
+NODISCARD result call_open_out(struct runtime *rt, struct call *call, uint64_t timeout_ms);
+/* Sends what can be sent, ends what can be ended, answers READs and WRITEs. */
+void call_move(struct runtime *rt, struct call *call);
+bool call_is_over(const struct call *call);
+
+/* runtime_fabric.c */
+void fabric_reply(struct runtime *rt, uint64_t tag, const struct schema *schema, const void *body);
+void fabric_refuse(struct runtime *rt, uint64_t tag, enum reason reason, const char *text);
+void fabric_done(struct runtime *rt, uint64_t tag);
+/* Calls that wait to be accepted, or that nobody can come any more. */
+void fabric_offer(struct runtime *rt);
+
+/* runtime_call_records.c */
+void id_set_free(struct id_set *set);
+NODISCARD result call_sign_request(struct runtime *rt, struct call *call, struct data_end *end);
+NODISCARD result call_sign_response(struct runtime *rt, struct call *call, struct data_end *end);
+/* Judges what came with END: the record, its closure, the policy. Fills `theirs`. */
+NODISCARD result call_accept(struct runtime *rt, struct call *call, const struct data_end *end);
+/* One record for many answers that a call was served with. */
+NODISCARD result call_fold_causes(struct runtime *rt, struct call *call);
+/* What the call leaves in the chain becomes part of the enclave's own last record. */
+NODISCARD result call_note(struct runtime *rt, struct call *call);
+NODISCARD result call_record(struct runtime *rt, const struct cause *causes, size_t count, const char *name,
+	const uint8_t commit[static SHA256_SIZE], uint8_t out_oid[static OID_SIZE]);
+
+#endif

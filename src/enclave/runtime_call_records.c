@@ -1,0 +1,426 @@
+/* What an IRE signs about calls, and how it judges what the other side signed (constructions/dac.md; docs/PROTOCOL.dac "Calls"). */
+#include <stdlib.h>
+
+#include "enclave/runtime_call.h"
+
+/* ---- What a peer has already --------------------------------------------------------------------- */
+
+void id_set_free(struct id_set *set)
+{
+	free(set->slots);
+	*set = (struct id_set){0};
+}
+
+static size_t slot_of(const struct id_set *set, const uint8_t id[static 32])
+{
+	static const uint8_t zero[32];
+	size_t at;
+	memcpy(&at, id, sizeof(at));
+	for (at &= set->cap - 1; memcmp(set->slots[at], zero, 32) != 0 && memcmp(set->slots[at], id, 32) != 0;)
+		at = (at + 1) & (set->cap - 1);
+	return at;
+}
+
+static bool id_set_has(const struct id_set *set, const uint8_t id[static 32])
+{
+	return set->cap && memcmp(set->slots[slot_of(set, id)], id, 32) == 0;
+}
+
+static result id_set_grow(struct id_set *set)
+{
+	static const uint8_t zero[32];
+	struct id_set bigger = {.cap = set->cap ? 2 * set->cap : 64};
+	bigger.slots = calloc(bigger.cap, sizeof(*bigger.slots));
+	if (!bigger.slots)
+		return fail(NO_MEMORY, "records that a peer has");
+	for (size_t i = 0; i < set->cap; i++)
+		if (memcmp(set->slots[i], zero, 32) != 0)
+			memcpy(bigger.slots[slot_of(&bigger, set->slots[i])], set->slots[i], 32);
+	bigger.count = set->count;
+	free(set->slots);
+	*set = bigger;
+	return OK;
+}
+
+static result id_set_add(struct id_set *set, const uint8_t id[static 32])
+{
+	if (2 * (set->count + 1) > set->cap)
+		TRY(id_set_grow(set));
+	if (id_set_has(set, id))
+		return OK;
+	memcpy(set->slots[slot_of(set, id)], id, 32);
+	set->count++;
+	return OK;
+}
+
+static void free_indices(size_t **indices)
+{
+	free(*indices);
+}
+
+static result closure_of(struct runtime *rt, const uint8_t oid[static OID_SIZE], size_t **out, size_t *out_count)
+{
+	struct digest32 root;
+	memcpy(root.bytes, oid, OID_SIZE);
+	return dac_closure(rt->dac, &root, 1, out, out_count);
+}
+
+static result mark_known(struct runtime *rt, struct call_link *link, const size_t *indices, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct record *record = dac_record(rt->dac, indices[i]);
+		TRY(id_set_add(&link->known, dac_oid(rt->dac, indices[i])));
+		TRY(id_set_add(&link->known, record->certificate));
+		TRY(id_set_add(&link->known, record->host_report));
+		TRY(id_set_add(&link->known, record->policy_digest));
+	}
+	return OK;
+}
+
+/* ---- Handing over: the record, and what the peer lacks ------------------------------------------------- */
+
+static void list_add(struct bytes_item *list, size_t *count, struct span bytes)
+{
+	for (size_t i = 0; i < *count; i++)
+		if (list[i].bytes.data == bytes.data)
+			return;
+	list[(*count)++].bytes = bytes;
+}
+
+static result add_lacking(struct runtime *rt, const struct call_link *link, size_t index, bool is_self, struct data_end *end)
+{
+	const struct record *record = dac_record(rt->dac, index);
+	struct span policy;
+	if (!id_set_has(&link->known, record->policy_digest)) {
+		TRY(records_policy(rt, record->policy_digest, record->enclave, &policy));
+		list_add(end->policies, &end->policy_count, policy);
+	}
+	if (!id_set_has(&link->known, record->certificate))
+		list_add(end->certificates, &end->certificate_count, dac_certificate(rt->dac, record->certificate));
+	if (!id_set_has(&link->known, record->host_report))
+		list_add(end->reports, &end->report_count, dac_report(rt->dac, record->host_report));
+	if (!is_self && !id_set_has(&link->known, dac_oid(rt->dac, index)))
+		list_add(end->records, &end->record_count, dac_bytes(rt->dac, index));
+	return OK;
+}
+
+static result list_new(struct runtime *rt, size_t max, struct bytes_item **out)
+{
+	void *memory;
+	TRY(arena_alloc(&rt->arena, max ? max : 1, sizeof(struct bytes_item), &memory));
+	*out = memory;
+	return OK;
+}
+
+static result fill_end(struct runtime *rt, struct call_link *link, const uint8_t oid[static OID_SIZE], struct data_end *end)
+{
+	CLEANUP(free_indices) size_t *indices = NULL;
+	size_t count = 0, lacking = 0;
+	TRY(closure_of(rt, oid, &indices, &count));
+	for (size_t i = 0; i < count; i++)
+		lacking += !id_set_has(&link->known, dac_oid(rt->dac, indices[i]));
+	TRY(list_new(rt, lacking, &end->certificates));
+	TRY(list_new(rt, lacking, &end->reports));
+	TRY(list_new(rt, lacking, &end->policies));
+	TRY(list_new(rt, lacking, &end->records));
+	for (size_t i = 0; i < count; i++)
+		if (!id_set_has(&link->known, dac_oid(rt->dac, indices[i])))
+			TRY(add_lacking(rt, link, indices[i], memcmp(dac_oid(rt->dac, indices[i]), oid, OID_SIZE) == 0, end));
+	end->record = rt->records[rt->record_count - 1].bytes;
+	end->has_record = true;
+	return mark_known(rt, link, indices, count);
+}
+
+/* ---- Signing -------------------------------------------------------------------------------------- */
+
+struct draft {
+	struct record_parent parents[RECORD_MAX_PARENTS];
+	struct record_data in[RECORD_MAX_PARENTS], out[1];
+	struct record record;
+};
+
+static void draft_begin(struct draft *d, enum record_kind kind, const char *operation)
+{
+	d->record = (struct record){.kind = (uint8_t)kind, .operation = operation, .parents = d->parents, .in = d->in, .out = d->out};
+}
+
+static result add_parent(struct draft *d, const struct record_parent *parent)
+{
+	if (d->record.parent_count == RECORD_MAX_PARENTS)
+		return fail(TOO_LARGE, "a record with more than %d parents", RECORD_MAX_PARENTS);
+	d->parents[d->record.parent_count++] = *parent;
+	return OK;
+}
+
+static void add_data(struct record_data *list, size_t *count, const char *name, const uint8_t *commit)
+{
+	list[*count].name = name;
+	memcpy(list[(*count)++].commit, commit, SHA256_SIZE);
+}
+
+static result add_cause(struct draft *d, const struct cause *cause)
+{
+	TRY(add_parent(d, &cause->parent));
+	if (cause->has_data)
+		add_data(d->in, &d->record.in_count, cause->name, cause->commit);
+	return OK;
+}
+
+static bool has_inputs(const struct runtime *rt)
+{
+	return rt->input_count + rt->secret_count > 0;
+}
+
+static result derive_base(struct runtime *rt)
+{
+	struct draft d;
+	draft_begin(&d, RECORD_DERIVE, "base");
+	for (size_t i = 0; i < rt->input_count; i++) {
+		TRY(add_parent(&d, &rt->inputs[i].supplier));
+		add_data(d.in, &d.record.in_count, rt->inputs[i].name, rt->inputs[i].commit);
+	}
+	for (size_t i = 0; i < rt->secret_count; i++) {
+		TRY(add_parent(&d, &rt->secrets[i].supplier));
+		add_data(d.in, &d.record.in_count, rt->secrets[i].name, rt->secrets[i].commit);
+	}
+	rt->calls->base.enclave = rt->uri;
+	return records_sign(rt, &d.record, rt->calls->base.oid);
+}
+
+/* One record for all that was given to the program before it called anybody. */
+static result need_base(struct runtime *rt)
+{
+	struct calls *calls = rt->calls;
+	struct record_data data;
+	if (calls->has_base)
+		return OK;
+	if (has_inputs(rt)) {
+		TRY(derive_base(rt));
+	} else {
+		TRY(records_origin_of_nothing(rt, &calls->base, &data));
+		memcpy(calls->base_commit, data.commit, SHA256_SIZE);
+		calls->base_is_origin = true;
+	}
+	calls->has_base = true;
+	return OK;
+}
+
+/* A local step: what the program was given, put out under `name`. */
+static result derive(struct runtime *rt, const char *operation, const struct cause *causes, size_t count, const char *name,
+	const uint8_t *commit, uint8_t out_oid[static OID_SIZE])
+{
+	struct draft d;
+	draft_begin(&d, RECORD_DERIVE, operation);
+	if (has_inputs(rt) || count == 0) {
+		TRY(need_base(rt));
+		TRY(add_parent(&d, &rt->calls->base));
+	}
+	for (size_t i = 0; i < count; i++)
+		TRY(add_cause(&d, &causes[i]));
+	if (name)
+		add_data(d.out, &d.record.out_count, name, commit);
+	return records_sign(rt, &d.record, out_oid);
+}
+
+static void address(const struct call *call, struct record *record)
+{
+	record->target = call->channel->expected_name;
+	record->has_target = true;
+	record->has_call_id = true;
+	memcpy(record->call_id, call->call_id, CALL_ID_SIZE);
+}
+
+result call_sign_request(struct runtime *rt, struct call *call, struct data_end *end)
+{
+	struct draft d;
+	struct record_parent step = {.enclave = rt->uri};
+	const struct control_channel *spec = &call->channel->spec;
+	TRY(derive(rt, "call", call->causes, call->cause_count, spec->edge, call->out.commit, step.oid));
+	draft_begin(&d, RECORD_REQUEST, spec->operation);
+	address(call, &d.record);
+	TRY(add_parent(&d, &step));
+	add_data(d.in, &d.record.in_count, spec->edge, call->out.commit);
+	call->ours.enclave = rt->uri;
+	TRY(records_sign(rt, &d.record, call->ours.oid));
+	call->has_ours = true;
+	return fill_end(rt, call->channel->link, call->ours.oid, end);
+}
+
+result call_sign_response(struct runtime *rt, struct call *call, struct data_end *end)
+{
+	struct draft d;
+	const struct control_channel *spec = &call->channel->spec;
+	draft_begin(&d, RECORD_RESPONSE, spec->operation);
+	address(call, &d.record);
+	TRY(add_parent(&d, &call->theirs));
+	add_data(d.in, &d.record.in_count, spec->edge, call->in.commit);
+	if (has_inputs(rt)) {
+		TRY(need_base(rt));
+		TRY(add_parent(&d, &rt->calls->base));
+	}
+	/* Answers that this one was made with. */
+	for (size_t i = 0; i < call->cause_count; i++)
+		TRY(add_parent(&d, &call->causes[i].parent));
+	add_data(d.out, &d.record.out_count, spec->edge, call->out.commit);
+	call->ours.enclave = rt->uri;
+	TRY(records_sign(rt, &d.record, call->ours.oid));
+	call->has_ours = true;
+	return fill_end(rt, call->channel->link, call->ours.oid, end);
+}
+
+result call_fold_causes(struct runtime *rt, struct call *call)
+{
+	struct cause folded = {.parent.enclave = rt->uri};
+	TRY(derive(rt, "fold", call->causes, call->cause_count, NULL, NULL, folded.parent.oid));
+	call->causes[0] = folded;
+	call->cause_count = 1;
+	return OK;
+}
+
+result call_record(struct runtime *rt, const struct cause *causes, size_t count, const char *name,
+	const uint8_t commit[static SHA256_SIZE], uint8_t out_oid[static OID_SIZE])
+{
+	return derive(rt, "record", causes, count, name, commit, out_oid);
+}
+
+/* ---- Judging -------------------------------------------------------------------------------------- */
+
+static bool names_parent(const struct record *record, const uint8_t oid[static OID_SIZE])
+{
+	for (size_t i = 0; i < record->parent_count; i++)
+		if (memcmp(record->parents[i].oid, oid, OID_SIZE) == 0)
+			return true;
+	return false;
+}
+
+static result check_kind(const struct call *call, const struct record *record)
+{
+	const struct control_channel *spec = &call->channel->spec;
+	enum record_kind kind = call->we_ask ? RECORD_RESPONSE : RECORD_REQUEST;
+	const struct record_data *data = call->we_ask ? record->out : record->in;
+	size_t count = call->we_ask ? record->out_count : record->in_count;
+	if (record->kind != kind)
+		return fail(DAC_KIND_RULE, "a %s was sent instead of a %s", record_kind_name((enum record_kind)record->kind),
+			record_kind_name(kind));
+	/* DA-11: an answer belongs to the very question that was asked. */
+	if (call->we_ask && !names_parent(record, call->ours.oid))
+		return fail(DAC_SPLICED, "the answer is one to another question");
+	if (strcmp(record->operation, spec->operation) != 0 || memcmp(record->call_id, call->call_id, CALL_ID_SIZE) != 0)
+		return fail(DAC_KIND_RULE, "the record is about another call than the one that was opened");
+	if (count != 1 || strcmp(data[0].name, spec->edge) != 0)
+		return fail(DAC_COMMITMENT, "the record is not about edge '%s'", spec->edge);
+	if (!secret_equal(SPAN_ARRAY(data[0].commit), SPAN_ARRAY(call->in.commit)))
+		return fail(DAC_COMMITMENT, "the data that arrived is not what the record says");
+	return OK;
+}
+
+static result check_signer(const struct runtime *rt, const struct call *call, const struct record *record)
+{
+	/* Records name the certificate of the launch; the channel may show one that was re-issued for the same keys. */
+	const struct report *report = dac_report_of(rt->dac, record->host_report);
+	if (!report || memcmp(report->launch.keys_hash, call->channel->peer.keys_hash, SHA256_SIZE) != 0)
+		return fail(DAC_SPLICED, "the record was signed by %s, not by the peer", record->enclave);
+	if (!record->has_target || strcmp(record->target, rt->uri) != 0)
+		return fail(DAC_SPLICED, "the record is addressed to %s", record->has_target ? record->target : "nobody");
+	if (record->time > runtime_now_ms() + TIME_SKEW_MS)
+		return fail(DAC_TIME, "the record is dated in the future");
+	return OK;
+}
+
+result call_accept(struct runtime *rt, struct call *call, const struct data_end *end)
+{
+	CLEANUP(free_indices) size_t *indices = NULL;
+	struct dac_summary summary;
+	uint8_t oid[OID_SIZE];
+	size_t count = 0;
+	if (!end->has_record)
+		return fail(INPUT_INCOMPLETE, "no record came with it");
+	TRY(records_add_closure(rt, end, oid));
+	TRY(dac_verify(rt->dac, &summary));
+	TRY(dac_require(rt->dac, oid));
+	size_t index = dac_find(rt->dac, oid);
+	const struct record *record = dac_record(rt->dac, index);
+	TRY(check_signer(rt, call, record));
+	TRY(check_kind(call, record));
+	TRY(records_require_no_extra(rt, end, oid));
+	/* What we derive from a question is one call deeper; from an answer it is as deep as the answer. */
+	unsigned level = dac_verdict(rt->dac, index).level;
+	TRY(channel_decide(call->channel, RESOURCE_RECORD, call->we_ask ? DIRECTION_SEND : DIRECTION_RECEIVE, record->operation,
+		call->we_ask ? level : level + 1));
+	TRY(closure_of(rt, oid, &indices, &count));
+	TRY(mark_known(rt, call->channel->link, indices, count));
+	call->theirs.enclave = record->enclave;
+	memcpy(call->theirs.oid, oid, OID_SIZE);
+	call->has_theirs = true;
+	return OK;
+}
+
+/* ---- The end: everything hangs together ------------------------------------------------------------------ */
+
+static result fold(struct runtime *rt)
+{
+	struct calls *calls = rt->calls;
+	struct cause folded = {.parent.enclave = rt->uri};
+	TRY(derive(rt, "fold", calls->leaves, calls->leaf_count, NULL, NULL, folded.parent.oid));
+	calls->leaves[0] = folded;
+	calls->leaf_count = 1;
+	return OK;
+}
+
+static result add_leaf(struct runtime *rt, const struct cause *leaf)
+{
+	if (rt->calls->leaf_count == FOLD_AT)
+		TRY(fold(rt));
+	rt->calls->leaves[rt->calls->leaf_count++] = *leaf;
+	return OK;
+}
+
+/* The latest of its records: an answer stands for its question. */
+result call_note(struct runtime *rt, struct call *call)
+{
+	struct cause leaf = {.name = call->channel ? call->channel->spec.edge : NULL};
+	bool theirs_last = call->we_ask ? call->has_theirs : !call->has_ours;
+	if (call->noted || !(call->has_theirs || call->has_ours))
+		return OK;
+	call->noted = true;
+	leaf.parent = theirs_last ? call->theirs : call->ours;
+	leaf.has_data = theirs_last && leaf.name;
+	memcpy(leaf.commit, call->in.commit, SHA256_SIZE);
+	return add_leaf(rt, &leaf);
+}
+
+result records_note(struct runtime *rt, const uint8_t oid[static OID_SIZE])
+{
+	struct cause leaf = {.parent.enclave = rt->uri};
+	memcpy(leaf.parent.oid, oid, OID_SIZE);
+	return add_leaf(rt, &leaf);
+}
+
+result call_conclude_records(struct runtime *rt, struct record *record, size_t in_cap)
+{
+	struct calls *calls = rt->calls;
+	size_t room = record->parent_count + 1 < RECORD_MAX_PARENTS ? RECORD_MAX_PARENTS - record->parent_count - 1 : 0;
+	if (!calls)
+		return OK;
+	if (calls->leaf_count > room || record->in_count + calls->leaf_count > in_cap)
+		TRY(fold(rt));
+	if (calls->has_base && !calls->base_is_origin)
+		record->parents[record->parent_count++] = calls->base;
+	for (size_t i = 0; i < calls->leaf_count; i++) {
+		record->parents[record->parent_count++] = calls->leaves[i].parent;
+		if (calls->leaves[i].has_data)
+			add_data(record->in, &record->in_count, calls->leaves[i].name, calls->leaves[i].commit);
+	}
+	return OK;
+}
+
+bool call_origin(const struct runtime *rt, struct record_parent *parent, struct record_data *data)
+{
+	const struct calls *calls = rt->calls;
+	if (!calls || !calls->has_base || !calls->base_is_origin)
+		return false;
+	*parent = calls->base;
+	data->name = "stdin";
+	memcpy(data->commit, calls->base_commit, SHA256_SIZE);
+	return true;
+}
