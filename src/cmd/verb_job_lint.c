@@ -28,7 +28,11 @@ static void print_people(const struct job_plan *plan)
 			plan->stages[i].manifest.file_count,
 			strcmp(plan->stages[i].manifest.interpreter, "open") == 0 ? ", an interpreter" : "");
 	for (size_t i = 0; i < job->edge_count; i++)
-		printf("  edge     %-16s %s %s -> %s %s, operation %s\n", job->edges[i].name, job->edges[i].from, job->edges[i].output,
+		if (job->edges[i].call)
+			printf("  call     %-16s %s may call %s, operation %s\n", job->edges[i].name, job->edges[i].from, job->edges[i].to,
+				job->edges[i].operation);
+		else
+			printf("  edge     %-16s %s %s -> %s %s, operation %s\n", job->edges[i].name, job->edges[i].from, job->edges[i].output,
 			job->edges[i].to, job->edges[i].input, job->edges[i].operation);
 	for (size_t i = 0; i < job->input_count; i++)
 		printf("  input    %-16s to %s%s: give it with %s %s=FILE\n", job->inputs[i].role, job->inputs[i].enclave,

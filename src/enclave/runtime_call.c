@@ -718,6 +718,7 @@ void calls_turn(struct runtime *rt)
 		call_move(rt, call);
 	}
 	sweep(rt);
+	fabric_offer(rt);
 	for (size_t i = 0; i < rt->channel_count; i++) {
 		struct channel *channel = rt->channels[i];
 		if (!channel->link || channel->link->dead || !channel->open)

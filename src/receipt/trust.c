@@ -249,8 +249,8 @@ static result read_enclaves(struct source *s, const struct node *map)
 
 static result read_edges(struct source *s, const struct node *map)
 {
-	static const char *const fields[] = {"!name", "!from", "!output", "!to", "!input", "!operation", NULL};
-	const struct node *list;
+	static const char *const fields[] = {"!name", "!from", "!output", "!to", "!input", "!operation", "call", NULL};
+	const struct node *list, *call;
 	struct job *job = &s->trust->job;
 	TRY(read_list(s, map, "edges", &list));
 	TRY(alloc(s->trust, list->count, sizeof(*job->edges), &job->edges));
@@ -264,6 +264,8 @@ static result read_edges(struct source *s, const struct node *map)
 		TRY(read_name(s, node, "to", &edge->to));
 		TRY(read_name(s, node, "input", &edge->input));
 		TRY(read_name(s, node, "operation", &edge->operation));
+		if ((call = node_field(node, "call")))
+			TRY(node_bool(s->document, call, &edge->call));
 	}
 	job->edge_count = list->count;
 	return OK;
@@ -594,9 +596,11 @@ static json_t *edges_json(const struct job *job)
 	json_t *list = json_array();
 	for (size_t i = 0; i < job->edge_count; i++) {
 		const struct job_edge *e = &job->edges[i];
-		json_array_append_new(list,
-			json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "name", e->name, "from", e->from, "output", e->output, "to", e->to, "input",
-				e->input, "operation", e->operation));
+		json_t *edge = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "name", e->name, "from", e->from, "output", e->output, "to", e->to, "input",
+			e->input, "operation", e->operation);
+		if (e->call)
+			json_object_set_new(edge, "call", json_true());
+		json_array_append_new(list, edge);
 	}
 	return list;
 }

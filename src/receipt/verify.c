@@ -719,16 +719,46 @@ static const struct policy_table *policy_of(void *ctx, const uint8_t digest[stat
 /* An enclave without inputs derives from the empty stdin that it got: one ORIGIN of this name. */
 #define NO_INPUT "stdin"
 
+/* With calls the flow does not say how many records there are; this bounds what is read. */
+enum { MOST_OF_CALLS = 1 << 20 };
+
+static bool has_calls(const struct job *job)
+{
+	for (size_t i = 0; i < job->edge_count; i++)
+		if (job->edges[i].call)
+			return true;
+	return false;
+}
+
 static size_t most_records(const struct job *job)
 {
 	return 2 * job->enclave_count + job->input_count + job->edge_count;
+}
+
+/* Does the manifest of this enclave let its program ask its runtime for records? */
+static bool has_fabric(const struct verifier *v, const char *enclave)
+{
+	const struct job *job = &v->trust->job;
+	int fd = -1;
+	for (size_t i = 0; i < job->enclave_count; i++)
+		if (strcmp(job->enclaves[i].name, enclave) == 0)
+			return manifest_fabric(&v->manifests[i], &fd) == OK && fd >= 0;
+	return false;
+}
+
+static bool records_by_programs(const struct verifier *v)
+{
+	bool any = false;
+	for (size_t i = 0; i < v->trust->job.enclave_count; i++)
+		any |= has_fabric(v, v->trust->job.enclaves[i].name);
+	return any;
 }
 
 /* Before anything is verified: a receipt costs no more than its job can account for. */
 static result check_chain_size(const struct verifier *v)
 {
 	const struct job *job = &v->trust->job;
-	size_t most = most_records(job);
+	size_t most = has_calls(job) || records_by_programs(v) ? MOST_OF_CALLS : most_records(job);
 	if (v->records.count > most)
 		return fail(DAC_EXTRA_NODE, "%zu records where the job has at most %zu", v->records.count, most);
 	/* Records name the certificate of the launch, whatever was made anew for channels after a rotation. */
@@ -894,7 +924,7 @@ static size_t inputs_of(const struct job *job, const char *enclave)
 	for (size_t i = 0; i < job->input_count; i++)
 		count += strcmp(job->inputs[i].enclave, enclave) == 0;
 	for (size_t i = 0; i < job->edge_count; i++)
-		count += strcmp(job->edges[i].to, enclave) == 0;
+		count += !job->edges[i].call && strcmp(job->edges[i].to, enclave) == 0;
 	return count;
 }
 
@@ -916,6 +946,8 @@ static result list_places(struct verifier *v)
 		const struct job_edge *edge = &job->edges[i];
 		bool from_enclave = is_job_enclave(job, edge->from), to_enclave = is_job_enclave(job, edge->to);
 		/* An external peer keeps no records: what it sends enters as an ORIGIN, what it gets leaves with the DERIVE. */
+		if (edge->call)
+			continue; /* as often as it is asked: judge_call */
 		if (from_enclave && to_enclave)
 			places[count++] = (struct place){RECORD_REQUEST, edge->from, edge->name, SIZE_MAX};
 		else if (to_enclave)
@@ -946,7 +978,47 @@ static const char *subject_of(const struct record *record)
 	return NULL;
 }
 
-/* Every record has its place, and every place its record: no more and no less than the job's run. */
+static const struct job_edge *call_edge(const struct job *job, const char *name)
+{
+	for (size_t i = 0; i < job->edge_count; i++)
+		if (job->edges[i].call && strcmp(job->edges[i].name, name) == 0)
+			return &job->edges[i];
+	return NULL;
+}
+
+/* A question or an answer lies on a declared edge, in its direction and for its operation. */
+static bool lies_on_call(const struct job *job, const struct record *record)
+{
+	bool asks = record->kind == RECORD_REQUEST;
+	const struct record_data *data = asks ? record->in : record->out;
+	size_t count = asks ? record->in_count : record->out_count;
+	const struct job_edge *edge = count == 1 ? call_edge(job, data[0].name) : NULL;
+	return edge && strcmp(edge->operation, record->operation) == 0 && strcmp(asks ? edge->from : edge->to, signer(record)) == 0 &&
+		strcmp(asks ? edge->to : edge->from, last_part(record->target)) == 0;
+}
+
+/* Steps of a program that calls, serves or records; its last word is the DERIVE "run". */
+static bool is_step(const struct verifier *v, const struct record *record)
+{
+	static const char *const operations[] = {"base", "call", "fold", "record"};
+	for (size_t i = 0; i < COUNT_OF(operations); i++)
+		if (strcmp(record->operation, operations[i]) == 0)
+			return has_fabric(v, signer(record));
+	return false;
+}
+
+static bool belongs_to_calls(const struct verifier *v, const struct record *record)
+{
+	switch ((enum record_kind)record->kind) {
+	case RECORD_REQUEST:
+	case RECORD_RESPONSE: return lies_on_call(&v->trust->job, record);
+	case RECORD_DERIVE: return is_step(v, record);
+	case RECORD_ORIGIN: break;
+	}
+	return false;
+}
+
+/* Every record has its place, and every place its record: no more and no less than the job's run, and what calls leave. */
 static result fill_places(struct verifier *v)
 {
 	const struct dac *dac = v->report->dac;
@@ -955,6 +1027,8 @@ static result fill_places(struct verifier *v)
 	for (size_t i = 0; i < dac_count(dac); i++) {
 		const struct record *record = dac_record(dac, i);
 		const char *subject = subject_of(record);
+		if (belongs_to_calls(v, record))
+			continue;
 		struct place *place = subject ? find_place(v, (enum record_kind)record->kind, signer(record), subject) : NULL;
 		if (place && place->record == SIZE_MAX)
 			place->record = i;
@@ -1117,6 +1191,8 @@ static result check_edge(struct verifier *v, const struct job_edge *edge)
 {
 	const struct job *job = &v->trust->job;
 	const struct record *carrier;
+	if (edge->call)
+		return OK; /* judged record by record */
 	if (!is_job_enclave(job, edge->to))
 		return check_given_away(v, edge);
 	if (is_job_enclave(job, edge->from)) {
@@ -1159,6 +1235,12 @@ static result check_output(const struct verifier *v, const struct job_output *ou
 	return find_output(v, output, &data);
 }
 
+/* What came in by calls stands beside what the flow gives. */
+static bool is_end_of(const struct job_edge *edge, const char *enclave)
+{
+	return edge && (strcmp(edge->from, enclave) == 0 || strcmp(edge->to, enclave) == 0);
+}
+
 /* An enclave took in and put out what the job gives it, and nothing else. */
 static result check_enclave_data(struct verifier *v, const char *name)
 {
@@ -1171,7 +1253,9 @@ static result check_enclave_data(struct verifier *v, const char *name)
 	for (size_t i = 0; i < job->output_count; i++)
 		out += strcmp(job->outputs[i].enclave, name) == 0;
 	for (size_t i = 0; i < job->edge_count; i++)
-		out += strcmp(job->edges[i].from, name) == 0;
+		out += !job->edges[i].call && strcmp(job->edges[i].from, name) == 0;
+	for (size_t i = 0; i < derive->in_count; i++)
+		in += is_end_of(call_edge(job, derive->in[i].name), name);
 	if (derive->in_count != in || derive->out_count != out)
 		return fail(DAC_COMMITMENT, "%zu inputs and %zu outputs where the job has %zu and %zu", derive->in_count, derive->out_count,
 			in, out);
@@ -1182,7 +1266,7 @@ static bool is_result(const struct job *job, const char *enclave)
 {
 	bool is_sink = true, has_output = false;
 	for (size_t i = 0; i < job->edge_count; i++)
-		if (strcmp(job->edges[i].from, enclave) == 0 && is_job_enclave(job, job->edges[i].to))
+		if (!job->edges[i].call && strcmp(job->edges[i].from, enclave) == 0 && is_job_enclave(job, job->edges[i].to))
 			is_sink = false;
 	for (size_t i = 0; i < job->output_count; i++)
 		has_output |= strcmp(job->outputs[i].enclave, enclave) == 0;
