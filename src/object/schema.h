@@ -86,7 +86,7 @@ struct schema {
 #define F_STRUCT_OR_NULL(T, k, member, there, schema) {.key = k, .name = #member, .type = FIELD_STRUCT, .flags = FIELD_OPTIONAL, .offset = offsetof(T, member), .sub = schema, .present_at = offsetof(T, there)}
 #define F_LIST(T, k, member, count, schema, list_flags, least, most) {.key = k, .name = #member, .type = FIELD_LIST, .flags = list_flags, .offset = offsetof(T, member), .count_at = offsetof(T, count), .min = least, .max = most, .sub = schema}
 /* Fields that came later; a flag is either true or left out. */
-#define F_FLAG_OR_ABSENT(T, k, member) {.key = k, .name = #member, .type = FIELD_BOOL, .flags = FIELD_OPTIONAL | FIELD_ABSENT, .offset = offsetof(T, member), .present_at = offsetof(T, member)}
+#define F_FLAG_OR_ABSENT(T, k, member) {.key = k, .name = #member, .type = FIELD_BOOL, .flags = FIELD_ABSENT, .offset = offsetof(T, member)}
 #define F_LIST_OR_ABSENT(T, k, member, count, there, schema, list_flags, least, most) {.key = k, .name = #member, .type = FIELD_LIST, .flags = FIELD_OPTIONAL | FIELD_ABSENT | (list_flags), .offset = offsetof(T, member), .count_at = offsetof(T, count), .min = least, .max = most, .sub = schema, .present_at = offsetof(T, there)}
 #define F_TEXT_OR_ABSENT(T, k, member, there, least, most) {.key = k, .name = #member, .type = FIELD_TEXT, .flags = FIELD_OPTIONAL | FIELD_ABSENT, .offset = offsetof(T, member), .min = least, .max = most, .present_at = offsetof(T, there)}
 #define F_BYTES_OR_ABSENT(T, k, member, there, least, most) {.key = k, .name = #member, .type = FIELD_BYTES, .flags = FIELD_OPTIONAL | FIELD_ABSENT, .offset = offsetof(T, member), .min = least, .max = most, .present_at = offsetof(T, there)}
