@@ -73,6 +73,9 @@ static result mark_known(struct runtime *rt, struct call_link *link, const size_
 		TRY(id_set_add(&link->known, record->certificate));
 		TRY(id_set_add(&link->known, record->host_report));
 		TRY(id_set_add(&link->known, record->policy_digest));
+		const struct report *report = dac_report_of(rt->dac, record->host_report);
+		if (report)
+			TRY(id_set_add(&link->known, report->launch.policy_digest));
 	}
 	return OK;
 }
@@ -90,9 +93,14 @@ static void list_add(struct bytes_item *list, size_t *count, struct span bytes)
 static result add_lacking(struct runtime *rt, const struct call_link *link, size_t index, bool is_self, struct data_end *end)
 {
 	const struct record *record = dac_record(rt->dac, index);
+	const struct report *report = dac_report_of(rt->dac, record->host_report);
+	const struct policy_version *version = policy_versions_find(rt->versions, record->policy_digest);
+	const uint8_t *launched = version && report ? report->launch.policy_digest : record->policy_digest;
 	struct span policy;
-	if (!id_set_has(&link->known, record->policy_digest)) {
-		TRY(records_policy(rt, record->policy_digest, record->enclave, &policy));
+	if (version && !id_set_has(&link->known, record->policy_digest))
+		list_add(end->versions, &end->version_count, version->object);
+	if (!id_set_has(&link->known, launched)) {
+		TRY(records_policy(rt, launched, record->enclave, &policy));
 		list_add(end->policies, &end->policy_count, policy);
 	}
 	if (!id_set_has(&link->known, record->certificate))
@@ -123,9 +131,11 @@ static result fill_end(struct runtime *rt, struct call_link *link, const uint8_t
 	TRY(list_new(rt, lacking, &end->reports));
 	TRY(list_new(rt, lacking, &end->policies));
 	TRY(list_new(rt, lacking, &end->records));
+	TRY(list_new(rt, lacking, &end->versions));
 	for (size_t i = 0; i < count; i++)
 		if (!id_set_has(&link->known, dac_oid(rt->dac, indices[i])))
 			TRY(add_lacking(rt, link, indices[i], memcmp(dac_oid(rt->dac, indices[i]), oid, OID_SIZE) == 0, end));
+	end->has_versions = end->version_count > 0;
 	end->record = rt->records[rt->record_count - 1].bytes;
 	end->has_record = true;
 	return mark_known(rt, link, indices, count);
