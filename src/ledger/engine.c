@@ -16,6 +16,8 @@
 
 static const char key_name[] = "log.key", vkey_name[] = "log.vkey", tree_name[] = "tree", journal_name[] = "log";
 
+enum { PREALLOCATE = 4 << 20 };
+
 uint64_t engine_now(const struct ledger_engine *engine, uint64_t before)
 {
 	uint64_t now = engine->options.now_ms ? engine->options.now_ms(engine->options.now_arg) : clock_wall_ms();
@@ -228,7 +230,8 @@ result engine_publish(struct ledger_engine *engine, const struct ledger_head *he
 
 result engine_open_journal(struct ledger_engine *engine, bool must_exist, bool trusted, struct journal_recovery *recovery)
 {
-	struct journal_options options = {.segment_max = engine->options.segment_max, .preallocate = 4 << 20, .zeros = true, .single = true,
+	uint64_t room = engine->options.segment_max && engine->options.segment_max < PREALLOCATE ? engine->options.segment_max : PREALLOCATE;
+	struct journal_options options = {.segment_max = engine->options.segment_max, .preallocate = room, .zeros = true, .single = true,
 		.lazy_head = true, .must_exist = must_exist, .trusted = trusted, .read_only = engine->options.read_only,
 		.io = engine->options.io};
 	journal_close(engine->journal);

@@ -108,12 +108,18 @@ static result sum_of(const char *path, char out[static SUM_TEXT])
 	return OK;
 }
 
-/* Whether the file is as it was left by its last closing. */
-static bool has_its_sum(const struct ledger_index *index)
+/* Whether the file is as it was left by its last closing. After a crash there is no sum: then SQLite is asked. */
+enum sum { SUM_NONE, SUM_GOOD, SUM_WRONG };
+
+static enum sum compare_sum(const struct ledger_index *index)
 {
 	CLEANUP(bytes_free) struct bytes sum = BYTES_EMPTY;
 	char text[SUM_TEXT];
-	return file_read(index->sum_path, SUM_TEXT, &sum) == OK && sum_of(index->path, text) == OK && span_equal_str(bytes_span(&sum), text);
+	result read = file_read(index->sum_path, SUM_TEXT, &sum);
+	if (read == NOT_FOUND)
+		return SUM_NONE;
+	bool same = read == OK && sum_of(index->path, text) == OK && span_equal_str(bytes_span(&sum), text);
+	return same ? SUM_GOOD : SUM_WRONG;
 }
 
 static bool is_sound(struct ledger_index *index)
@@ -189,10 +195,12 @@ static bool use_existing(struct ledger_index *index, const uint8_t chain[static 
 {
 	if (access(index->path, F_OK) != 0)
 		return false;
-	bool summed = has_its_sum(index);
+	enum sum sum = compare_sum(index);
 	/* From here on the file may change. */
 	(void)unlink(index->sum_path);
-	return connect_to(index) == OK && (summed || is_sound(index)) && is_ours(index, chain) && prepare(index) == OK;
+	if (sum == SUM_WRONG)
+		return false;
+	return connect_to(index) == OK && (sum == SUM_GOOD || is_sound(index)) && is_ours(index, chain) && prepare(index) == OK;
 }
 
 result index_open(const char *dir, const uint8_t chain[static CHAIN_ID_SIZE], struct ledger_index **out, bool *out_made)

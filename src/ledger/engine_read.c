@@ -118,7 +118,11 @@ result engine_batch(struct ledger_engine *engine, uint64_t index, struct bytes *
 	result found = index_batch_of(engine->index, index, &row);
 	index_leave(engine);
 	TRY(found);
-	TRY(journal_fetch(engine->journal, row.place, row.sequence, buffer, &entry, NULL));
+	result fetched = journal_fetch(engine->journal, row.place, row.sequence, buffer, &entry, NULL);
+	if (fetched == NOT_FOUND)
+		return fail(LEDGER_DAMAGED, "log-%08u.log, offset %llu: batch %llu is not there; put a copy of the folder in its place, or run troth ledger reindex",
+			row.place.segment, (unsigned long long)row.place.offset, (unsigned long long)row.sequence);
+	TRY(fetched);
 	TRY(batch_decode(entry.payload, &batch));
 	if (index < batch.tail.first || index >= batch.tail.first + batch.count)
 		return fail(LEDGER_DAMAGED, "index.sqlite leads to another batch; run troth ledger reindex");

@@ -224,10 +224,12 @@ static void preallocate(struct journal *j, uint64_t end)
 	if (end <= j->allocated)
 		return;
 	uint64_t step = j->options.preallocate, grown = (end + step - 1) / step * step;
-	if (j->io.allocate(j->io.ctx, j->segment_fd, (off_t)j->allocated, (off_t)(grown - j->allocated)) != 0)
+	/* Where an earlier attempt failed the file was written past what was allocated. */
+	uint64_t from = j->allocated > j->buffer_at ? j->allocated : j->buffer_at;
+	if (j->io.allocate(j->io.ctx, j->segment_fd, (off_t)from, (off_t)(grown - from)) != 0)
 		return;
 	if (j->options.zeros)
-		write_zeros(j, j->allocated, grown);
+		write_zeros(j, from, grown);
 	j->allocated = grown;
 }
 

@@ -24,7 +24,7 @@ static result genesis(void *arg, const struct note_key *log, uint64_t now_ms, st
 
 void house_new(struct house *house, const struct store_io *io)
 {
-	*house = (struct house){.options = {.io = io, .now_ms = time_of, .now_arg = &house->w, .verifiers = 2}};
+	*house = (struct house){.options = {.io = io, .now_ms = time_of, .now_arg = &house->w, .verifiers = 2, .segment_max = 1 << 14}};
 	world_empty(&house->w);
 	strcpy(house->dir, io ? "/disk" : "/tmp/troth-ledger-XXXXXX");
 	if (!io)

@@ -81,7 +81,7 @@ static result work(struct history *history, struct journal *j)
 
 static struct journal_options options_for(struct disk *disk, bool lazy)
 {
-	return (struct journal_options){.segment_max = 500, .preallocate = 128, .lazy_head = lazy, .io = &disk->io};
+	return (struct journal_options){.segment_max = 500, .preallocate = 128, .lazy_head = lazy, .zeros = lazy, .io = &disk->io};
 }
 
 /* What may be there after a crash at `op_count`: the acknowledged entries, then a prefix of the unsettled ones. */
