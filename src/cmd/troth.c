@@ -11,6 +11,7 @@ static const struct command {
 	const char *description;
 } commands[] = {
 	{"run", NULL, verb_run, "run a job; leaves its results and one receipt"},
+	{"join", NULL, verb_join, "take part in a job that another host coordinates"},
 	{"exec", NULL, verb_exec, "run one program; leaves a receipt"},
 	{"verify", NULL, verb_verify, "check a receipt against a trust file, offline"},
 	{"show", NULL, verb_show, "draw what a receipt says"},
@@ -28,6 +29,11 @@ static const struct command {
 	{"host", "accept-ap", verb_host_accept_ap, "accept changed programs after an upgrade"},
 	{"host", "backup", verb_host_backup, "back this host up to its recovery keys"},
 	{"host", "restore", verb_host_restore, "bring a lost host back from its backup, as a new era"},
+	{"host", "enrol", verb_host_enrol, "let another host take part in jobs with this one"},
+	{"host", "peers", verb_host_peers, "the hosts that are enrolled here"},
+	{"host", "remove-peer", verb_host_remove_peer, "take an enrolled host out"},
+	{"host", "officers", verb_host_officers, "who must sign before a host is enrolled"},
+	{"host", "approve", verb_host_approve, "sign an enrolment, as an officer, offline"},
 	{"host", "stop", verb_host_stop, "end the host service"},
 	{"tpm", "quote", verb_tpm_quote, "have this host's TPM vouch for its root now"},
 	{"tpm", "verify", verb_tpm_verify, "judge a quote and an event log of any TPM, offline"},

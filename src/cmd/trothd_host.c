@@ -17,7 +17,7 @@
 enum { PERIOD_S = 24 * 3600, MOST_PERIOD_S = 10 * 366 * 24 * 3600, BURST = 8 };
 
 struct arguments {
-	const char *state, *wrap, *tpm, *tpm_pcrs, *queue, *accept, *authorise, *log_level;
+	const char *state, *wrap, *tpm, *tpm_pcrs, *queue, *accept, *authorise, *log_level, *listen;
 	uint64_t passphrase_fd, ready_fd, first_uid, rotate_every_s, rotate_burst;
 	bool create, private_host, recovery, log_json;
 };
@@ -53,6 +53,7 @@ static result serve(const struct arguments *arguments)
 		.wrap = {WRAP_UNSAID, -1},
 		.recovery = arguments->recovery,
 		.schedule = schedule_defaults,
+		.listen = arguments->listen,
 	};
 	TRY(configure_log(arguments));
 	TRY(state_path(arguments->state, state));
@@ -107,6 +108,8 @@ int trothd_host(int argc, char **argv)
 			"start also where the root of trust cannot go on, for `troth root recover`; nothing is endorsed then"},
 		{"authorise", OPTION_TEXT, &arguments.authorise, "FILE", "signed reference set that lists the programs as they are now"},
 		{"first-uid", OPTION_NUMBER, &arguments.first_uid, "UID", "as root: first of 1024 uids that nothing else uses (612000)"},
+		{"listen", OPTION_TEXT, &arguments.listen, "ADDR:PORT",
+			"let other hosts in here, those that are enrolled (troth host enrol); port 0 picks one. Without it none are"},
 		{"ready-fd", OPTION_NUMBER, &arguments.ready_fd, "N", "tell descriptor N when serving has begun, or why not"},
 		{"log-level", OPTION_TEXT, &arguments.log_level, "LEVEL", "debug, info, warning, error or off (info)"},
 		{"log-json", OPTION_FLAG, &arguments.log_json, NULL, "log lines are JSON"},

@@ -1,4 +1,7 @@
-/* troth run: the main job. The host does the work (job/flow.c); this asks for it and tells what came of it. */
+/*
+ * troth run: the main job. The host does the work (job/flow.c); this asks for it and tells what came of it.
+ * troth join: the same for a host that takes part in a job of another (job/join.c).
+ */
 #include "cmd/verb.h"
 
 #include <fcntl.h>
@@ -18,6 +21,9 @@ struct arguments {
 	struct words inputs, sealed;
 	const char *output, *nonce;
 	bool replace, quiet;
+	bool joins; /* troth join */
+	const char *from;
+	uint64_t runs;
 };
 
 struct opened {
@@ -157,8 +163,10 @@ static result run(const struct arguments *arguments, const char *job_file, bool 
 		fds[i] = opened.fds[i].n;
 	progress_start(&progress, json || arguments->quiet, false);
 	struct client_listener listener = progress_listener(&progress);
-	const struct client_call call = {SERVICE_RUN, &request, fds, opened.count, SERVICE_RAN, &listener, -1};
-	TRY(verb_connect(&arguments->host, false, NULL, &client));
+	const struct join_request join = {request, arguments->from ? arguments->from : ""};
+	const struct client_call call = {arguments->joins ? SERVICE_JOIN : SERVICE_RUN, arguments->joins ? (const void *)&join : &request, fds,
+		opened.count, SERVICE_RAN, &listener, -1};
+	TRY(arguments->joins ? verb_attach(&arguments->host, &client) : verb_connect(&arguments->host, false, NULL, &client));
 	result ran = client_call(&client, &call, arena, &outcome, error);
 	progress_end(&progress);
 	TRY(ran);
@@ -199,5 +207,58 @@ int verb_run(int argc, char **argv)
 	result done = options_parse(&options, argc, argv);
 	if (done == OK && !options.help)
 		done = run(&arguments, options.operands.items[0], options.json, &arena, &error);
+	return verb_end_with(done, &error, argc, argv);
+}
+
+static result join(const struct arguments *arguments, const char *job, bool json, struct service_error *error)
+{
+	struct arguments one = *arguments;
+	if (arguments->runs == 0 || arguments->runs > 1000000)
+		return fail(USAGE, "--runs takes a number from 1 to 1000000");
+	for (uint64_t i = 0; i < arguments->runs; i++) {
+		CLEANUP(arena_free) struct arena arena = arena_of(8 << 20);
+		char folder[PATH_SIZE];
+		if (arguments->runs > 1 && arguments->output) {
+			if (snprintf(folder, sizeof(folder), "%s/%llu", arguments->output, (unsigned long long)i + 1) >= (int)sizeof(folder))
+				return fail(TOO_LARGE, "'%s'", arguments->output);
+			TRY(file_make_dirs(arguments->output, 0777));
+			one.output = folder;
+		}
+		TRY(run(&one, job, json, &arena, error));
+	}
+	return OK;
+}
+
+int verb_join(int argc, char **argv)
+{
+	struct arguments arguments = {.joins = true, .runs = 1};
+	struct service_error error = {.stage = ""};
+	const struct option_row rows[] = {
+		{"from", OPTION_TEXT, &arguments.from, "NAME", "the enrolled host that may coordinate (default: any of them)"},
+		{"input", OPTION_LIST, &arguments.inputs, "ROLE=FILE", "data for an input of an enclave that runs here; - is stdin"},
+		{"sealed", OPTION_LIST, &arguments.sealed, "ROLE=FILE", "a sealed secret for an input of an enclave that runs here"},
+		{"output", OPTION_TEXT, &arguments.output, "DIR", "where results of this host and the receipt go (default: out beside the job file)"},
+		{"replace", OPTION_FLAG, &arguments.replace, NULL, "replace what is in that folder, once the run has succeeded"},
+		{"runs", OPTION_NUMBER, &arguments.runs, "N", "take part in N runs, one after the other, into DIR/1, DIR/2 ... (1)"},
+		{"quiet", OPTION_FLAG, &arguments.quiet, NULL, "no progress"},
+		HOST_ROWS(&arguments.host),
+	};
+	CLEANUP(options_free)
+	struct options options = {
+		.verb = "join",
+		.usage = "JOB [--from NAME] [--input ROLE=FILE]... [--output DIR]",
+		.description =
+			"Takes part in a job that another host coordinates with `troth run`: waits until it does, runs the enclaves that the job\n"
+			"places on this host, and leaves their results and the receipt in the output folder, once the receipt convinces this\n"
+			"host too. Without it nothing of that job ever runs here; interrupting it withdraws. The job and its files must be the\n"
+			"same on all hosts. Needs a host that runs with --listen. docs/HOSTS.md.",
+		.rows = rows,
+		.row_count = COUNT_OF(rows),
+		.min_operands = 1,
+		.max_operands = 1,
+	};
+	result done = options_parse(&options, argc, argv);
+	if (done == OK && !options.help)
+		done = join(&arguments, options.operands.items[0], options.json, &error);
 	return verb_end_with(done, &error, argc, argv);
 }

@@ -47,3 +47,8 @@ result broker_connect_external(struct ire *ire, const struct broker_external *ex
 		return fail_within(connected, "external peer '%s'", external->name);
 	return launch_give_channel(ire, &channel, socket.n);
 }
+
+result broker_connect_remote(struct ire *ire, const char *peer, bool sends, const struct broker_edge *edge, int fd)
+{
+	return give_end(ire, peer, sends, edge, fd);
+}

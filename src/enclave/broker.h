@@ -30,4 +30,7 @@ struct broker_external {
 NODISCARD result broker_connect_external(struct ire *launch, const struct broker_external *external, bool sends,
 	const struct broker_edge *edge);
 
+/* A connection with another host: `fd` is its TCP socket, `peer` the enclave at the other end. The descriptor is borrowed. */
+NODISCARD result broker_connect_remote(struct ire *launch, const char *peer, bool sends, const struct broker_edge *edge, int fd);
+
 #endif

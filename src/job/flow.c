@@ -1,4 +1,4 @@
-#include "job/flow.h"
+#include "job/flow_internal.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -10,67 +10,11 @@
 #include "base/log.h"
 #include "crypto/random.h"
 #include "enclave/broker.h"
-#include "job/output_folder.h"
-#include "job/plan.h"
-#include "policy/versions.h"
+#include "job/flow_remote.h"
 #include "job/secret_source.h"
-#include "evidence/platform.h"
-#include "receipt/build.h"
 #include "root/host_evidence.h"
 
-enum { RUN_MEMORY = 64 << 20, SKEW_MS = 60 * 1000, PROGRESS_EVERY_MS = 200, LAST_WORDS_MS = 5000, MOST_RETRIES = 64 };
-
-/* One stage of this run. */
-struct stage_run {
-	struct run *run;
-	const struct job_stage *stage;
-	struct ire *launch;
-	struct live_entry *listed;
-	struct bytes policy_version; /* that it was launched with; empty: none */
-	struct launch_events events;
-	uid_t uid;
-	bool has_uid;
-	uint64_t progress_at; /* monotonic ns of the last one that was told */
-	char log[FLOW_LOG_TAIL + 1];
-	size_t log_len;
-};
-
-struct run {
-	const struct flow_host *host;
-	const struct flow_request *request;
-	const struct flow_listener *listener;
-	const int *fds; /* that came with the request; borrowed */
-	size_t fd_count;
-	struct arena arena;
-	uint64_t began; /* monotonic ns */
-
-	struct job_plan plan;
-	struct fd *inputs; /* by index of the job's inputs */
-	struct output_folder folder;
-	uint8_t rand[32], run_id[RUN_ID_SIZE];
-	bool authorised;
-	struct stage_run *stages; /* by index of the plan's stages */
-	struct ire **launches;
-
-	const struct root_identity *began_under;
-	struct key *epoch_keys; /* of the epochs since then */
-	size_t epoch_key_count;
-	struct span platform[2]; /* platform evidence: of the epoch it began under, and of the one that signs */
-	size_t platform_count;
-	struct platform judged; /* by what the operator believes */
-	struct policy_table *policies;
-	struct policy_versions *versions; /* that the stages' records name */
-	struct policy_references *verified; /* reference sets of the plan */
-	struct span *references; /* the same, as signed */
-	struct dac *dac;
-	struct digest32 *roots;
-	size_t root_count;
-	struct bytes receipt;
-	struct span head;
-	uint8_t head_oid[OID_SIZE];
-};
-
-static result alloc(struct run *run, size_t count, size_t size, void *out)
+result run_alloc(struct run *run, size_t count, size_t size, void *out)
 {
 	void *at;
 	TRY(arena_alloc(&run->arena, count ? count : 1, size, &at));
@@ -78,7 +22,7 @@ static result alloc(struct run *run, size_t count, size_t size, void *out)
 	return OK;
 }
 
-static struct stage_run *stage_run_of(struct run *run, const char *name)
+struct stage_run *run_stage(const struct run *run, const char *name)
 {
 	for (size_t i = 0; i < run->plan.stage_count; i++)
 		if (strcmp(run->stages[i].stage->name, name) == 0)
@@ -92,8 +36,8 @@ static result load_command(struct run *run)
 {
 	const struct flow_request *request = run->request;
 	const char **argv, **files;
-	TRY(alloc(run, request->argc + 1, sizeof(*argv), &argv));
-	TRY(alloc(run, request->file_count + 1, sizeof(*files), &files));
+	TRY(run_alloc(run, request->argc + 1, sizeof(*argv), &argv));
+	TRY(run_alloc(run, request->file_count + 1, sizeof(*files), &files));
 	for (size_t i = 0; i < request->argc; i++)
 		argv[i] = request->argv[i].text;
 	for (size_t i = 0; i < request->file_count; i++)
@@ -115,7 +59,7 @@ static result list_references(struct run *run)
 	struct policy_reference_view set;
 	TRY(job_plan_references(&run->plan, &run->verified));
 	size_t count = policy_references_count(run->verified);
-	TRY(alloc(run, count, sizeof(*run->references), &run->references));
+	TRY(run_alloc(run, count, sizeof(*run->references), &run->references));
 	for (size_t i = 0; i < count; i++) {
 		policy_references_at(run->verified, i, &set);
 		run->references[i] = set.bytes;
@@ -123,14 +67,14 @@ static result list_references(struct run *run)
 	return OK;
 }
 
-static result load_plan(struct run *run)
+result run_load_plan(struct run *run)
 {
 	TRY(run->request->job[0] ? job_plan_load(run->request->job, &run->plan) : load_command(run));
 	TRY(list_references(run));
-	TRY(alloc(run, run->plan.stage_count, sizeof(*run->stages), &run->stages));
+	TRY(run_alloc(run, run->plan.stage_count, sizeof(*run->stages), &run->stages));
 	for (size_t i = 0; i < run->plan.stage_count; i++)
 		run->stages[i] = (struct stage_run){.run = run, .stage = &run->plan.stages[i]};
-	return OK;
+	return remote_place(run);
 }
 
 /* ---- Roles: every input is given once, and nothing else is ---------------------------------------- */
@@ -157,6 +101,9 @@ static result check_given(const struct run *run, const struct flow_file *files, 
 		if (input->secret != secret)
 			return fail(
 				UNKNOWN_ROLE, "%s %s: this input is given with %s", option, files[f].role, secret ? "--input" : "--sealed");
+		if (!run_stage(run, input->enclave)->here)
+			return fail(UNKNOWN_ROLE, "%s %s: this input is of enclave '%s', which another host runs; it is given there", option,
+				files[f].role, input->enclave);
 		if (find_file(files, f, files[f].role))
 			return fail(USAGE, "%s %s is given twice", option, files[f].role);
 	}
@@ -188,17 +135,19 @@ static result open_file(const struct run *run, const struct flow_file *file, boo
 	return OK;
 }
 
-static result check_roles(struct run *run)
+result run_check_roles(struct run *run)
 {
 	const struct flow_request *request = run->request;
 	const struct job *job = &run->plan.job;
 	TRY(check_given(run, request->inputs, request->input_count, false));
 	TRY(check_given(run, request->sealed, request->sealed_count, true));
-	TRY(alloc(run, job->input_count, sizeof(*run->inputs), &run->inputs));
+	TRY(run_alloc(run, job->input_count, sizeof(*run->inputs), &run->inputs));
 	for (size_t i = 0; i < job->input_count; i++)
 		run->inputs[i] = FD_NONE;
 	for (size_t i = 0; i < job->input_count; i++) {
 		const struct job_input *input = &job->inputs[i];
+		if (!run_stage(run, input->enclave)->here)
+			continue;
 		const struct flow_file *file = input->secret ? find_file(request->sealed, request->sealed_count, input->role)
 							     : find_file(request->inputs, request->input_count, input->role);
 		if (!file)
@@ -213,7 +162,7 @@ static result check_roles(struct run *run)
 
 /* ---- A place, a name and a permission -------------------------------------------------------------- */
 
-static result open_folder(struct run *run)
+result run_open_folder(struct run *run)
 {
 	char own[PATH_SIZE], name[32];
 	uint8_t unique[8];
@@ -228,12 +177,13 @@ static result open_folder(struct run *run)
 
 static void name_run(struct run *run)
 {
-	const struct flow_request *request = run->request;
 	random_bytes(run->rand, sizeof(run->rand));
-	run_id_compute(run->plan.digest, request->has_nonce ? SPAN_ARRAY(request->nonce) : SPAN_EMPTY, run->rand, run->run_id);
+	memcpy(run->nonce, run->request->nonce, sizeof(run->nonce));
+	run->has_nonce = run->request->has_nonce;
+	run_id_compute(run->plan.digest, run->has_nonce ? SPAN_ARRAY(run->nonce) : SPAN_EMPTY, run->rand, run->run_id);
 }
 
-static result authorise(struct run *run)
+result run_authorise(struct run *run)
 {
 	struct recorder_operation operation = {.v = 1, .job = run->plan.job.name, .time = clock_wall_ms()};
 	memcpy(operation.run_id, run->run_id, RUN_ID_SIZE);
@@ -252,6 +202,7 @@ static void on_state(void *ctx, struct ire *launch, enum launch_state state)
 	(void)launch;
 	if (listener->state)
 		listener->state(listener->ctx, stage->stage->name, launch_state_name(state));
+	remote_tell_progress(stage->run, stage->stage->name, launch_state_name(state), 0, 0);
 }
 
 static void on_progress(void *ctx, struct ire *launch, uint64_t bytes_in, uint64_t bytes_out)
@@ -260,10 +211,12 @@ static void on_progress(void *ctx, struct ire *launch, uint64_t bytes_in, uint64
 	const struct flow_listener *listener = stage->run->listener;
 	uint64_t now = clock_monotonic_ns();
 	(void)launch;
-	if (!listener->progress || now - stage->progress_at < PROGRESS_EVERY_MS * 1000000ULL)
+	if (now - stage->progress_at < PROGRESS_EVERY_MS * 1000000ULL)
 		return;
 	stage->progress_at = now;
-	listener->progress(listener->ctx, stage->stage->name, bytes_in, bytes_out);
+	if (listener->progress)
+		listener->progress(listener->ctx, stage->stage->name, bytes_in, bytes_out);
+	remote_tell_progress(stage->run, stage->stage->name, "", bytes_in, bytes_out);
 }
 
 /* Keeps the end of what the program says, for the message when it fails. */
@@ -291,8 +244,8 @@ static result find_secrets(struct run *run, const struct job_stage *stage, struc
 	const struct job *job = &run->plan.job;
 	struct sealed_file *files;
 	size_t count = 0;
-	TRY(alloc(run, job->input_count, sizeof(*files), &files));
-	TRY(alloc(run, job->input_count, sizeof(**out), out));
+	TRY(run_alloc(run, job->input_count, sizeof(*files), &files));
+	TRY(run_alloc(run, job->input_count, sizeof(**out), out));
 	for (size_t i = 0; i < job->input_count; i++)
 		files[i] = (struct sealed_file){job->inputs[i].role, run->inputs[i].n};
 	ROOT_IDENTITY_HELD root = root_host_hold(run->host->root);
@@ -328,23 +281,15 @@ static result launch_stage(struct run *run, struct stage_run *stage)
 	spec.sealed = sealed;
 	spec.uid = stage->uid;
 	memcpy(spec.run_id, run->run_id, RUN_ID_SIZE);
+	TRY(remote_foreign(run, &spec.foreign, &spec.foreign_count));
 	stage->events = (struct launch_events){stage, on_state, on_progress, on_log};
 	return launch_start(run->host->root, &spec, &stage->events, &stage->launch);
 }
 
-static result wait_for(struct run *run, enum launch_state until)
+result run_wait(struct run *run, enum launch_state until)
 {
-	return launch_wait(run->launches, run->plan.stage_count, until, run->listener->cancel_fd, -1);
-}
-
-static result launch_stages(struct run *run)
-{
-	TRY(alloc(run, run->plan.stage_count, sizeof(*run->launches), &run->launches));
-	for (size_t i = 0; i < run->plan.stage_count; i++) {
-		TRY(launch_stage(run, &run->stages[i]));
-		run->launches[i] = run->stages[i].launch;
-	}
-	return wait_for(run, LAUNCH_READY);
+	return run->remote ? remote_wait(run, until, 0, -1)
+			   : launch_wait(run->launches, run->launch_count, until, run->listener->cancel_fd, -1);
 }
 
 /* From now on they can be asked for their chains. */
@@ -352,11 +297,26 @@ static result list_stages(struct run *run)
 {
 	const struct live_row info = {.job = run->plan.job.name, .since = clock_wall_ms()};
 	for (size_t i = 0; i < run->plan.stage_count; i++)
-		TRY(live_add(run->host->live, &info, run->launches[i], &run->stages[i].listed));
+		if (run->stages[i].here)
+			TRY(live_add(run->host->live, &info, run->stages[i].launch, &run->stages[i].listed));
 	for (size_t i = 0; i < run->plan.stage_count; i++)
-		TRY(policies_catch_up(run->host->policies, run->launches[i], run->stages[i].stage->policy,
-			bytes_span(&run->stages[i].policy_version)));
+		if (run->stages[i].here)
+			TRY(policies_catch_up(run->host->policies, run->stages[i].launch, run->stages[i].stage->policy,
+				bytes_span(&run->stages[i].policy_version)));
 	return OK;
+}
+
+result run_launch_stages(struct run *run)
+{
+	TRY(run_alloc(run, run->plan.stage_count, sizeof(*run->launches), &run->launches));
+	for (size_t i = 0; i < run->plan.stage_count; i++) {
+		if (!run->stages[i].here)
+			continue;
+		TRY(launch_stage(run, &run->stages[i]));
+		run->launches[run->launch_count++] = run->stages[i].launch;
+	}
+	TRY(run_wait(run, LAUNCH_READY));
+	return list_stages(run);
 }
 
 /* ---- Channels, inputs, outputs ---------------------------------------------------------------------- */
@@ -371,10 +331,14 @@ static const struct job_peer *external_of(const struct run *run, const char *nam
 
 static result connect_edge(struct run *run, const struct job_edge *edge)
 {
-	struct stage_run *from = stage_run_of(run, edge->from), *to = stage_run_of(run, edge->to);
+	struct stage_run *from = run_stage(run, edge->from), *to = run_stage(run, edge->to);
 	struct broker_edge between = {edge->name, edge->operation, edge->output, edge->input};
-	if (from && to)
+	if (from && to && from->here && to->here)
 		return broker_connect(from->launch, to->launch, &between);
+	if (from && to)
+		return OK; /* between hosts: remote_connect */
+	if (!(from ? from : to)->here)
+		return OK; /* another host's business */
 	const struct job_peer *peer = external_of(run, from ? edge->to : edge->from);
 	if (!peer)
 		return fail(UNKNOWN_ENCLAVE, "edge '%s'", edge->name);
@@ -399,9 +363,9 @@ static result give_inputs(struct run *run)
 	const struct job *job = &run->plan.job;
 	for (size_t i = 0; i < job->input_count; i++) {
 		const struct job_input *input = &job->inputs[i];
-		if (input->secret)
-			continue; /* is inside already */
-		TRY(launch_give_input(stage_run_of(run, input->enclave)->launch, input->role, input->input, run->inputs[i].n));
+		if (input->secret || !run_stage(run, input->enclave)->here)
+			continue; /* is inside already, or on another host */
+		TRY(launch_give_input(run_stage(run, input->enclave)->launch, input->role, input->input, run->inputs[i].n));
 		fd_close(&run->inputs[i]);
 	}
 	return OK;
@@ -413,8 +377,10 @@ static result give_outputs(struct run *run)
 	for (size_t i = 0; i < job->output_count; i++) {
 		const struct job_output *output = &job->outputs[i];
 		CLEANUP(fd_close) struct fd fd = FD_NONE;
+		if (!run_stage(run, output->enclave)->here)
+			continue;
 		TRY(output_folder_file(&run->folder, output->file, &fd));
-		TRY(launch_give_output(stage_run_of(run, output->enclave)->launch, output->name, output->output, output->statement,
+		TRY(launch_give_output(run_stage(run, output->enclave)->launch, output->name, output->output, output->statement,
 			output->media_type, fd.n));
 	}
 	return OK;
@@ -422,7 +388,7 @@ static result give_outputs(struct run *run)
 
 static result start_programs(struct run *run)
 {
-	for (size_t i = 0; i < run->plan.stage_count; i++)
+	for (size_t i = 0; i < run->launch_count; i++)
 		TRY(launch_begin(run->launches[i]));
 	return OK;
 }
@@ -458,7 +424,7 @@ static result collect_versions(struct run *run)
 {
 	TRY(policy_versions_new(&run->versions));
 	for (size_t i = 0; i < run->plan.stage_count; i++) {
-		const struct launch_result *left = launch_result(run->launches[i]);
+		const struct launch_result *left = run->stages[i].left;
 		for (size_t k = 0; k < left->version_count; k++)
 			TRY(policy_versions_add(run->versions, left->versions[k].bytes, NULL));
 	}
@@ -469,7 +435,7 @@ static result join_policies(struct run *run)
 {
 	CLEANUP(bytes_free) struct bytes set = BYTES_EMPTY;
 	struct span *policies;
-	TRY(alloc(run, run->plan.stage_count, sizeof(*policies), &policies));
+	TRY(run_alloc(run, run->plan.stage_count, sizeof(*policies), &policies));
 	for (size_t i = 0; i < run->plan.stage_count; i++)
 		policies[i] = run->plan.stages[i].policy;
 	TRY(policy_set_join(policies, run->plan.stage_count, &set));
@@ -490,10 +456,10 @@ static bool is_result(const struct job *job, const char *enclave)
 
 static result collect_roots(struct run *run)
 {
-	TRY(alloc(run, run->plan.stage_count, sizeof(*run->roots), &run->roots));
+	TRY(run_alloc(run, run->plan.stage_count, sizeof(*run->roots), &run->roots));
 	for (size_t i = 0; i < run->plan.stage_count; i++)
 		if (is_result(&run->plan.job, run->stages[i].stage->name))
-			memcpy(run->roots[run->root_count++].bytes, launch_result(run->launches[i])->root, OID_SIZE);
+			memcpy(run->roots[run->root_count++].bytes, run->stages[i].left->root, OID_SIZE);
 	return schema_sort(&digest32_schema, run->roots, run->root_count);
 }
 
@@ -514,8 +480,8 @@ static result find_roots(struct run *run, struct dac_root **out, size_t *out_cou
 	struct span *records;
 	struct dac_root *roots;
 	TRY(root_host_records(run->host->root, first, now->records, &run->arena, &records));
-	TRY(alloc(run, count, sizeof(*run->epoch_keys), &run->epoch_keys));
-	TRY(alloc(run, count, sizeof(*roots), &roots));
+	TRY(run_alloc(run, count, sizeof(*run->epoch_keys), &run->epoch_keys));
+	TRY(run_alloc(run, count, sizeof(*roots), &roots));
 	for (size_t i = 0; i < count; i++) {
 		struct cose_sign object;
 		struct epoch epoch;
@@ -535,7 +501,7 @@ static result find_roots(struct run *run, struct dac_root **out, size_t *out_cou
 }
 
 /* One piece more, unless there is no TPM or it does not answer: the run goes on, at Level-1. */
-static result take_platform(struct run *run, const struct root_identity *root)
+result run_take_platform(struct run *run, const struct root_identity *root)
 {
 	struct span piece;
 	result made = root_host_evidence(run->host->root, root, &run->arena, &piece);
@@ -561,6 +527,8 @@ static result judge_platform(struct run *run)
 	TRY(schema_decode(&platform_trust_schema, encoded, &run->arena, &trust));
 	for (size_t i = 0; i < run->platform_count; i++)
 		TRY(platform_add(&run->judged, run->platform[i], &expected));
+	for (size_t i = 0; i < run->platform_other_count; i++)
+		TRY(platform_add(&run->judged, run->platform_others[i], &expected));
 	return OK;
 }
 
@@ -585,8 +553,10 @@ static result verify_chain(struct run *run)
 	TRY(join_policies(run));
 	TRY(collect_versions(run));
 	TRY(dac_new(&config, &run->dac));
+	if (remote_roots(run))
+		TRY(foreign_roots_add_dac(remote_roots(run), run->dac));
 	for (size_t i = 0; i < run->plan.stage_count; i++)
-		TRY(collect_stage(run, launch_result(run->launches[i])));
+		TRY(collect_stage(run, run->stages[i].left));
 	TRY(dac_verify(run->dac, &summary));
 	for (size_t i = 0; i < dac_count(run->dac); i++)
 		TRY(dac_require(run->dac, dac_oid(run->dac, i)));
@@ -600,7 +570,7 @@ static result list_versions(struct run *run, struct receipt_parts *parts)
 {
 	size_t count = policy_versions_count(run->versions);
 	struct span *versions;
-	TRY(alloc(run, count, sizeof(*versions), &versions));
+	TRY(run_alloc(run, count, sizeof(*versions), &versions));
 	for (size_t i = 0; i < count; i++)
 		versions[i] = policy_versions_at(run->versions, i)->object;
 	parts->versions = versions;
@@ -614,19 +584,19 @@ static result gather(struct run *run, struct receipt_parts *parts)
 	size_t grants = 0, statements = 0, salts = 0;
 	struct span *grant, *statement;
 	for (size_t i = 0; i < run->plan.stage_count; i++) {
-		const struct launch_result *left = launch_result(run->launches[i]);
+		const struct launch_result *left = run->stages[i].left;
 		grants += left->grant_count;
 		statements += left->statement_count;
 		salts += left->salt_count;
 	}
-	TRY(alloc(run, grants, sizeof(*grant), &grant));
-	TRY(alloc(run, statements, sizeof(*statement), &statement));
-	TRY(alloc(run, salts, sizeof(*parts->salts), &parts->salts));
+	TRY(run_alloc(run, grants, sizeof(*grant), &grant));
+	TRY(run_alloc(run, statements, sizeof(*statement), &statement));
+	TRY(run_alloc(run, salts, sizeof(*parts->salts), &parts->salts));
 	parts->grants = grant;
 	TRY(list_versions(run, parts));
 	parts->statements = statement;
 	for (size_t i = 0; i < run->plan.stage_count; i++) {
-		const struct launch_result *left = launch_result(run->launches[i]);
+		const struct launch_result *left = run->stages[i].left;
 		for (size_t g = 0; g < left->grant_count; g++)
 			grant[parts->grant_count++] = left->grants[g].bytes;
 		for (size_t s = 0; s < left->statement_count; s++)
@@ -645,13 +615,18 @@ static result make_sections(struct run *run, const struct root_identity *head, s
 	size_t key_count;
 	TRY(root_host_records(run->host->root, 0, head->records, &run->arena, &epochs));
 	TRY(root_host_recovery_keys(run->host->root, &run->arena, &keys, &key_count));
-	TRY(alloc(run, job->enclave_count, sizeof(*manifests), &manifests));
-	TRY(alloc(run, job->enclave_count, sizeof(*policies), &policies));
+	TRY(run_alloc(run, job->enclave_count, sizeof(*manifests), &manifests));
+	TRY(run_alloc(run, job->enclave_count, sizeof(*policies), &policies));
 	for (size_t i = 0; i < job->enclave_count; i++) {
 		const struct job_stage *stage = job_plan_stage(&run->plan, job->enclaves[i].name);
 		manifests[i] = bytes_span(&stage->encoding);
 		policies[i] = stage->policy;
 	}
+	struct span *platform;
+	TRY(run_alloc(run, run->platform_count + run->platform_other_count, sizeof(*platform), &platform));
+	memcpy(platform, run->platform, run->platform_count * sizeof(*platform));
+	if (run->platform_other_count)
+		memcpy(platform + run->platform_count, run->platform_others, run->platform_other_count * sizeof(*platform));
 	struct receipt_parts parts = {
 		.dac = run->dac,
 		.roots = run->roots,
@@ -665,11 +640,13 @@ static result make_sections(struct run *run, const struct root_identity *head, s
 		.policies = policies,
 		.policy_count = job->enclave_count,
 		.job = bytes_span(&run->plan.encoding),
-		.platform = run->platform,
-		.platform_count = run->platform_count,
+		.platform = platform,
+		.platform_count = run->platform_count + run->platform_other_count,
 		.references = run->references,
 		.reference_count = policy_references_count(run->verified),
 	};
+	if (remote_roots(run))
+		TRY(foreign_roots_put(remote_roots(run), &parts));
 	TRY(gather(run, &parts));
 	return receipt_sections_make(&parts, out);
 }
@@ -683,14 +660,14 @@ static result sign_head(struct run *run, const struct root_identity *identity, c
 		.root_count = run->root_count,
 		.sections = (struct receipt_section_row *)sections->rows,
 		.section_count = sections->count,
-		.has_nonce = run->request->has_nonce,
+		.has_nonce = run->has_nonce,
 	};
 	struct receipt_head head;
 	memcpy(request.run_id, run->run_id, RUN_ID_SIZE);
 	memcpy(request.rand, run->rand, sizeof(request.rand));
 	memcpy(request.job_digest, run->plan.digest, SHA256_SIZE);
-	if (run->request->has_nonce)
-		memcpy(request.nonce, run->request->nonce, sizeof(request.nonce));
+	if (run->has_nonce)
+		memcpy(request.nonce, run->nonce, sizeof(request.nonce));
 	TRY(root_host_sign_as(
 		run->host->root, identity, KIND_RECEIPT_HEAD, &ap_sign_head_schema, &request, &run->arena, &run->head));
 	return object_open(KIND_RECEIPT_HEAD, run->head, &identity->sign, &run->arena, &head, run->head_oid);
@@ -702,7 +679,7 @@ static result make_receipt_under(struct run *run, const struct root_identity *he
 	bool rotated = memcmp(head->epoch_oid, run->began_under->epoch_oid, OID_SIZE) != 0;
 	run->platform_count = run->platform_count ? 1 : 0;
 	if (rotated && run->platform_count)
-		TRY(take_platform(run, head));
+		TRY(run_take_platform(run, head));
 	TRY(make_sections(run, head, &sections));
 	TRY(sign_head(run, head, &sections));
 	return receipt_encode(run->head, sections.sections, sections.count, &run->receipt);
@@ -720,7 +697,7 @@ static result make_receipt(struct run *run)
 	}
 }
 
-static result record(struct run *run)
+result run_record(struct run *run)
 {
 	struct recorder_entry entry = {.v = 1, .head = run->head, .time = clock_wall_ms()};
 	memcpy(entry.run_id, run->run_id, RUN_ID_SIZE);
@@ -729,7 +706,7 @@ static result record(struct run *run)
 	return recorder_record(run->host->recorder, &entry);
 }
 
-static result publish(struct run *run)
+result run_publish(struct run *run)
 {
 	CLEANUP(fd_close) struct fd fd = FD_NONE;
 	TRY(output_folder_file(&run->folder, "receipt.troth", &fd));
@@ -741,48 +718,65 @@ static result publish(struct run *run)
  * An enclave may refuse what it is given and end at once, so that the next thing cannot be handed to it. What counts then is
  * why it ended, which it has told already.
  */
-static result connect_and_start(struct run *run)
+static result hand_over_and_start(struct run *run)
 {
 	TRY(connect_edges(run));
+	TRY(remote_connect(run));
 	TRY(give_inputs(run));
 	TRY(give_outputs(run));
+	TRY(remote_start(run));
 	return start_programs(run);
 }
 
-static result set_going(struct run *run)
+result run_set_going(struct run *run)
 {
 	char text[FLOW_TEXT_MAX];
-	result started = connect_and_start(run);
+	result started = hand_over_and_start(run);
 	if (started != PEER_CLOSED)
 		return started;
 	snprintf(text, sizeof(text), "%s", failure_text());
-	result cause = launch_wait(run->launches, run->plan.stage_count, LAUNCH_FINISHED, run->listener->cancel_fd, LAST_WORDS_MS);
+	result cause = launch_wait(run->launches, run->launch_count, LAUNCH_FINISHED, run->listener->cancel_fd, LAST_WORDS_MS);
 	return cause != OK && cause != TIMED_OUT ? cause : fail(started, "%s", text);
+}
+
+result run_collect(struct run *run)
+{
+	TRY(run_wait(run, LAUNCH_FINISHED));
+	for (size_t i = 0; i < run->plan.stage_count; i++)
+		if (run->stages[i].here)
+			run->stages[i].left = launch_result(run->stages[i].launch);
+	return OK;
 }
 
 /* ---- The run ---------------------------------------------------------------------------------------- */
 
+/* What `remote_` does concerns the other hosts of the job; where there are none, it does nothing. join.c is their side of it. */
 static result run_job(struct run *run)
 {
-	TRY(load_plan(run));
-	TRY(check_roles(run));
-	TRY(open_folder(run));
+	TRY(run_load_plan(run));
+	TRY(run_check_roles(run));
+	TRY(run_open_folder(run));
 	name_run(run);
-	TRY(authorise(run));
-	TRY(take_platform(run, run->began_under));
-	TRY(launch_stages(run));
-	TRY(list_stages(run));
-	TRY(set_going(run));
-	TRY(wait_for(run, LAUNCH_FINISHED));
+	TRY(run_authorise(run));
+	TRY(remote_invite(run));
+	TRY(run_take_platform(run, run->began_under));
+	TRY(remote_launch(run));
+	TRY(run_launch_stages(run));
+	TRY(remote_ready(run));
+	TRY(run_set_going(run));
+	TRY(run_collect(run));
+	TRY(remote_collect(run));
 	TRY(verify_chain(run));
 	TRY(make_receipt(run));
-	TRY(record(run));
-	return publish(run);
+	TRY(remote_deliver(run));
+	TRY(run_record(run));
+	TRY(run_publish(run));
+	return remote_commit(run);
 }
 
 /* ---- The end ---------------------------------------------------------------------------------------- */
 
-static bool is_cancelled(const struct run *run)
+bool run_is_cancelled(const struct run *run)
 {
 	struct pollfd poller = {.fd = run->listener->cancel_fd, .events = POLLIN | POLLRDHUP};
 	return poller.fd >= 0 && poll(&poller, 1, 0) > 0;
@@ -800,10 +794,10 @@ static struct stage_run *stage_named_in(struct run *run, const char *text)
 	return NULL;
 }
 
-static bool a_launch_failed(const struct run *run)
+bool run_launch_failed(const struct run *run)
 {
-	for (size_t i = 0; run->launches && i < run->plan.stage_count; i++)
-		if (run->launches[i] && launch_state(run->launches[i]) == LAUNCH_FAILED)
+	for (size_t i = 0; i < run->launch_count; i++)
+		if (launch_state(run->launches[i]) == LAUNCH_FAILED)
 			return true;
 	return false;
 }
@@ -811,10 +805,12 @@ static bool a_launch_failed(const struct run *run)
 static result explain_failure(struct run *run, result failed, struct flow_failure *out)
 {
 	char text[FLOW_TEXT_MAX];
-	if (is_cancelled(run))
+	if (run_is_cancelled(run))
 		return fail(RUN_ABORTED, "whoever asked for the run went away");
+	if (remote_explains(run, failed, out))
+		return out->stage[0] ? STAGE_FAILED : failed;
 	snprintf(text, sizeof(text), "%s", failure_text());
-	struct stage_run *stage = a_launch_failed(run) ? stage_named_in(run, text) : NULL;
+	struct stage_run *stage = run_launch_failed(run) ? stage_named_in(run, text) : NULL;
 	if (!stage)
 		return failed;
 	snprintf(out->stage, sizeof(out->stage), "%s", stage->stage->name);
@@ -847,7 +843,9 @@ static result tell_outcome(struct run *run, struct arena *arena, struct flow_out
 	TRY(arena_alloc(arena, job->output_count, sizeof(*out->outputs), &at));
 	out->outputs = at;
 	for (size_t i = 0; i < run->plan.stage_count; i++) {
-		const struct launch_result *left = launch_result(run->launches[i]);
+		const struct launch_result *left = run->stages[i].left;
+		if (!left)
+			continue; /* another host's, which told the coordinator alone */
 		struct flow_stage_use *use = &out->stages[out->stage_count++];
 		TRY(arena_string(arena, span_str(run->stages[i].stage->name), &use->name));
 		use->bytes_in = left->bytes_in;
@@ -859,6 +857,8 @@ static result tell_outcome(struct run *run, struct arena *arena, struct flow_out
 		out->records += left->record_count;
 	}
 	for (size_t i = 0; i < job->output_count; i++) {
+		if (!run_stage(run, job->outputs[i].enclave)->here)
+			continue;
 		struct flow_output *output = &out->outputs[out->output_count++];
 		struct stat file;
 		char path[PATH_SIZE];
@@ -890,17 +890,20 @@ static void run_end(struct run *run)
 	policy_references_free(run->verified);
 	policy_versions_free(run->versions);
 	bytes_free(&run->receipt);
+	remote_free(run->remote);
 	job_plan_free(&run->plan);
 	arena_free(&run->arena);
 }
 
-result flow_run(const struct flow_host *host, const struct flow_request *request, const int *fds, size_t fd_count,
-	const struct flow_listener *listener, struct arena *arena, struct flow_outcome *out, struct flow_failure *out_failure)
+result run_main(const struct flow_host *host, const struct flow_request *request, const char *coordinator, const int *fds, size_t fd_count,
+	const struct flow_listener *listener, result (*body)(struct run *run), struct arena *arena, struct flow_outcome *out,
+	struct flow_failure *out_failure)
 {
 	struct flow_outcome outcome = {0};
 	struct run run = {
 		.host = host,
 		.request = request,
+		.coordinator = coordinator,
 		.listener = listener,
 		.fds = fds,
 		.fd_count = fd_count,
@@ -914,13 +917,14 @@ result flow_run(const struct flow_host *host, const struct flow_request *request
 	if (!root)
 		return fail(NO_ROOT, "the state folder of this host");
 	run.began_under = root;
-	result ran = run_job(&run);
+	result ran = body(&run);
 	if (ran == OK)
 		ran = tell_outcome(&run, arena, &outcome);
 	else
 		ran = explain_failure(&run, ran, out_failure);
 	/* Tidying up may fail in its own ways; what is told is why the run failed. */
 	snprintf(text, sizeof(text), "%s", ran == OK ? "" : failure_text());
+	remote_end(&run, ran, text, out_failure);
 	if (ran != OK && run.authorised)
 		record_refusal(&run, ran, text);
 	outcome.elapsed_ms = (clock_monotonic_ns() - run.began) / 1000000;
@@ -929,4 +933,10 @@ result flow_run(const struct flow_host *host, const struct flow_request *request
 		return fail(ran, "%s", text);
 	*out = outcome;
 	return OK;
+}
+
+result flow_run(const struct flow_host *host, const struct flow_request *request, const int *fds, size_t fd_count,
+	const struct flow_listener *listener, struct arena *arena, struct flow_outcome *out, struct flow_failure *out_failure)
+{
+	return run_main(host, request, NULL, fds, fd_count, listener, run_job, arena, out, out_failure);
 }

@@ -16,6 +16,8 @@
 
 enum { FLOW_LOG_TAIL = 2048, FLOW_TEXT_MAX = 1024 };
 
+struct listener;
+
 /* What a host lends to its runs. */
 struct flow_host {
 	struct root_host *root;
@@ -24,6 +26,7 @@ struct flow_host {
 	const char *scratch; /* folder for runs that name no output folder */
 	struct live *live; /* where its enclaves are listed */
 	struct policies *policies;
+	struct listener *listener; /* other hosts */
 };
 
 /* A file for an input's role. */

@@ -1,7 +1,10 @@
 #include "job/link.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -81,6 +84,7 @@ static const struct field stage_fields[] = {
 	F_UINT(struct link_stage, 12, left.max_rss, 0),
 	F_UINT(struct link_stage, 13, left.rekeys, 0),
 	F_UINT(struct link_stage, 14, left.reissues, 0),
+	F_LIST(struct link_stage, 15, left.versions, left.version_count, &bytes_item_schema, 0, 0, 4096),
 };
 static const struct schema stage_schema = SCHEMA(struct link_stage, "stage", SHAPE_MAP, stage_fields);
 
@@ -175,6 +179,7 @@ result link_decode(const struct link_message *message, struct arena *arena, void
 /* ---- Sending and taking ----------------------------------------------------------------------------- */
 
 struct link {
+	pthread_mutex_t lock; /* of everything below: a heart beats beside the owner */
 	struct fd fd;
 	struct tls *tls;
 	char name[PEER_NAME_MAX + 1];
@@ -208,6 +213,7 @@ void link_free(struct link *link)
 		return;
 	tls_free(link->tls);
 	fd_close(&link->fd);
+	pthread_mutex_destroy(&link->lock);
 	bytes_free(&link->in);
 	free(link);
 }
@@ -227,7 +233,7 @@ static result broken(const struct link *link, result why)
 	return fail(HOST_FAILED, "host %s: the connection ended (%s: %s)", link->name, reason_name(why), text);
 }
 
-static result send_within(struct link *link, enum link_type type, const void *body, int timeout_ms)
+static result send_locked(struct link *link, enum link_type type, const void *body, int timeout_ms)
 {
 	static const struct link_empty nothing = {false};
 	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
@@ -246,6 +252,14 @@ static result send_within(struct link *link, enum link_type type, const void *bo
 	return sent == OK ? OK : broken(link, sent);
 }
 
+static result send_within(struct link *link, enum link_type type, const void *body, int timeout_ms)
+{
+	pthread_mutex_lock(&link->lock);
+	result sent = send_locked(link, type, body, timeout_ms);
+	pthread_mutex_unlock(&link->lock);
+	return sent;
+}
+
 result link_send(struct link *link, enum link_type type, const void *body)
 {
 	return send_within(link, type, body, LINK_SEND_MS);
@@ -253,9 +267,11 @@ result link_send(struct link *link, enum link_type type, const void *body)
 
 result link_tick(struct link *link)
 {
-	if (clock_monotonic_ns() - link->said_ns < LINK_ALIVE_MS * UINT64_C(1000000))
-		return OK;
-	return link_send(link, LINK_ALIVE, NULL);
+	pthread_mutex_lock(&link->lock);
+	bool is_time = clock_monotonic_ns() - link->said_ns >= LINK_ALIVE_MS * UINT64_C(1000000);
+	result sent = is_time ? send_locked(link, LINK_ALIVE, NULL, LINK_SEND_MS) : OK;
+	pthread_mutex_unlock(&link->lock);
+	return sent;
 }
 
 /* Room grows with what has arrived, not with what was announced. */
@@ -322,7 +338,7 @@ static bool is_silent(const struct link *link)
 	return clock_monotonic_ns() - link->heard_ns > LINK_SILENCE_MS * UINT64_C(1000000);
 }
 
-result link_take(struct link *link, int timeout_ms, struct link_message *out)
+static result take_locked(struct link *link, int timeout_ms, struct link_message *out)
 {
 	uint64_t deadline = clock_monotonic_ns() + (uint64_t)timeout_ms * 1000000;
 	for (;;) {
@@ -343,6 +359,24 @@ result link_take(struct link *link, int timeout_ms, struct link_message *out)
 	}
 }
 
+result link_take(struct link *link, int timeout_ms, struct link_message *out)
+{
+	pthread_mutex_lock(&link->lock);
+	result taken = take_locked(link, timeout_ms, out);
+	pthread_mutex_unlock(&link->lock);
+	return taken;
+}
+
+/* What the other side still sends is read: closing over it would reset the connection, and our last word with it. */
+static void linger(struct link *link)
+{
+	uint64_t deadline = clock_monotonic_ns() + GOODBYE_MS * UINT64_C(1000000);
+	uint8_t dropped[4096];
+	(void)shutdown(link->fd.n, SHUT_WR);
+	while (tcp_wait(link->fd.n, POLLIN, deadline) == OK && recv(link->fd.n, dropped, sizeof(dropped), MSG_DONTWAIT) > 0)
+		;
+}
+
 void link_end(struct link *link, result why)
 {
 	if (!link)
@@ -353,6 +387,7 @@ void link_end(struct link *link, result why)
 	if (why != OK && send_within(link, LINK_FAILED, &failed, GOODBYE_MS) != OK)
 		log_debug("a host was not told why its link ended", LOG_TEXT("peer", link->name));
 	tls_shutdown(link->tls, GOODBYE_MS);
+	linger(link);
 	link_free(link);
 	if (why != OK) {
 		result kept = failure_note(why, "%s", text); /* what is told is still why */
@@ -453,6 +488,7 @@ static result new_link(struct fd *fd, struct link **out)
 	struct link *link = calloc(1, sizeof(*link));
 	if (!link)
 		return fail(NO_MEMORY, "a link");
+	pthread_mutex_init(&link->lock, NULL);
 	link->fd = fd_move(fd);
 	link->heard_ns = link->said_ns = clock_monotonic_ns();
 	*out = link;

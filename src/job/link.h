@@ -4,7 +4,7 @@
  * whole messages: u32 big-endian length, then CBOR {1: type, 2: body}, the body one structure of this page.
  *
  * What may be sent when is the business of the two ends (flow_remote.c coordinates, join.c takes part). A link belongs to
- * one thread at a time. After any failure but TIMED_OUT of link_take it is of no more use.
+ * one thread at a time, but link_tick may be called beside it. After any failure but TIMED_OUT of link_take it is of no more use.
  */
 #ifndef TROTH_JOB_LINK_H
 #define TROTH_JOB_LINK_H

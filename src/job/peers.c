@@ -19,7 +19,7 @@
  * are cheap.
  */
 
-enum { FILE_MAX = 64 << 20, MEMORY = 80 << 20, OFFICERS_FILE_MAX = 4096, APPROVAL_MAX = 8192 };
+enum { FILE_MAX = 64 << 20, MEMORY = 80 << 20, OFFICERS_FILE_MAX = 4096 };
 
 struct row {
 	struct row *next;
@@ -52,7 +52,7 @@ static const struct field stored_fields[] = {
 	F_TIME(struct stored, 5, peer.enrolled),
 	F_TIME(struct stored, 6, peer.learned),
 	F_BYTES(struct stored, 7, peer.history, 1, FILE_MAX),
-	F_BYTES(struct stored, 8, peer.approval, 0, APPROVAL_MAX),
+	F_BYTES(struct stored, 8, peer.approval, 0, ENROLMENT_APPROVAL_MAX),
 };
 static const struct schema stored_schema = SCHEMA(struct stored, "peer", SHAPE_MAP, stored_fields);
 
@@ -330,21 +330,6 @@ result peers_set_officers(struct peers *peers, const struct epoch_recovery *offi
 	return set;
 }
 
-/*
- * An approval is {1: COSE_Sign object, 2: [SPKI of each signer]}: the keys travel beside it, because only their hashes are
- * pinned.
- */
-struct approval {
-	struct span object;
-	struct bytes_item *keys;
-	size_t key_count;
-};
-static const struct field approval_fields[] = {
-	F_BYTES(struct approval, 1, object, 1, APPROVAL_MAX),
-	F_LIST(struct approval, 2, keys, key_count, &bytes_item_schema, 0, 0, OFFICERS_MAX),
-};
-static const struct schema approval_schema = SCHEMA(struct approval, "approval", SHAPE_MAP, approval_fields);
-
 static bool is_officer(const struct epoch_recovery *officers, const uint8_t id[static KEY_ID_SIZE])
 {
 	for (size_t i = 0; i < officers->key_count; i++)
@@ -353,7 +338,7 @@ static bool is_officer(const struct epoch_recovery *officers, const uint8_t id[s
 	return false;
 }
 
-static result count_signatures(const struct approval *approval, const struct cose_sign *object, const struct epoch_recovery *officers, unsigned *out)
+static result count_signatures(const struct enrolment_approval *approval, const struct cose_sign *object, const struct epoch_recovery *officers, unsigned *out)
 {
 	*out = 0;
 	for (size_t i = 0; i < approval->key_count; i++) {
@@ -371,15 +356,15 @@ static result count_signatures(const struct approval *approval, const struct cos
 static result check_approval(const struct peer_enrolment *asked, const uint8_t rot_id[static OID_SIZE], const struct epoch_recovery *officers)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(256 * 1024);
-	struct approval approval;
+	struct enrolment_approval approval;
 	struct cose_sign object;
-	struct enrolment enrolment;
+	struct host_enrolment enrolment;
 	unsigned signers;
 	if (officers->k == 0)
 		return asked->approval.len == 0 ? OK : fail(BAD_VALUE, "signatures of officers, but this host has none");
 	if (asked->approval.len == 0)
 		return fail(ENROLMENT_QUORUM, "'%s' needs %u of %zu", asked->name, officers->k, officers->key_count);
-	TRY(schema_decode(&approval_schema, asked->approval, &arena, &approval));
+	TRY(schema_decode(&enrolment_approval_schema, asked->approval, &arena, &approval));
 	TRY(cose_strict_sign_parse(approval.object, &object));
 	TRY(schema_decode(&enrolment_schema, object.payload, &arena, &enrolment));
 	bool same = strcmp(enrolment.name, asked->name) == 0 && memcmp(enrolment.peer, rot_id, OID_SIZE) == 0 &&

@@ -12,9 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "enclave/limits.h"
+#include "job/join.h"
 #include "job/keeper.h"
+#include "job/listener.h"
 #include "object/policy_version.h"
 #include "job/service.h"
 #include "job/state.h"
@@ -61,6 +64,8 @@ struct server {
 	struct live *live;
 	struct policies *policies;
 	uid_t ap_uid;
+	struct link_own own; /* for other hosts */
+	struct listener *hosts;
 	struct fd listener, wake, signals;
 	struct client clients[MAX_CLIENTS];
 	size_t client_count;
@@ -443,18 +448,24 @@ static void tell_keeper(struct server *server, result ran, const struct flow_fai
 	(void)fail(ran, "%s", text); /* what is told is still why the run failed */
 }
 
-static result handle_run(struct request *request)
+/* A run of this host or, as a participant, of another one. */
+static result do_run(struct request *request, const struct join_request *join)
 {
 	struct server *server = request->server;
 	const struct sock_message *raw = &request->message->raw;
-	struct flow_host host = {server->root, server->recorder, &server->uids, server->state.scratch, server->live, server->policies};
+	struct flow_host host = {server->root, server->recorder, &server->uids, server->state.scratch, server->live, server->policies,
+		server->hosts};
 	struct flow_listener listener = {request->client, tell_state, tell_progress, tell_log, request->client->fd.n};
 	struct flow_outcome outcome;
 	int fds[SOCK_MAX_FDS];
+	result ran;
 	for (size_t i = 0; i < raw->fd_count; i++)
 		fds[i] = raw->fds[i].n;
 	keeper_begin(server->keeper);
-	result ran = flow_run(&host, request->body, fds, raw->fd_count, &listener, &request->arena, &outcome, &request->failure);
+	if (join)
+		ran = join_run(&host, join, fds, raw->fd_count, &listener, &request->arena, &outcome, &request->failure);
+	else
+		ran = flow_run(&host, request->body, fds, raw->fd_count, &listener, &request->arena, &outcome, &request->failure);
 	keeper_end(server->keeper);
 	tell_keeper(server, ran, &request->failure);
 	enum reason stop = (enum reason)atomic_load(&server->stop_reason);
@@ -464,6 +475,66 @@ static result handle_run(struct request *request)
 		return fail(RUN_ABORTED, "the host was told to stop");
 	TRY(ran);
 	return reply(request, SERVICE_RAN, &outcome);
+}
+
+static result handle_run(struct request *request)
+{
+	return do_run(request, NULL);
+}
+
+static result handle_join(struct request *request)
+{
+	return do_run(request, request->body);
+}
+
+/* ---- Other hosts ----------------------------------------------------------------------------------- */
+
+static result handle_peers(struct request *request)
+{
+	struct service_peers answer = {.listen = listener_address(request->server->hosts)};
+	TRY(peers_list(request->server->own.peers, &request->arena, &answer.peers, &answer.peer_count));
+	return reply(request, SERVICE_PEERS_ARE, &answer);
+}
+
+static result handle_enrol(struct request *request)
+{
+	const struct service_enrol *body = request->body;
+	ROOT_IDENTITY_HELD own = root_host_hold(request->server->root);
+	const struct peer_enrolment enrolment = {
+		.name = body->name,
+		.addresses = body->addresses,
+		.address_count = body->address_count,
+		.history = body->history,
+		.approval = body->approval,
+		.own_rot = own->rot_id,
+		.now_ms = clock_wall_ms(),
+	};
+	struct peer peer;
+	TRY(peers_enrol(request->server->own.peers, &enrolment));
+	TRY(peers_find_name(request->server->own.peers, body->name, &request->arena, &peer));
+	log_info("a host was enrolled", LOG_TEXT("name", peer.name), LOG_HEX("root", SPAN_ARRAY(peer.rot_id)));
+	return reply(request, SERVICE_ENROLLED, &peer);
+}
+
+static result handle_remove_peer(struct request *request)
+{
+	const struct service_name *body = request->body;
+	TRY(peers_remove(request->server->own.peers, body->name));
+	log_info("a host is not enrolled any more", LOG_TEXT("name", body->name));
+	return reply(request, SERVICE_DONE, NULL);
+}
+
+static result handle_officers(struct request *request)
+{
+	const struct service_officers *body = request->body;
+	struct service_officers answer = {0};
+	ROOT_IDENTITY_HELD own = root_host_hold(request->server->root);
+	if (body->has_officers)
+		TRY(peers_set_officers(request->server->own.peers, &body->officers));
+	TRY(peers_officers(request->server->own.peers, &request->arena, &answer.officers));
+	answer.has_officers = answer.officers.k > 0;
+	memcpy(answer.rot_id, own->rot_id, OID_SIZE);
+	return reply(request, SERVICE_OFFICERS_ARE, &answer);
 }
 
 /* ---- One client -------------------------------------------------------------------------------------- */
@@ -478,6 +549,11 @@ static const struct {
 	{SERVICE_ATTEST, true, handle_attest},
 	{SERVICE_SEAL, true, handle_seal},
 	{SERVICE_RUN, true, handle_run},
+	{SERVICE_JOIN, true, handle_join},
+	{SERVICE_PEERS, true, handle_peers},
+	{SERVICE_ENROL, true, handle_enrol},
+	{SERVICE_REMOVE_PEER, true, handle_remove_peer},
+	{SERVICE_OFFICERS, true, handle_officers},
 	{SERVICE_EVENTS, false, handle_events},
 	{SERVICE_ROTATE, true, handle_rotate},
 	{SERVICE_ROOT, false, handle_root},
@@ -518,6 +594,10 @@ static result dispatch(struct request *request)
 		struct service_recover recover;
 		struct service_adopt adopt;
 		struct flow_request run;
+		struct join_request join;
+		struct service_enrol enrol;
+		struct service_name name;
+		struct service_officers officers;
 	} body;
 	for (size_t i = 0; i < COUNT_OF(handlers); i++) {
 		if (handlers[i].type != request->message->type)
@@ -755,6 +835,15 @@ static result divide_uids(struct server *server)
 	return uid_pool_take(&server->uids, &server->ap_uid);
 }
 
+/* Links to other hosts, and the port where they find this one. */
+static result start_hosts(struct server *server)
+{
+	server->own.root = server->root;
+	TRY(peers_open(server->state.path, &server->own.peers));
+	TRY(tls_identity_new(&server->own.identity));
+	return listener_start(&server->own, server->config->listen, &server->hosts);
+}
+
 static result start(struct server *server)
 {
 	TRY(program_folder(server->program_dir, sizeof(server->program_dir)));
@@ -767,6 +856,7 @@ static result start(struct server *server)
 	TRY(live_new(&server->live));
 	TRY(policies_new(server->state.path, &server->policies));
 	TRY(recorder_journal_open(server->state.journal, &server->recorder));
+	TRY(start_hosts(server));
 	server->wake = fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (server->wake.n < 0)
 		return fail_errno("eventfd");
@@ -778,6 +868,9 @@ static void server_end(struct server *server)
 	if (server->listener.n >= 0 && !server->stopping)
 		(void)unlink(server->state.socket);
 	fd_close(&server->listener);
+	listener_stop(server->hosts);
+	tls_identity_free(server->own.identity);
+	peers_close(server->own.peers);
 	keeper_stop(server->keeper);
 	recorder_close(server->recorder);
 	policies_free(server->policies);

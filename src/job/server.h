@@ -21,6 +21,7 @@ struct server_config {
 	bool recovery; /* start also where a root cannot go on, for `troth root recover` */
 	struct schedule_config schedule; /* of rotations */
 	uid_t first_uid; /* of UID_POOL_SIZE, as root */
+	const char *listen; /* HOST:PORT for other hosts; NULL: none are let in */
 	int ready_fd; /* is told DONE or ERROR (service.h) once; -1: nobody waits */
 };
 

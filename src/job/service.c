@@ -173,6 +173,37 @@ static const struct field ran_fields[] = {
 };
 const struct schema service_ran_schema = SCHEMA(struct flow_outcome, "ran", SHAPE_MAP, ran_fields);
 
+/* ---- other hosts ---------------------------------------------------------------------------------- */
+
+static const struct field join_fields[] = {
+	F_STRUCT(struct join_request, 1, run, &service_run_schema),
+	F_TEXT(struct join_request, 2, coordinator, 0, PEER_NAME_MAX),
+};
+const struct schema service_join_schema = SCHEMA(struct join_request, "join", SHAPE_MAP, join_fields);
+
+static const struct field peers_fields[] = {
+	F_TEXT(struct service_peers, 1, listen, 0, 300),
+	F_LIST(struct service_peers, 2, peers, peer_count, &peer_schema, 0, 0, PEERS_MAX),
+};
+const struct schema service_peers_schema = SCHEMA(struct service_peers, "peers", SHAPE_MAP, peers_fields);
+
+static const struct field enrol_fields[] = {
+	F_TEXT(struct service_enrol, 1, name, 1, TEXT_MAX),
+	F_LIST(struct service_enrol, 2, addresses, address_count, &text_item_schema, 0, 0, PEER_ADDRESSES_MAX),
+	F_BYTES(struct service_enrol, 3, history, 1, SERVICE_MESSAGE_MAX / 2),
+	F_BYTES(struct service_enrol, 4, approval, 0, 8 * 1024),
+};
+const struct schema service_enrol_schema = SCHEMA(struct service_enrol, "enrol", SHAPE_MAP, enrol_fields);
+
+static const struct field name_fields[] = {F_TEXT(struct service_name, 1, name, 1, TEXT_MAX)};
+const struct schema service_name_schema = SCHEMA(struct service_name, "name", SHAPE_MAP, name_fields);
+
+static const struct field officers_fields[] = {
+	F_STRUCT_OR_NULL(struct service_officers, 1, officers, has_officers, &epoch_recovery_schema),
+	F_FIXED(struct service_officers, 2, rot_id),
+};
+const struct schema service_officers_schema = SCHEMA(struct service_officers, "officers", SHAPE_MAP, officers_fields);
+
 /* ---- the rest ------------------------------------------------------------------------------------- */
 
 static const struct field events_fields[] = {F_UINT(struct service_events, 1, from, 0)};
@@ -227,6 +258,14 @@ static const struct {
 	{SERVICE_QUOTED, "QUOTED", &ap_quoted_schema},
 	{SERVICE_AUTHORISED, "AUTHORISED", &ap_authorised_schema},
 	{SERVICE_BACKED_UP, "BACKED_UP", &ap_backed_up_schema},
+	{SERVICE_PEERS, "PEERS", &service_empty_schema},
+	{SERVICE_ENROL, "ENROL", &service_enrol_schema},
+	{SERVICE_REMOVE_PEER, "REMOVE_PEER", &service_name_schema},
+	{SERVICE_JOIN, "JOIN", &service_join_schema},
+	{SERVICE_OFFICERS, "OFFICERS", &service_officers_schema},
+	{SERVICE_PEERS_ARE, "PEERS_ARE", &service_peers_schema},
+	{SERVICE_ENROLLED, "ENROLLED", &peer_schema},
+	{SERVICE_OFFICERS_ARE, "OFFICERS_ARE", &service_officers_schema},
 	{SERVICE_ERROR, "ERROR", &service_error_schema},
 	{SERVICE_DONE, "DONE", &service_empty_schema},
 	{SERVICE_STATUS_IS, "STATUS_IS", &service_status_schema},

@@ -11,6 +11,8 @@
 
 #include "base/sock.h"
 #include "job/flow.h"
+#include "job/join.h"
+#include "job/peers.h"
 #include "job/policies.h"
 #include "root/ap_message.h"
 #include "root/history.h"
@@ -38,6 +40,11 @@ enum service_type {
 	SERVICE_TPM = 27, /* body and reply as ENROL of the secure processor */
 	SERVICE_QUOTE = 28, /* the same of QUOTE */
 	SERVICE_POLICY_PUSH = 88, /* + a descriptor of a signed policy version */
+	SERVICE_PEERS = 64, /* other hosts that are enrolled */
+	SERVICE_ENROL = 65,
+	SERVICE_REMOVE_PEER = 66,
+	SERVICE_JOIN = 67, /* + descriptors as RUN; RAN comes when a run that another host coordinates is over */
+	SERVICE_OFFICERS = 68,
 	/* replies */
 	SERVICE_ERROR = 32,
 	SERVICE_DONE = 33,
@@ -55,6 +62,9 @@ enum service_type {
 	SERVICE_TPM_IS = 58,
 	SERVICE_QUOTED = 59,
 	SERVICE_POLICY_PUSHED = 152,
+	SERVICE_PEERS_ARE = 128,
+	SERVICE_ENROLLED = 129,
+	SERVICE_OFFICERS_ARE = 132,
 	/* on the way to a reply */
 	SERVICE_PROGRESS = 48,
 	SERVICE_LOG = 49,
@@ -189,6 +199,31 @@ struct service_farewell {
 	bool stays;
 };
 
+/* Enrolled hosts, and how this one is reached. */
+struct service_peers {
+	const char *listen; /* HOST:PORT; "": by nobody */
+	struct peer *peers; /* sorted by name */
+	size_t peer_count;
+};
+
+struct service_enrol {
+	const char *name;
+	struct text_item *addresses;
+	size_t address_count;
+	struct span history; /* inception record or epoch_history */
+	struct span approval; /* of the officers, or empty */
+};
+
+struct service_name {
+	const char *name;
+};
+
+struct service_officers {
+	struct epoch_recovery officers; /* request: to be pinned; null only asks */
+	bool has_officers;
+	uint8_t rot_id[OID_SIZE]; /* reply: of this host */
+};
+
 struct service_empty {
 	bool nothing;
 };
@@ -196,7 +231,8 @@ struct service_empty {
 extern const struct schema service_error_schema, service_status_schema, service_init_schema, service_attest_schema, service_attested_schema,
 	service_seal_schema, service_sealed_schema, service_run_schema, service_ran_schema, service_events_schema, service_progress_schema,
 	service_log_schema, service_farewell_schema, service_empty_schema, service_rotate_schema, service_root_schema,
-	service_set_recovery_schema, service_recover_schema, service_candidate_schema, service_adopt_schema, service_taken_schema;
+	service_set_recovery_schema, service_recover_schema, service_candidate_schema, service_adopt_schema, service_taken_schema,
+	service_peers_schema, service_enrol_schema, service_name_schema, service_join_schema, service_officers_schema;
 
 /* Of the body of a type; NULL for an unknown one. */
 const struct schema *service_schema(enum service_type type);

@@ -32,7 +32,7 @@ extern const struct schema transport_request_schema;
 enum { PEER_ADDRESSES_MAX = 8, PEER_NAME_MAX = 64, OFFICERS_MAX = 16 };
 
 /* SIGN by k of the n officers of `rot_id`: `peer` may be enrolled there under this name. */
-struct enrolment {
+struct host_enrolment {
 	uint8_t v;
 	uint8_t rot_id[OID_SIZE];
 	const char *name;
@@ -42,5 +42,14 @@ struct enrolment {
 	uint64_t time;
 };
 extern const struct schema enrolment_schema;
+
+/* With the public keys of those who signed beside it, because only their hashes are pinned. */
+enum { ENROLMENT_APPROVAL_MAX = 8192 };
+struct enrolment_approval {
+	struct span object; /* KIND_ENROLMENT */
+	struct bytes_item *keys; /* DER SubjectPublicKeyInfo */
+	size_t key_count;
+};
+extern const struct schema enrolment_approval_schema;
 
 #endif

@@ -386,7 +386,7 @@ static void fill_ledger(const struct sample_keys *keys)
 
 static struct transport_key transport = {.v = 1, .purpose = TRANSPORT_LINK, .not_before = T0, .not_after = T0 + 3600000};
 static struct text_item peer_addresses[] = {{"north.example:4711"}};
-static struct enrolment enrolment = {.v = 1, .name = "north", .addresses = peer_addresses, .address_count = 1, .time = T0};
+static struct host_enrolment enrolment = {.v = 1, .name = "north", .addresses = peer_addresses, .address_count = 1, .time = T0};
 
 static void fill_transport(void)
 {
