@@ -97,6 +97,15 @@ result isolate_drop_uid(uid_t uid)
 	return renew_death_wish(&wish);
 }
 
+result isolate_drop_bounds(void)
+{
+	bool privileged = isolate_is_root();
+	for (unsigned long capability = 0; privileged && capability < 64; capability++)
+		if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 && errno != EINVAL && errno != EPERM)
+			return fail_errno("dropping capability %lu", capability);
+	return OK;
+}
+
 void isolate_why_refused(int error, char out[static ISOLATE_WHY_SIZE])
 {
 	char value[64];

@@ -25,6 +25,12 @@ bool isolate_is_root(void);
 NODISCARD result isolate_drop_uid(uid_t uid);
 
 /*
+ * For a process that does without namespaces (tier L), before isolate_drop_uid: what real root could regain is taken out of
+ * the bounding set, which needs a capability that root alone has. A no-op for an ordinary user.
+ */
+NODISCARD result isolate_drop_bounds(void);
+
+/*
  * New user, mount, pid (for children), net, ipc and uts namespaces; maps the current uid and gid to ISOLATE_INSIDE_ID,
  * cuts mount propagation, forbids further user namespaces, then makes the process undumpable. It has every capability
  * in the new user namespace until isolate_drop_capabilities. NO_NAMESPACES names what the machine refuses and why.

@@ -26,6 +26,7 @@ enum {
 	J = 1 << 8,  /* permission jit */
 	V = 1 << 9,  /* permission sysvipc */
 	X = 1 << 10, /* instrumented build */
+	L = 1 << 11, /* without namespaces: tier L */
 };
 
 struct condition {
@@ -90,6 +91,8 @@ static unsigned lists_of(enum seccomp_profile profile, unsigned permissions)
 	for (size_t i = 0; i < COUNT_OF(permission_names); i++)
 		if (profile == SECCOMP_PROGRAM && (permissions & (unsigned)permission_names[i].bit))
 			lists |= permission_names[i].list;
+	if (profile == SECCOMP_PROGRAM && (permissions & SECCOMP_ALONE))
+		lists |= L;
 	if (seccomp_instrumented() && profile != SECCOMP_PROGRAM)
 		lists |= X; /* the program is not ours and never instrumented */
 	return lists;
@@ -106,12 +109,12 @@ static bool unconditional(const struct rule *rule)
 }
 
 /*
- * A rule of a permission or of the instrumentation list replaces the profile's own rules for the same case: an
- * unconditional one all of the call, a conditional one those that it includes.
+ * A rule of a permission, of tier L or of the instrumentation list replaces the profile's own rules for the same case: an
+ * unconditional one all of the call, a conditional one those that it includes. What tier L says of a call is all there is.
  */
 static bool is_replaced(const struct rule *rule, unsigned lists)
 {
-	unsigned added = lists & (J | V | X);
+	unsigned added = lists & (J | V | X | L);
 	if (rule->profiles & added)
 		return false;
 	for (size_t i = 0; i < COUNT_OF(rules); i++) {
@@ -119,7 +122,7 @@ static bool is_replaced(const struct rule *rule, unsigned lists)
 		if (!(other->profiles & added) || strcmp(other->call, rule->call) != 0)
 			continue;
 		const struct condition *wide = &other->conditions[0], *narrow = &rule->conditions[0];
-		if (unconditional(other))
+		if (unconditional(other) || (other->profiles & lists & L))
 			return true;
 		if (wide->argument == narrow->argument && (wide->mask & narrow->mask) == wide->mask &&
 			(narrow->value & wide->mask) == wide->value)
@@ -194,7 +197,7 @@ static result export_code(scmp_filter_ctx ctx, struct seccomp_filter *out)
 	return OK;
 }
 
-result seccomp_filter_new(enum seccomp_profile profile, unsigned permissions, struct seccomp_filter *out)
+static result filter_new(enum seccomp_profile profile, unsigned permissions, pid_t alone, struct seccomp_filter *out)
 {
 	if ((unsigned)profile >= SECCOMP_PROFILES)
 		return fail(BAD_VALUE, "call filter profile %d", (int)profile);
@@ -208,7 +211,23 @@ result seccomp_filter_new(enum seccomp_profile profile, unsigned permissions, st
 	for (size_t i = 0; i < COUNT_OF(rules); i++)
 		if (is_in(i, lists))
 			TRY(add_rule(ctx, &rules[i]));
+	if (alone) {
+		struct rule self = {0, 0, "", "tgkill", {{0, UINT32_MAX, (uint64_t)alone}}};
+		TRY(add_rule(ctx, &self));
+	}
 	return export_code(ctx, out);
+}
+
+result seccomp_filter_new(enum seccomp_profile profile, unsigned permissions, struct seccomp_filter *out)
+{
+	return filter_new(profile, permissions & ~(unsigned)SECCOMP_ALONE, 0, out);
+}
+
+result seccomp_program_filter_alone(unsigned permissions, pid_t pid, struct seccomp_filter *out)
+{
+	if (permissions & SECCOMP_SYSVIPC)
+		return fail(NOT_SUPPORTED, "permission \"sysvipc\" in tier L: there the names are the host's");
+	return filter_new(SECCOMP_PROGRAM, permissions | SECCOMP_ALONE, pid, out);
 }
 
 /* ---- a process with a library that is not ours ---- */
@@ -326,11 +345,11 @@ void seccomp_list_text(enum seccomp_profile profile, struct writer *out)
 	snprintf(line, sizeof(line), "troth calls 1 %s%s\n", profile_names[profile], instrumented);
 	writer_str(out, line);
 	for (size_t i = 0; i < COUNT_OF(rules); i++) {
-		/* What permissions add belongs to the program's list, each under its letter. */
-		unsigned letter = profile == SECCOMP_PROGRAM ? rules[i].profiles & (J | V) : 0;
+		/* What permissions and tier L add belongs to the program's list, each under its name. */
+		unsigned letter = profile == SECCOMP_PROGRAM ? rules[i].profiles & (J | V | L) : 0;
 		if (!letter && !is_in(i, lists))
 			continue;
-		snprintf(line, sizeof(line), "%s%s %s", letter & J ? "jit " : letter & V ? "sysvipc " : "",
+		snprintf(line, sizeof(line), "%s%s %s", letter & J ? "jit " : letter & V ? "sysvipc " : letter & L ? "tier-L " : "",
 			rules[i].error ? rules[i].error_name : "allow", rules[i].call);
 		writer_str(out, line);
 		for (size_t c = 0; c < 2 && rules[i].conditions[c].mask; c++) {

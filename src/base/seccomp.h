@@ -12,6 +12,8 @@
 
 #include "base/result.h"
 
+#include <sys/types.h>
+
 enum seccomp_profile {
 	SECCOMP_PROGRAM,  /* the program inside an IRE */
 	SECCOMP_REAPER,	  /* process 1 of an IRE: waits for the program and hands out its output files */
@@ -25,7 +27,12 @@ enum seccomp_profile {
  *   jit	memory that is writable and executable, or made executable after it was written
  *   sysvipc	System V shared memory, semaphores and queues, within the IRE
  */
-enum seccomp_permission { SECCOMP_JIT = 1 << 0, SECCOMP_SYSVIPC = 1 << 1, SECCOMP_FABRIC = 1 << 2 /* a descriptor, no calls */ };
+enum seccomp_permission {
+	SECCOMP_JIT = 1 << 0,
+	SECCOMP_SYSVIPC = 1 << 1,
+	SECCOMP_FABRIC = 1 << 2, /* a descriptor, no calls */
+	SECCOMP_ALONE = 1 << 3, /* has no name: tier L */
+};
 
 /* The bit of one name. UNKNOWN_PERMISSION. */
 NODISCARD result seccomp_permission_find(const char *name, unsigned *out);
@@ -41,6 +48,12 @@ struct seccomp_filter {
 /* `permissions`: bits of seccomp_permission; only SECCOMP_PROGRAM takes any. NO_MEMORY, NOT_SUPPORTED. */
 NODISCARD result seccomp_filter_new(enum seccomp_profile profile, unsigned permissions, struct seccomp_filter *out);
 void seccomp_filter_free(struct seccomp_filter *filter);
+
+/*
+ * SECCOMP_PROGRAM for a program in no namespaces of its own (tier L): reaches no file by name to change its attributes, and
+ * signals nobody but the threads of process `pid`. Made by that process between fork and exec. NOT_SUPPORTED with sysvipc.
+ */
+NODISCARD result seccomp_program_filter_alone(unsigned permissions, pid_t pid, struct seccomp_filter *out);
 
 /*
  * For a process that runs a library which is not ours, whose calls nobody can list beforehand: what no such library needs

@@ -122,7 +122,7 @@ result next_set_add(struct next_set *next, const char *name, enum reference_what
 result next_set_add_programs(struct next_set *next, const char *folder, const struct next_rule *rule)
 {
 	CLEANUP(tcb_free) struct tcb tcb = {0};
-	TRY(tcb_measure(folder, "troth.internal", &tcb));
+	TRY(tcb_measure(folder, "troth.internal", false, &tcb));
 	TRY(next_set_add(next, "troth-ap", REFERENCE_PROGRAM, tcb.ap, rule));
 	TRY(next_set_add(next, "trothd", REFERENCE_PROGRAM, tcb.host, rule));
 	return next_set_add(next, "troth-ire", REFERENCE_PROGRAM, tcb.ire, rule);

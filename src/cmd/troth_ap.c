@@ -6,6 +6,7 @@
  *   6  with --queue-sealed: pipe with the pairing secret of the queue; closed after reading
  *   7  with --token: socket of the worker of a PKCS#11 token (crypto/token.h), in which the signing keys lie
  *   8  with --tpm: the TPM, which holds the wrap key then; the pipe says how (root/tpm_order.h)
+ * With --without-namespaces (tier L) its call filter alone confines it: it opens, connects and starts nothing either way.
  * In this order (constructions/objects.md): own uid, own namespaces, empty root, no capabilities, undumpable; only then
  * the wrap key is read, the filter is installed, and the first byte of the queue is looked at.
  */
@@ -46,14 +47,19 @@ int __lsan_is_turned_off(void)
 }
 #endif
 
-static result confine(uid_t uid)
+static result confine(uid_t uid, bool without_namespaces)
 {
+	if (without_namespaces)
+		TRY(isolate_drop_bounds());
 	TRY(isolate_drop_uid(uid));
-	TRY(isolate_enter_namespaces());
-	TRY(isolate_enter_pid_namespace());
+	if (!without_namespaces) {
+		TRY(isolate_enter_namespaces());
+		TRY(isolate_enter_pid_namespace());
+	}
 	/* After the last fork: nothing secret, and no context of the library that may hold some, crosses one. */
 	crypto_warm_up();
-	TRY(isolate_empty_root());
+	if (!without_namespaces)
+		TRY(isolate_empty_root());
 	TRY(isolate_drop_capabilities());
 	return isolate_no_dumps();
 }
@@ -187,7 +193,13 @@ static result finish_rotation(struct processor *p, struct ap_rotation *rotation)
 	return reply(p, p->rotation_id, &action);
 }
 
-static result start_engine(struct processor *p, const struct secret *wrap_key, const struct ap_denial *tried)
+/* Where its keys come from and what lies between it and the host. */
+struct start {
+	uid_t uid;
+	bool queue_sealed, token, tpm, without_namespaces;
+};
+
+static result start_engine(struct processor *p, const struct start *start, const struct secret *wrap_key, const struct ap_denial *tried)
 {
 	CLEANUP(bytes_free) struct bytes state = BYTES_EMPTY;
 	struct ap_action action;
@@ -196,6 +208,7 @@ static result start_engine(struct processor *p, const struct secret *wrap_key, c
 		.state = bytes_span(&state),
 		.wrap_key = wrap_key,
 		.instrumented = seccomp_instrumented(),
+		.without_namespaces = start->without_namespaces,
 		.secret_memory = secret_memory_name(secret_memory()),
 		.token = p->token,
 		.denials = tried,
@@ -277,12 +290,6 @@ static result open_queue(bool sealed, struct ipq **out)
 	return ipq_create_sealed(IPQ_AP, secret_span(&pairing), out);
 }
 
-/* Where its keys come from and what lies between it and the host. */
-struct start {
-	uid_t uid;
-	bool queue_sealed, token, tpm;
-};
-
 /* A worker that ended is an answer like others, not a signal. */
 static result open_token(struct processor *p)
 {
@@ -328,7 +335,7 @@ static result run(struct processor *p, const struct start *start)
 	CLEANUP(seccomp_filter_free) struct seccomp_filter filter = SECCOMP_FILTER_NONE;
 	static struct ap_denial tried[COUNT_OF(denials)];
 	TRY(seccomp_filter_new(SECCOMP_AP, 0, &filter));
-	TRY(confine(start->uid));
+	TRY(confine(start->uid, start->without_namespaces));
 	TRY(open_queue(start->queue_sealed, &p->queue));
 	if (start->token)
 		TRY(open_token(p));
@@ -340,7 +347,7 @@ static result run(struct processor *p, const struct start *start)
 	TRY(seccomp_install(&filter));
 	if (!provoke_denials(tried))
 		log_warning("something was not refused; the host will not trust this process");
-	TRY(start_engine(p, &wrap_key, tried));
+	TRY(start_engine(p, start, &wrap_key, tried));
 	secret_free(&wrap_key);
 	result served = serve(p);
 	return served == PEER_CLOSED ? OK : served;
@@ -353,7 +360,7 @@ static int selftest(void)
 	CLEANUP(seccomp_filter_free) struct seccomp_filter filter = SECCOMP_FILTER_NONE;
 	result confined = seccomp_filter_new(SECCOMP_AP, 0, &filter);
 	if (confined == OK)
-		confined = confine(isolate_is_root() ? 65532 : 0);
+		confined = confine(isolate_is_root() ? 65532 : 0, false);
 	if (confined == OK)
 		confined = seccomp_install(&filter);
 	if (confined != OK) {
@@ -387,10 +394,12 @@ static bool read_start(int argc, char **argv, struct start *out)
 	out->uid = (uid_t)strtoul(argv[2], NULL, 10);
 	for (int i = 3; i < argc; i++) {
 		bool sealed = strcmp(argv[i], "--queue-sealed") == 0, token = strcmp(argv[i], "--token") == 0, tpm = strcmp(argv[i], "--tpm") == 0;
+		bool alone = strcmp(argv[i], "--without-namespaces") == 0;
 		out->queue_sealed |= sealed;
 		out->token |= token;
 		out->tpm |= tpm;
-		if (!sealed && !token && !tpm)
+		out->without_namespaces |= alone;
+		if (!sealed && !token && !tpm && !alone)
 			return false;
 	}
 	return true;

@@ -17,7 +17,7 @@
 enum { PERIOD_S = 24 * 3600, MOST_PERIOD_S = 10 * 366 * 24 * 3600, BURST = 8 };
 
 struct arguments {
-	const char *state, *wrap, *tpm, *tpm_pcrs, *queue, *accept, *authorise, *log_level, *listen;
+	const char *state, *wrap, *tpm, *tpm_pcrs, *queue, *accept, *authorise, *log_level, *listen, *confinement;
 	uint64_t passphrase_fd, ready_fd, first_uid, rotate_every_s, rotate_burst;
 	bool create, private_host, recovery, log_json;
 };
@@ -52,6 +52,7 @@ static result serve(const struct arguments *arguments)
 		.first_uid = (uid_t)arguments->first_uid,
 		.wrap = {WRAP_UNSAID, -1},
 		.recovery = arguments->recovery,
+		.confinement = arguments->confinement,
 		.schedule = schedule_defaults,
 		.listen = arguments->listen,
 	};
@@ -104,6 +105,8 @@ int trothd_host(int argc, char **argv)
 			"rotate the root of trust after so long (86400); 0: only on events, on request and before its validity ends"},
 		{"rotate-burst", OPTION_NUMBER, &arguments.rotate_burst, "N",
 			"rotations on request or on events at once, one more each minute (8); 0: not limited"},
+		{"confinement", OPTION_TEXT, &arguments.confinement, "TIER",
+			"N, or L where namespaces are refused, as in many containers: weaker, only for policies that accept it (kept in the folder)"},
 		{"recovery", OPTION_FLAG, &arguments.recovery, NULL,
 			"start also where the root of trust cannot go on, for `troth root recover`; nothing is endorsed then"},
 		{"authorise", OPTION_TEXT, &arguments.authorise, "FILE", "signed reference set that lists the programs as they are now"},

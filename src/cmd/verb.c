@@ -104,6 +104,7 @@ result verb_connect_with(const struct host_options *options, const struct client
 	client.tpm_pcrs = options->tpm_pcrs;
 	client.passphrase_fd = options->passphrase_fd ? (int)options->passphrase_fd : -1;
 	client.first_uid = options->first_uid;
+	client.confinement = options->confinement;
 	return client_connect(&client, out);
 }
 

@@ -35,7 +35,14 @@ static struct device look(const char *path, const char *name)
 static void examine(uid_t uid, struct findings *out)
 {
 	out->is_root = isolate_is_root();
-	out->tried = tier_detect(out->is_root ? uid : 0, &out->tier);
+	out->tried = tier_detect(out->is_root ? uid : 0, false, &out->tier);
+	/* What tier N lacks here is told beside a tier L that works. */
+	struct tier_report weaker;
+	bool refused = out->tried == OK && strcmp(out->tier.tier, "none") == 0;
+	if (refused && tier_detect(out->is_root ? uid : 0, true, &weaker) == OK && strcmp(weaker.tier, "L") == 0) {
+		memcpy(weaker.missing, out->tier.missing, sizeof(weaker.missing));
+		out->tier = weaker;
+	}
 	snprintf(out->why, sizeof(out->why), "%s", out->tried == OK ? out->tier.missing : failure_text());
 	if (out->tried != OK)
 		out->tier = (struct tier_report){.tier = "none", .isolation = "none", .limits = "?", .secret_memory = "?"};
@@ -52,11 +59,14 @@ static void examine(uid_t uid, struct findings *out)
 }
 
 /* What would raise level or confinement here; NULL-terminated. */
-static size_t advice(const struct findings *found, const char *out[static 8])
+static size_t advice(const struct findings *found, const char *out[static 9])
 {
 	size_t count = 0;
 	if (strcmp(found->tier.tier, "none") == 0)
 		out[count++] = "tier N: allow user namespaces (the reason above names the switch), or run as root";
+	if (strcmp(found->tier.tier, "L") == 0)
+		out[count++] = "tier N instead of L: allow user namespaces (the reason above names the switch); until then start hosts with "
+			       "--confinement L, which only policies with min_confinement: L accept";
 	if (!found->is_root && strcmp(found->tier.tier, "none") != 0)
 		out[count++] = "isolation=uid instead of weak: run the host as root, so that each enclave gets a uid of its own";
 	if (strncmp(found->tier.limits, "cgroup", 6) != 0)
@@ -75,7 +85,7 @@ static size_t advice(const struct findings *found, const char *out[static 8])
 
 static result print_json(const struct findings *found)
 {
-	const char *raises[8];
+	const char *raises[9];
 	size_t count = advice(found, raises);
 	json_t *denials = json_array(), *list = json_array();
 	for (size_t i = 0; i < found->tier.denial_count; i++) {
@@ -101,7 +111,7 @@ static void print_people(const struct findings *found)
 		"Level-0: what runs here is not confined as it must be, so a receipt proves nothing about it",
 		"Level-1: a receipt proves what ran, trusting this host's root user, kernel and `trothd host`",
 	};
-	const char *raises[8];
+	const char *raises[9];
 	printf("This machine reaches %s.\n\n", levels[found->level]);
 	printf("  confinement   tier %s, isolation %s; %zu of %zu forbidden things were refused when tried\n", found->tier.tier,
 		found->tier.isolation, found->refused, found->tier.denial_count);

@@ -186,6 +186,8 @@ int verb_host_init(int argc, char **argv)
 		{"wrap", OPTION_TEXT, &arguments.host.wrap, "KIND",
 			"where the key of the state comes from: file, keyring, credential, passphrase, tpm"},
 		{"tpm-pcrs", OPTION_TEXT, &arguments.host.tpm_pcrs, "LIST", "PCRs that a key in a TPM is sealed to (7)"},
+		{"confinement", OPTION_TEXT, &arguments.host.confinement, "TIER",
+			"N, or L where namespaces are refused, as in many containers (kept; docs/THREATS.md says what L cannot stop)"},
 		{"sign-with", OPTION_TEXT, &arguments.sign_with, "WHERE",
 			"where signing keys lie: seed (wrapped in the state, default) or pkcs11 (in a token, docs/TOKENS.md)"},
 		TOKEN_ROWS(&arguments.token),

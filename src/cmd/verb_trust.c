@@ -26,7 +26,7 @@ struct trust_words {
 	struct words authors; /* of reference sets */
 	bool allow_synthetic;
 	struct words programs; /* folders */
-	const char *reference, *domain, *expires, *output;
+	const char *reference, *domain, *confinement, *expires, *output;
 	uint64_t max_run_s;
 };
 
@@ -188,7 +188,7 @@ static result add_build(const struct trust_words *words, struct gathered *g, con
 {
 	CLEANUP(tcb_free) struct tcb tcb = {0};
 	struct trust_tcb *out = &g->tcbs[g->tcb_count++];
-	TRY(tcb_measure(folder, words->domain ? words->domain : "troth.internal", &tcb));
+	TRY(tcb_measure(folder, words->domain ? words->domain : "troth.internal", words->confinement != NULL, &tcb));
 	memcpy(out->register0, tcb.registers[REGISTER_AP].value, SHA384_SIZE);
 	memcpy(out->register1, tcb.registers[REGISTER_HOST].value, SHA384_SIZE);
 	return OK;
@@ -297,6 +297,8 @@ static result trust_new(const struct options *options, const struct trust_words 
 	uint64_t expires;
 	if (words->expires && clock_parse(words->expires, &expires) != OK)
 		return fail(USAGE, "--expires takes a time like 2027-11-21T15:47:31Z");
+	if (words->confinement && strcmp(words->confinement, "L") != 0)
+		return fail(USAGE, "--confinement takes L; without it hosts must be confined by namespaces");
 	if (words->max_run_s == 0)
 		return fail(USAGE, "--max-run takes a second or more");
 	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
@@ -334,6 +336,8 @@ int verb_trust_new(int argc, char **argv)
 		{"programs", OPTION_LIST, &words.programs, "DIR",
 			"folder of the host's programs (default: that of this program); repeat for each build that is good"},
 		{"trust-domain", OPTION_TEXT, &words.domain, "NAME", "trust domain of those hosts (troth.internal)"},
+		{"confinement", OPTION_TEXT, &words.confinement, "TIER",
+			"L: those hosts do without namespaces (`trothd host --confinement L`), which is weaker"},
 		{"expires", OPTION_TEXT, &words.expires, "TIME", "do not judge by this file after, as 2027-11-21T15:47:31Z"},
 		{"max-run", OPTION_NUMBER, &words.max_run_s, "SECONDS", "how long a run may take (86400)"},
 		{"output", OPTION_TEXT, &words.output, "FILE", "write here, never over an existing file (default: stdout)"},

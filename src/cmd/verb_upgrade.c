@@ -96,7 +96,7 @@ static result find(const struct plan_arguments *arguments, struct findings *foun
 	const struct next_rule rule = {(uint32_t)arguments->svn, arguments->forbid_older};
 	TRY(next_set_begin(&options, &found->next));
 	if (arguments->programs) {
-		TRY(tcb_measure(arguments->programs, arguments->domain ? arguments->domain : "troth.internal", &found->tcb));
+		TRY(tcb_measure(arguments->programs, arguments->domain ? arguments->domain : "troth.internal", false, &found->tcb));
 		found->has_tcb = true;
 		TRY(next_set_add_programs(&found->next, arguments->programs, &rule));
 	}

@@ -278,6 +278,8 @@ static void print_limits(const struct verify_report *report, const struct trust 
 	print_platform(report);
 	if (recorder)
 		printf("Recorder journal: %s.\n", recorder);
+	if (report->without_namespaces)
+		printf("%s.\n", tier_l_sentence);
 	if (report->weakest_isolation && strcmp(report->weakest_isolation, "uid") != 0)
 		printf("%s.\n", weak_isolation_sentence);
 	if (report->interpreter_open)
@@ -331,6 +333,8 @@ static json_t *limits_json(const struct verify_report *report)
 	json_t *list = json_pack("[s]", level_sentence(report->level));
 	if (recorder)
 		json_array_append_new(list, json_string(recorder));
+	if (report->without_namespaces)
+		json_array_append_new(list, json_string(tier_l_sentence));
 	if (strcmp(report->weakest_isolation, "uid") != 0)
 		json_array_append_new(list, json_string(weak_isolation_sentence));
 	if (report->interpreter_open)
@@ -388,6 +392,7 @@ static result print_json(const struct verify_report *report, const struct trust 
 	}
 	if (report->verdict == VERDICT_ACCEPTED) {
 		json_object_set_new(json, "level", json_integer((json_int_t)report->level));
+		json_object_set_new(json, "tier", json_string(report->without_namespaces ? "L" : "N"));
 		json_object_set_new(json, "isolation", json_string(report->weakest_isolation));
 		json_object_set_new(json, "interpreter", json_string(report->interpreter_open ? "open" : "closed"));
 		json_object_set_new(json, "limits", limits_json(report));

@@ -37,6 +37,7 @@ static const struct field prepare_fields[] = {
 	F_LIST(struct control_prepare, 19, references, reference_count, &bytes_item_schema, 0, 0, POLICY_MAX_REFERENCES),
 	F_LIST_ABSENT(struct control_prepare, 20, foreign, foreign_count, &bytes_item_schema, 0, 1, FOREIGN_MAX),
 	F_BYTES_OR_ABSENT(struct control_prepare, 21, policy_version, has_policy_version, 1, POLICY_BYTES_MAX),
+	F_TEXT_OR_ABSENT(struct control_prepare, 23, folder, has_folder, 1, PATH_SIZE - 1),
 };
 const struct schema control_prepare_schema = SCHEMA(struct control_prepare, "PREPARE", SHAPE_MAP, prepare_fields);
 

@@ -88,6 +88,8 @@ struct control_prepare {
 	size_t foreign_count;
 	struct span policy_version; /* a newer signed version of its policy (policy/versions.h), if the host has one */
 	bool has_policy_version;
+	const char *folder; /* tier L: empty, for the copy of the image and the scratch folder */
+	bool has_folder;
 };
 extern const struct schema control_prepare_schema;
 

@@ -135,12 +135,15 @@ static result add_regular(int root, const struct manifest_file *file, const char
 	return OK;
 }
 
-static result add_link(int root, const struct manifest_file *file)
+/* `above`: where the root of a copy stands, so that a link to an absolute path stays in it; "" for an image. */
+static result add_link(int root, const char *above, const struct manifest_file *file)
 {
 	CLEANUP(fd_close) struct fd folder = FD_NONE;
 	const char *name;
+	char target[2 * PATH_SIZE];
 	TRY(open_parent(root, file->path + 1, &folder, &name));
-	if (symlinkat(file->target, folder.n, name) != 0)
+	snprintf(target, sizeof(target), "%s%s", file->target[0] == '/' ? above : "", file->target);
+	if (symlinkat(target, folder.n, name) != 0)
 		return fail_errno("link %s in the image", file->path);
 	return OK;
 }
@@ -155,13 +158,13 @@ static result add_folder(int root, const struct manifest_file *file)
 	return OK;
 }
 
-static result add_file(int root, const struct manifest_file *file, const char *source, uint8_t *piece)
+static result add_file(int root, const char *above, const struct manifest_file *file, const char *source, uint8_t *piece)
 {
 	if (!is_canonical(file->path) || is_reserved(file->path))
 		return fail(BAD_VALUE, "the manifest names %s", file->path);
 	switch (file->type) {
 	case FILE_REGULAR: return add_regular(root, file, source ? source : file->path, piece);
-	case FILE_SYMLINK: return file->has_target ? add_link(root, file) : fail(BAD_VALUE, "link %s leads nowhere", file->path);
+	case FILE_SYMLINK: return file->has_target ? add_link(root, above, file) : fail(BAD_VALUE, "link %s leads nowhere", file->path);
 	case FILE_DIRECTORY: return add_folder(root, file);
 	default: return fail(BAD_VALUE, "the manifest gives %s the type %d", file->path, file->type);
 	}
@@ -201,6 +204,16 @@ static result image_size(const struct manifest_file *files, size_t count, uint64
 	return OK;
 }
 
+static result add_files(int root, const char *above, const struct manifest_file *files, const char *const *sources, size_t count)
+{
+	CLEANUP(bytes_free) struct bytes piece = {malloc(PIECE), PIECE};
+	if (!piece.data)
+		return fail(NO_MEMORY, "copying the image");
+	for (size_t i = 0; i < count; i++)
+		TRY(add_file(root, above, &files[i], sources ? sources[i] : NULL, piece.data));
+	return OK;
+}
+
 static result mount_refused(int error)
 {
 	char why[ISOLATE_WHY_SIZE];
@@ -221,17 +234,14 @@ result image_build(const struct manifest_file *files, const char *const *sources
 	int error = mounts_new("tmpfs", options, COUNT_OF(options), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, &image.mount, &context);
 	if (error)
 		return mount_refused(error);
-	CLEANUP(bytes_free) struct bytes piece = {malloc(PIECE), PIECE};
-	if (!piece.data)
-		return fail(NO_MEMORY, "copying the image");
 	mode_t mask = umask(0);
 	result filled = add_mount_points(image.mount.n);
-	for (size_t i = 0; i < count && filled == OK; i++) {
-		filled = add_file(image.mount.n, &files[i], sources ? sources[i] : NULL, piece.data);
-		image.bytes += files[i].size;
-	}
+	if (filled == OK)
+		filled = add_files(image.mount.n, "", files, sources, count);
 	umask(mask);
 	TRY(filled);
+	for (size_t i = 0; i < count; i++)
+		image.bytes += files[i].size;
 	/* Drop the writer: the kernel refuses this while any descriptor could still write. */
 	error = mounts_seal(context.n);
 	if (!error)
@@ -241,6 +251,22 @@ result image_build(const struct manifest_file *files, const char *const *sources
 		return fail_errno("making the image read-only");
 	}
 	*out = image_move(&image);
+	return OK;
+}
+
+result image_copy(const char *folder, uid_t owner, const struct manifest_file *files, const char *const *sources, size_t count)
+{
+	uint64_t bytes, nodes;
+	TRY(image_size(files, count, &bytes, &nodes));
+	CLEANUP(fd_close) struct fd root = fd_of(open(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+	if (root.n < 0)
+		return fail_errno("%s", folder);
+	mode_t mask = umask(0);
+	result filled = add_files(root.n, folder, files, sources, count);
+	umask(mask);
+	TRY(filled);
+	if (mkdirat(root.n, "tmp", 0700) != 0 || (owner && fchownat(root.n, "tmp", owner, owner, AT_SYMLINK_NOFOLLOW) != 0))
+		return fail_errno("%s/tmp", folder);
 	return OK;
 }
 

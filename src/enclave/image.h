@@ -32,6 +32,14 @@ struct image {
 NODISCARD result image_build(const struct manifest_file *files, const char *const *sources, size_t count, struct image *out);
 void image_free(struct image *image);
 
+/*
+ * Tier L, where nothing can be mounted: the same files, checked in the same way, below an empty folder of the host that
+ * nobody else may enter, and an empty scratch folder `tmp` there, which is given to `owner` unless that is 0. Links to
+ * absolute paths lead into the copy. The caller removes the folder.
+ */
+NODISCARD result image_copy(
+	const char *folder, uid_t owner, const struct manifest_file *files, const char *const *sources, size_t count);
+
 static inline struct image image_move(struct image *from)
 {
 	struct image taken = *from;

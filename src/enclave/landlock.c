@@ -75,13 +75,16 @@ static int allow(int ruleset, uint64_t handled, const char *path, uint64_t right
 	return error;
 }
 
-static int add_rules(int ruleset, uint64_t handled, const char *const *tops, size_t top_count)
+struct path_rule {
+	const char *path;
+	uint64_t rights;
+};
+
+/* Of the image as root. */
+static int add_image(int ruleset, uint64_t handled, const char *const *tops, size_t top_count)
 {
-	static const struct {
-		const char *path;
-		uint64_t rights;
-	} rows[] = {{"/", READ_DIR}, {"/proc", PROC}, {"/dev/null", DEVICE}, {"/dev/zero", DEVICE}, {"/dev/urandom", DEVICE},
-		{"/tmp", SCRATCH}};
+	static const struct path_rule rows[] = {{"/", READ_DIR}, {"/proc", PROC}, {"/dev/null", DEVICE}, {"/dev/zero", DEVICE},
+		{"/dev/urandom", DEVICE}, {"/tmp", SCRATCH}};
 	int error = 0;
 	for (size_t i = 0; i < COUNT_OF(rows) && !error; i++)
 		error = allow(ruleset, handled, rows[i].path, rows[i].rights);
@@ -90,22 +93,54 @@ static int add_rules(int ruleset, uint64_t handled, const char *const *tops, siz
 	return error;
 }
 
-int landlock_restrict(int abi, const char *const *tops, size_t top_count)
+/* Of a copy somewhere in the host's tree: its tops, its scratch folder, the caller's own /proc, three devices. */
+static int add_copy(int ruleset, uint64_t handled, const struct landlock_copy *copy)
 {
-	if (abi <= 0)
-		return 0;
+	const struct path_rule rows[] = {{"/proc/self/.", PROC}, {"/dev/null", DEVICE}, {"/dev/zero", DEVICE}, {"/dev/urandom", DEVICE},
+		{copy->scratch, SCRATCH}};
+	int error = 0;
+	for (size_t i = 0; i < COUNT_OF(rows) && !error; i++)
+		error = allow(ruleset, handled, rows[i].path, rows[i].rights);
+	for (size_t i = 0; i < copy->top_count && !error; i++)
+		error = allow(ruleset, handled, copy->tops[i], IMAGE);
+	return error;
+}
+
+/* Everything that the kernel knows is handled, so what no rule allows is refused. -1 with errno. */
+static int ruleset_new(int abi, uint64_t *out_handled)
+{
 	struct ruleset_attributes attributes = {.files = ALL_OF_1, .net = abi >= 4 ? NET_ALL : 0, .scoped = abi >= 6 ? SCOPE_ALL : 0};
 	attributes.files |= abi >= 2 ? REFER : 0;
 	attributes.files |= abi >= 3 ? TRUNCATE : 0;
 	attributes.files |= abi >= 5 ? IOCTL_DEV : 0;
 	/* The kernel takes the size of the structure that it knew then. */
 	size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
-	int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, size, 0);
-	if (ruleset < 0)
-		return errno;
-	int error = add_rules(ruleset, attributes.files, tops, top_count);
+	*out_handled = attributes.files;
+	return (int)syscall(SYS_landlock_create_ruleset, &attributes, size, 0);
+}
+
+static int enforce(int ruleset, int error)
+{
 	if (!error && syscall(SYS_landlock_restrict_self, ruleset, 0) != 0)
 		error = errno;
 	close(ruleset);
 	return error;
+}
+
+int landlock_restrict(int abi, const char *const *tops, size_t top_count)
+{
+	uint64_t handled;
+	if (abi <= 0)
+		return 0;
+	int ruleset = ruleset_new(abi, &handled);
+	return ruleset < 0 ? errno : enforce(ruleset, add_image(ruleset, handled, tops, top_count));
+}
+
+int landlock_restrict_copy(int abi, const struct landlock_copy *copy)
+{
+	uint64_t handled;
+	if (abi <= 0)
+		return ENOSYS;
+	int ruleset = ruleset_new(abi, &handled);
+	return ruleset < 0 ? errno : enforce(ruleset, copy ? add_copy(ruleset, handled, copy) : 0);
 }

@@ -16,6 +16,7 @@
 #include "base/process.h"
 #include "crypto/random.h"
 #include "enclave/control.h"
+#include "enclave/copies.h"
 #include "enclave/limits.h"
 #include "object/manifest.h"
 #include "root/host_evidence.h"
@@ -70,6 +71,7 @@ struct ire {
 	struct launch_result result;
 	struct launch_failure failure;
 	char text[CONTROL_TEXT_MAX + NAME_MAX_LEN + 4], cause[NAME_MAX_LEN + 1];
+	char folder[PATH_SIZE]; /* tier L: of the copy; "" */
 };
 
 const char *launch_state_name(enum launch_state state)
@@ -361,6 +363,8 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 		.reference_count = spec->reference_count,
 		.foreign = foreign,
 		.foreign_count = spec->foreign_count,
+		.folder = ire->folder,
+		.has_folder = ire->folder[0] != '\0',
 	};
 	prepare.policy_version = spec->policy_version;
 	prepare.has_policy_version = spec->policy_version.len != 0;
@@ -381,6 +385,8 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 static result process_prepare(struct ire *ire, const struct launch_spec *spec)
 {
 	TRY(make_group(ire));
+	if (spec->copies)
+		TRY(copies_new(spec->copies, SPAN_ARRAY(ire->launch_id), pick_uid(ire, spec->uid), ire->folder));
 	TRY(spawn(ire));
 	return send_prepare(ire, spec);
 }
@@ -862,6 +868,8 @@ void launch_free(struct ire *ire)
 	end_row(ire);
 	if (ire->has_group && limits_group_remove(&ire->group) != OK)
 		log_warning("a control group could not be removed", LOG_TEXT("why", failure_text()));
+	if (ire->folder[0])
+		copies_remove(ire->folder);
 	fd_close(&ire->ready);
 	fd_close(&ire->bell);
 	mailbox_free(&ire->mail);

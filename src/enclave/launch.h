@@ -60,6 +60,7 @@ struct launch_spec {
 	size_t foreign_count;		    /* the manifest names do no harm */
 	uint8_t run_id[RUN_ID_SIZE];
 	uid_t uid; /* as root: an unallocated uid for this IRE; 0: one is picked. Else ignored */
+	const char *copies; /* tier L: folder for copies of images (enclave/copies.h); NULL: tier N */
 };
 
 /* What the caller wants to hear of; all members may be NULL. Called from launch_handle. */

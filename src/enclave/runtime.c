@@ -193,6 +193,7 @@ static result fill_spec(struct runtime *rt, struct sandbox_spec *spec)
 		.env = env,
 		.limits = manifest->limits,
 		.uid = (uid_t)rt->prepare.uid,
+		.folder = rt->prepare.has_folder ? rt->prepare.folder : NULL,
 	};
 	for (size_t i = 0; i < manifest->permission_count; i++) {
 		unsigned bit;
@@ -202,12 +203,25 @@ static result fill_spec(struct runtime *rt, struct sandbox_spec *spec)
 	return OK;
 }
 
+/* The host cannot give namespaces. Whether that is enough is for the policy to say, which is measured. */
+static result require_tier_l(const struct runtime *rt)
+{
+	struct policy_view policy;
+	TRY(policy_find(rt->policies[0].table, SUBJECT_ENCLAVE, span_str(rt->manifest.name), &policy));
+	if (policy.min_confinement > CONFINEMENT_L)
+		return fail(CONFINEMENT_TOO_LOW, "this host reaches tier L, the policy of '%s' asks for %s", rt->manifest.name,
+			policy_confinement_name(policy.min_confinement));
+	return OK;
+}
+
 static result confine(struct runtime *rt)
 {
 	struct sandbox_spec spec;
 	struct limits_group group;
 	fill_group(rt, &group);
 	TRY(fill_spec(rt, &spec));
+	if (rt->prepare.has_folder)
+		TRY(require_tier_l(rt));
 	spec.group = group.count ? &group : NULL;
 	result prepared = sandbox_prepare(&spec, &rt->sandbox);
 	for (size_t i = 0; i < group.count; i++)
@@ -218,7 +232,7 @@ static result confine(struct runtime *rt)
 static result report_prepared(struct runtime *rt)
 {
 	struct control_prepared prepared = {
-		.tier = "N",
+		.tier = rt->sandbox.without_namespaces ? "L" : "N",
 		.isolation = rt->sandbox.own_uid ? "uid" : "weak",
 		.limits = rt->limits,
 		.secret_memory = secret_memory_name(secret_memory()),

@@ -17,7 +17,9 @@
 #include "base/sock.h"
 #include "base/writer.h"
 #include "enclave/landlock.h"
+#include "enclave/relocation.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
@@ -41,6 +43,8 @@ enum {
 	MAX_MESSAGE = 8192,
 	SETUP_TIMEOUT = 20000, /* ms; mounting is quick, even under load */
 	TARGETS = 64,	       /* descriptors a program can be given: 0..63 */
+	END_ROUNDS = 2000,     /* of ending what a program has left behind, a millisecond each */
+	SLACK_TASKS = 32,      /* of the same user, which may come meanwhile */
 };
 
 enum message { READY = 'R', STARTED = 'O', FAILED = 'F', END = 'E', FILE_FOLLOWS = 'D', START = 'S', FETCH = 'G', CREATE = 'C' };
@@ -75,6 +79,10 @@ struct setup {
 	char top_texts[MAX_TOPS][256];
 	int control; /* the reaper's end */
 	struct fd scratch, signals;
+	/* tier L */
+	bool without_namespaces;
+	struct relocation relocation;
+	uint32_t other_tasks; /* of this uid, which count against the limit on processes */
 };
 
 /* ---- messages ---- */
@@ -194,17 +202,24 @@ static result enter_group(const struct limits_group *group)
 	for (size_t i = 0; group && i < group->count; i++)
 		if (write(group->procs[i].n, "0", 1) != 1)
 			return fail_errno("entering cgroup %s", group->paths[i]);
+	return OK;
+}
+
+static result hide_groups(void)
+{
 	/* From here on the cgroup tree is seen from that group. Kernels without cgroup namespaces show the host's names. */
 	if (unshare(CLONE_NEWCGROUP) != 0 && errno != EINVAL)
 		return step_failed("cgroup namespace", errno);
 	return OK;
 }
 
+/* SIGTERM: in tier L, where killing process 1 would leave the program, the caller asks it to end everything. */
 static result watch_children(struct fd *out)
 {
 	sigset_t set;
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
 		return fail_errno("blocking SIGCHLD");
 	*out = fd_of(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -230,12 +245,30 @@ static void close_others(const struct setup *setup)
 	close_range((unsigned)from, ~0u, 0);
 }
 
+/* Tier L: what the program leaves behind becomes our child, and we end it when the caller's end of the socket closes. */
+static result reaper_setup_alone(struct setup *setup)
+{
+	TRY(enter_group(setup->spec->group));
+	setsid(); /* whoever ends the caller ends its process group */
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
+		return fail_errno("adopting what the program leaves behind");
+	setup->scratch = fd_of(open(setup->relocation.copy.scratch, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+	if (setup->scratch.n < 0)
+		return fail_errno("%s", setup->relocation.copy.scratch);
+	TRY(watch_children(&setup->signals));
+	TRY(isolate_drop_capabilities());
+	return isolate_no_dumps();
+}
+
 static result reaper_setup(struct setup *setup)
 {
+	if (setup->without_namespaces)
+		return reaper_setup_alone(setup);
 	CLEANUP(new_mounts_free) struct new_mounts mounts = {FD_NONE, FD_NONE, FD_NONE, FD_NONE, FD_NONE};
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
 		return fail_errno("ending together with the caller");
 	TRY(enter_group(setup->spec->group));
+	TRY(hide_groups());
 	TRY(make_mounts(setup->spec, &mounts));
 	TRY(enter_root(setup, &mounts));
 	if (sethostname("enclave", 7) != 0 || setdomainname("", 0) != 0)
@@ -314,31 +347,60 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static NORETURN void become_program(const struct setup *setup, const int *from, const int *to, size_t count, int status)
+/* Tier L: dies with process 1, is kept to the copy, and its filter knows its own number. */
+static void confine_alone(const struct setup *setup, int status)
 {
-	const struct sandbox_spec *spec = setup->spec;
-	reset_signals();
-	setsid();
-	umask(022);
-	if (chdir("/tmp") != 0)
-		report_and_exit(status, STEP_FDS, errno);
-	int error = place_descriptors(from, to, count, &status);
+	struct seccomp_filter filter = SECCOMP_FILTER_NONE;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
+		report_and_exit(status, STEP_LIMITS, errno);
+	if (seccomp_program_filter_alone(setup->spec->permissions, getpid(), &filter) != OK)
+		report_and_exit(status, STEP_FILTER, ENOMEM);
+	int error = landlock_restrict_copy(setup->landlock_abi, &setup->relocation.copy);
 	if (error)
-		report_and_exit(status, STEP_FDS, error);
-	error = limits_set_rlimits(&spec->limits, spec->group && spec->group->memory);
+		report_and_exit(status, STEP_LANDLOCK, error);
+	error = seccomp_install_raw(&filter);
 	if (error)
-		report_and_exit(status, STEP_LIMITS, error);
-	error = landlock_restrict(setup->landlock_abi, setup->tops, setup->top_count);
+		report_and_exit(status, STEP_FILTER, error);
+}
+
+static void confine_in_root(const struct setup *setup, int status)
+{
+	int error = landlock_restrict(setup->landlock_abi, setup->tops, setup->top_count);
 	if (error)
 		report_and_exit(status, STEP_LANDLOCK, error);
 	error = seccomp_install_raw(&setup->program_filter);
 	if (error)
 		report_and_exit(status, STEP_FILTER, error);
+}
+
+static NORETURN void become_program(const struct setup *setup, const int *from, const int *to, size_t count, int status)
+{
+	const struct sandbox_spec *spec = setup->spec;
+	struct manifest_limits limits = spec->limits;
+	reset_signals();
+	setsid();
+	umask(022);
+	if (chdir(setup->without_namespaces ? setup->relocation.copy.scratch : "/tmp") != 0)
+		report_and_exit(status, STEP_FDS, errno);
+	int error = place_descriptors(from, to, count, &status);
+	if (error)
+		report_and_exit(status, STEP_FDS, error);
+	limits.processes += setup->other_tasks;
+	error = limits_set_rlimits(&limits, spec->group && spec->group->memory);
+	if (error)
+		report_and_exit(status, STEP_LIMITS, error);
+	if (setup->without_namespaces)
+		confine_alone(setup, status);
+	else
+		confine_in_root(setup, status);
 	if (spec->probe) {
 		close(status);
 		_exit(spec->probe(spec->probe_arg));
 	}
-	execve(spec->program, (char *const *)spec->argv, (char *const *)spec->env);
+	if (setup->without_namespaces)
+		execve(setup->relocation.path, (char *const *)setup->relocation.argv, (char *const *)setup->relocation.env);
+	else
+		execve(spec->program, (char *const *)spec->argv, (char *const *)spec->env);
 	report_and_exit(status, STEP_EXEC, errno);
 }
 
@@ -455,6 +517,51 @@ static bool reap(pid_t program, int options, struct tally *tally)
 	return ended;
 }
 
+/* Signals each of our children once; false when there is none. The kernel lists them in one line. */
+static bool end_children(void)
+{
+	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
+	char line[4096];
+	CLEANUP(fd_close) struct fd fd = fd_of((int)syscall(SYS_openat2, AT_FDCWD, "/proc/thread-self/children", &how, sizeof(how)));
+	ssize_t len = fd.n < 0 ? -1 : read(fd.n, line, sizeof(line) - 1);
+	if (len <= 0)
+		return false;
+	line[len] = '\0';
+	char *next = line;
+	for (long pid; (pid = strtol(next, &next, 10)) > 0;)
+		kill((pid_t)pid, SIGKILL);
+	return true;
+}
+
+/*
+ * Ends everything that descends from us. In a pid namespace one call does that. Without: children, then the children that
+ * these leave to us, until there is none; what forks meanwhile is bounded by the limit on processes.
+ */
+static void end_all(const struct setup *setup, struct tally *tally)
+{
+	if (!setup->without_namespaces) {
+		kill(-1, SIGKILL);
+		return;
+	}
+	for (int round = 0; round < END_ROUNDS && end_children(); round++) {
+		struct pollfd wait = {.fd = setup->signals.n, .events = POLLIN};
+		struct signalfd_siginfo info;
+		reap(0, WNOHANG, tally);
+		if (end_children())
+			(void)poll(&wait, 1, 1);
+		while (read(setup->signals.n, &info, sizeof(info)) > 0)
+			;
+		reap(0, WNOHANG, tally);
+	}
+}
+
+static NORETURN void give_up(const struct setup *setup)
+{
+	struct tally tally = {0};
+	end_all(setup, &tally);
+	_exit(EXIT_INTERNAL);
+}
+
 /* Until the program ends. A caller that is gone or speaks out of turn ends everything. */
 static void wait_for_program(const struct setup *setup, pid_t program, struct tally *tally)
 {
@@ -463,15 +570,16 @@ static void wait_for_program(const struct setup *setup, pid_t program, struct ta
 		if (reap(program, WNOHANG, tally))
 			break;
 		if (poll(wait, 2, -1) < 0 && errno != EINTR)
-			_exit(EXIT_INTERNAL);
+			give_up(setup);
 		if (wait[1].revents)
-			_exit(EXIT_INTERNAL);
+			give_up(setup);
 		struct signalfd_siginfo info;
 		while (read(setup->signals.n, &info, sizeof(info)) > 0)
-			;
+			if (info.ssi_signo == SIGTERM)
+				give_up(setup);
 	}
-	kill(-1, SIGKILL); /* everything in this pid namespace but us */
-	reap(program, 0, tally);
+	end_all(setup, tally);
+	reap(program, setup->without_namespaces ? WNOHANG : 0, tally);
 }
 
 static result send_end(int control, const struct tally *tally)
@@ -587,6 +695,7 @@ static void setup_free(struct setup **setup)
 	image_free(&(*setup)->image);
 	seccomp_filter_free(&(*setup)->program_filter);
 	seccomp_filter_free(&(*setup)->reaper_filter);
+	relocation_free(&(*setup)->relocation);
 	free(*setup);
 }
 
@@ -612,6 +721,46 @@ static result isolate_with_image(struct setup *setup)
 	if (!root)
 		TRY(image_build(spec->files, spec->sources, spec->file_count, &setup->image));
 	return OK;
+}
+
+/* Threads of this uid: RLIMIT_NPROC counts them all where there is no user namespace to count apart. */
+static uint32_t count_tasks(void)
+{
+	uint32_t count = SLACK_TASKS;
+	DIR *processes = opendir("/proc");
+	for (const struct dirent *entry; processes && (entry = readdir(processes));) {
+		char path[300];
+		struct stat status;
+		snprintf(path, sizeof(path), "/proc/%s/task", entry->d_name);
+		/* A folder has two links, and one more for each folder in it. */
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && stat(path, &status) == 0)
+			count += status.st_nlink > 2 ? (uint32_t)status.st_nlink - 2 : 1;
+	}
+	if (processes)
+		closedir(processes);
+	return count;
+}
+
+/* Tier L: a copy that only this uid may enter. */
+static result isolate_with_copy(struct setup *setup)
+{
+	const struct sandbox_spec *spec = setup->spec;
+	if (setup->landlock_abi == 0)
+		return fail(NO_NAMESPACES, "tier L needs Landlock, which this kernel does not have or does not allow (lsm= of its command line)");
+	TRY(image_copy(spec->folder, isolate_is_root() ? spec->uid : 0, spec->files, spec->sources, spec->file_count));
+	const struct relocation_spec relocation = {
+		.folder = spec->folder,
+		.files = spec->files,
+		.file_count = spec->file_count,
+		.program = spec->program,
+		.argv = spec->argv,
+		.env = spec->env,
+	};
+	TRY(relocation_make(&relocation, &setup->relocation));
+	TRY(isolate_drop_bounds());
+	TRY(isolate_drop_uid(spec->uid));
+	setup->other_tasks = spec->uid ? 0 : count_tasks();
+	return isolate_no_dumps();
 }
 
 static result fork_reaper(struct setup *setup, struct sandbox *sandbox)
@@ -644,6 +793,7 @@ result sandbox_prepare(const struct sandbox_spec *spec, struct sandbox *out)
 	setup->image = IMAGE_NONE;
 	setup->scratch = setup->signals = FD_NONE;
 	setup->landlock_abi = landlock_abi();
+	setup->without_namespaces = spec->folder != NULL;
 	TRY(collect_tops(setup));
 	TRY(seccomp_filter_new(SECCOMP_PROGRAM, spec->permissions, &setup->program_filter));
 	TRY(seccomp_filter_new(SECCOMP_REAPER, 0, &setup->reaper_filter));
@@ -651,7 +801,8 @@ result sandbox_prepare(const struct sandbox_spec *spec, struct sandbox *out)
 	sandbox.own_uid = isolate_is_root();
 	sandbox.landlock_abi = setup->landlock_abi;
 	sandbox.instrumented = seccomp_instrumented();
-	TRY(isolate_with_image(setup));
+	sandbox.without_namespaces = setup->without_namespaces;
+	TRY(setup->without_namespaces ? isolate_with_copy(setup) : isolate_with_image(setup));
 	/* Process 1 changes the root of everybody in this mount namespace whose folder is the old root: ours too. */
 	if (chdir("/") != 0)
 		return fail_errno("leaving the working folder");
@@ -662,6 +813,11 @@ result sandbox_prepare(const struct sandbox_spec *spec, struct sandbox *out)
 	if (started != OK)
 		return fail_within(started, "confinement");
 	TRY(isolate_drop_capabilities());
+	if (setup->without_namespaces) {
+		errno = landlock_restrict_copy(setup->landlock_abi, NULL);
+		if (errno)
+			return fail_errno("Landlock of the runtime itself");
+	}
 	*out = sandbox;
 	sandbox = SANDBOX_NONE;
 	return OK;
@@ -769,7 +925,7 @@ result sandbox_open_output(struct sandbox *sandbox, const char *path, struct fd 
 void sandbox_kill(const struct sandbox *sandbox)
 {
 	if (sandbox->pidfd.n >= 0)
-		(void)pidfd_send_signal(sandbox->pidfd.n, SIGKILL, NULL, 0);
+		(void)pidfd_send_signal(sandbox->pidfd.n, sandbox->without_namespaces ? SIGTERM : SIGKILL, NULL, 0);
 }
 
 void sandbox_free(struct sandbox *sandbox)

@@ -1,5 +1,5 @@
 /*
- * Tier N: one program in its own user, pid, net, mount, ipc, uts (and cgroup) namespaces, in a root made of exactly its
+ * One program, confined. Tier N: in its own user, pid, net, mount, ipc, uts (and cgroup) namespaces, in a root made of exactly its
  * image, without network, capabilities or way to gain any, under Landlock, seccomp and limits.
  *
  *	caller (troth-ire)		 process 1 (ours)		 the program
@@ -14,6 +14,11 @@
  * sandbox_prepare changes the calling process for good: it must be single-threaded and dedicated to this sandbox. On
  * return it has no capability, no_new_privs, is undumpable, and the image is its root, so that it cannot reach the host's
  * files either. Afterwards the caller needs only read, write, sendmsg, recvmsg, poll, waitid and kill here.
+ *
+ * Tier L (`folder`), where namespaces are refused: the image is a copy in a folder of the host; Landlock keeps the program
+ * to it, the call filter from everything that Landlock does not cover (seccomp.def, tier L), rlimits and the group bound it.
+ * Process 1 is then an ordinary process of the same uid that the program cannot signal; it adopts what the program leaves
+ * behind and ends it. docs/THREATS.md says what that cannot stop. What follows is of tier N.
  *
  * Process 1 is part of Troth: it belongs to the same uid but cannot be signalled (it is process 1), traced or read
  * (undumpable) by the program, and holds no secrets: it is forked before there are any. When the caller ends for whatever
@@ -45,6 +50,7 @@ struct sandbox_spec {
 	unsigned permissions;		  /* seccomp_permission bits */
 
 	uid_t uid; /* as root: the uid of this IRE, not 0; else 0: our own */
+	const char *folder; /* tier L: absolute path of an empty folder that only we may enter; NULL: tier N */
 
 	/*
 	 * Instead of a program: a function that runs confined as the program would; what it returns is the exit code.
@@ -74,13 +80,14 @@ struct sandbox {
 	uint8_t state;	   /* sandbox.c has the table of moves */
 	int landlock_abi;  /* 0: the kernel has none */
 	bool own_uid;	   /* isolation=uid, else weak */
+	bool without_namespaces; /* tier L */
 	bool instrumented;
 };
 
 #define SANDBOX_NONE ((struct sandbox){.control = {-1}, .pidfd = {-1}})
 
 /*
- * NO_NAMESPACES (with what is missing), MEASUREMENT_MISMATCH, what image_build says, SANDBOX_FAILED with the step.
+ * NO_NAMESPACES (with what is missing; in tier L: Landlock), MEASUREMENT_MISMATCH, what image_build says, SANDBOX_FAILED with the step.
  * After a failure the process is in an undefined mixture of both worlds: report and exit.
  */
 NODISCARD result sandbox_prepare(const struct sandbox_spec *spec, struct sandbox *out);

@@ -58,18 +58,18 @@ static int write_root(void)
 
 static int execute_scratch(void)
 {
-	int fd = open("/tmp/probe", O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+	int fd = open("probe", O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
 	if (fd < 0 || write(fd, "#!/nothing\n", 11) != 11)
 		return NOT_REFUSED;
 	close(fd);
 	char *const none[] = {NULL};
-	int error = outcome(execve("/tmp/probe", none, none));
+	int error = outcome(execve("probe", none, none));
 	return error == EACCES ? error : NOT_REFUSED; /* ENOENT would mean that only the interpreter was missing */
 }
 
 static int map_scratch_as_code(void)
 {
-	int fd = open("/tmp/code", O_RDWR | O_CREAT | O_CLOEXEC, 0700);
+	int fd = open("code", O_RDWR | O_CREAT | O_CLOEXEC, 0700);
 	if (fd < 0 || ftruncate(fd, 4096) != 0)
 		return NOT_REFUSED;
 	void *at = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
@@ -214,12 +214,13 @@ static int other_abi(void)
 static const struct {
 	const char *name, *mechanism;
 	int (*attempt)(void);
+	bool not_in_l; /* what tier L cannot refuse (docs/THREATS.md) */
 } denials[] = {
 	{"read /etc/passwd", "root of the manifest's files", read_host_file},
 	{"read another process's memory through /proc", "undumpable process 1", read_other_process},
 	{"write to the root", "read-only image", write_root},
 	{"execute a file of its own", "noexec scratch", execute_scratch},
-	{"map a file of its own as code", "noexec scratch", map_scratch_as_code},
+	{"map a file of its own as code", "noexec scratch", map_scratch_as_code, true},
 	{"memory that is writable and executable", "seccomp", writable_code},
 	{"execute a descriptor", "seccomp", execute_descriptor},
 	{"make a file in memory", "seccomp", memory_file},
@@ -264,11 +265,11 @@ static int attempt_all(void *arg)
 	return 0;
 }
 
-static result run_confined(uid_t uid, const struct limits_group *group, struct findings *findings)
+static result run_confined(uid_t uid, const char *folder, const struct limits_group *group, struct findings *findings)
 {
 	struct sandbox_spec spec = {
 		.limits = {.memory = 64 << 20, .scratch = 1 << 20, .processes = 8, .open_files = 64, .cpu_ms = 5000},
-		.group = group, .uid = uid, .probe = attempt_all, .probe_arg = findings};
+		.group = group, .uid = uid, .folder = folder, .probe = attempt_all, .probe_arg = findings};
 	CLEANUP(sandbox_free) struct sandbox sandbox = SANDBOX_NONE;
 	struct sandbox_end end;
 	TRY(sandbox_prepare(&spec, &sandbox));
@@ -281,14 +282,14 @@ static result run_confined(uid_t uid, const struct limits_group *group, struct f
 	return OK;
 }
 
-static result try_confinement(uid_t uid, const struct limits_group *group, struct findings *findings)
+static result try_confinement(uid_t uid, const char *folder, const struct limits_group *group, struct findings *findings)
 {
 	pid_t child = fork();
 	if (child < 0)
 		return fail_errno("starting a process");
 	if (child == 0) {
 		alarm(DETECT_TIMEOUT_S);
-		findings->reason = run_confined(uid, group, findings);
+		findings->reason = run_confined(uid, folder, group, findings);
 		if (findings->reason != OK)
 			snprintf(findings->text, sizeof(findings->text), "%s: %s", reason_name(findings->reason), failure_text());
 		_exit(0);
@@ -302,18 +303,20 @@ static result try_confinement(uid_t uid, const struct limits_group *group, struc
 	return OK;
 }
 
-static void conclude(const struct findings *findings, struct tier_report *report)
+static void conclude(const struct findings *findings, bool without_namespaces, struct tier_report *report)
 {
 	bool all = findings->prepared;
 	for (size_t i = 0; findings->prepared && i < COUNT_OF(denials); i++) {
 		bool refused = findings->tried[i] && findings->errors[i] != NOT_REFUSED;
+		if (without_namespaces && denials[i].not_in_l)
+			continue;
 		report->denials[report->denial_count++] =
 			(struct tier_denial){denials[i].name, denials[i].mechanism, refused, findings->errors[i]};
 		if (!refused && all)
 			snprintf(report->missing, sizeof(report->missing), "not refused: %s (%s)", denials[i].name, denials[i].mechanism);
 		all &= refused;
 	}
-	report->tier = all ? "N" : "none";
+	report->tier = !all ? "none" : without_namespaces ? "L" : "N";
 	report->isolation = !all ? "none" : findings->own_uid ? "uid" : "weak";
 	if (!findings->prepared)
 		snprintf(report->missing, sizeof(report->missing), "%s", findings->text);
@@ -322,7 +325,21 @@ static void conclude(const struct findings *findings, struct tier_report *report
 			"run by root each enclave gets a uid of its own (isolation=uid); now other processes of this user can reach it");
 }
 
-result tier_detect(uid_t uid, struct tier_report *out)
+/* In tier L the copy of an image, here an empty one, lies in a folder that the uid may pass through. */
+static result try_with_copy(uid_t uid, const struct limits_group *group, struct findings *findings)
+{
+	char folder[PATH_SIZE];
+	const char *base = getenv("TMPDIR");
+	TRY(path_join(folder, base && base[0] == '/' ? base : "/tmp", "troth-tier-XXXXXX"));
+	if (!mkdtemp(folder))
+		return fail_errno("'%s'", folder);
+	result tried = uid && (chmod(folder, 0710) != 0 || chown(folder, 0, uid) != 0) ? fail_errno("'%s'", folder)
+										       : try_confinement(uid, folder, group, findings);
+	result removed = file_remove_tree(AT_FDCWD, folder);
+	return tried == OK ? removed : tried;
+}
+
+result tier_detect(uid_t uid, bool without_namespaces, struct tier_report *out)
 {
 	struct findings *findings = mmap(NULL, sizeof(*findings), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (findings == MAP_FAILED)
@@ -333,12 +350,12 @@ result tier_detect(uid_t uid, struct tier_report *out)
 	struct tier_report report = {.limits = limits_kind_name(group.kind), .landlock_abi = landlock_abi(),
 		.secret_memory = secret_memory_name(secret_memory()), .instrumented = seccomp_instrumented()};
 	if (tried == OK) {
-		tried = try_confinement(uid, &group, findings);
+		tried = without_namespaces ? try_with_copy(uid, &group, findings) : try_confinement(uid, NULL, &group, findings);
 		result removed = limits_group_remove(&group);
 		tried = tried == OK ? removed : tried;
 	}
 	if (tried == OK) {
-		conclude(findings, &report);
+		conclude(findings, without_namespaces, &report);
 		*out = report;
 	}
 	munmap(findings, sizeof(*findings));

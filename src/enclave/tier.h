@@ -19,7 +19,7 @@ struct tier_denial {
 enum { TIER_MAX_DENIALS = 48, TIER_MISSING_SIZE = 512 };
 
 struct tier_report {
-	const char *tier;	   /* "N", or "none" */
+	const char *tier;	   /* "N", "L", or "none" */
 	const char *isolation;	   /* "uid", "weak"; "none" without a tier */
 	const char *limits;	   /* "cgroup2", "cgroup1", "rlimit" */
 	const char *secret_memory; /* "memfd_secret", "locked", "plain" */
@@ -30,7 +30,7 @@ struct tier_report {
 	size_t denial_count;
 };
 
-/* `uid`: as in sandbox_spec. Takes a few milliseconds; forks; leaves nothing behind. Fails only when it cannot even try. */
-NODISCARD result tier_detect(uid_t uid, struct tier_report *out);
+/* `uid`: as in sandbox_spec. Tries tier N, or L `without_namespaces` (in a folder below TMPDIR or /tmp). Takes a few milliseconds; forks; leaves nothing behind. Fails only when it cannot even try. */
+NODISCARD result tier_detect(uid_t uid, bool without_namespaces, struct tier_report *out);
 
 #endif

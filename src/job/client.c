@@ -43,7 +43,7 @@ static size_t host_environment(const char *out[], char lines[][PATH_SIZE], size_
 
 static result spawn_host(const struct client_options *options, int ready, struct process *out)
 {
-	enum { MOST_ARGS = 24, MOST_ENV = 8 };
+	enum { MOST_ARGS = 32, MOST_ENV = 8 };
 	char folder[PATH_SIZE], path[PATH_SIZE];
 	static char lines[MOST_ENV][PATH_SIZE];
 	const char *argv[MOST_ARGS], *env[MOST_ENV + 1];
@@ -60,11 +60,10 @@ static result spawn_host(const struct client_options *options, int ready, struct
 		argv[count++] = "--create";
 	if (options->recovery)
 		argv[count++] = "--recovery";
-	if (options->recovery)
-		argv[count++] = "--recovery";
 	const struct {
 		const char *option, *value;
 	} pairs[] = {{"--wrap", options->wrap}, {"--tpm", options->tpm}, {"--tpm-pcrs", options->tpm_pcrs}, {"--accept-ap", options->accept}, {"--authorise", options->authorise}, {"--first-uid", options->first_uid},
+		{"--confinement", options->confinement},
 		{"--passphrase-fd", options->passphrase_fd >= 0 ? "4" : NULL}};
 	for (size_t i = 0; i < COUNT_OF(pairs); i++)
 		if (pairs[i].value) {

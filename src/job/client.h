@@ -17,6 +17,7 @@ struct client_options {
 	const char *accept; /* digest of a troth-ap to accept, hex, or NULL: only a host started here can */
 	const char *authorise; /* file of a signed reference set, for programs that have changed, or NULL: as accept */
 	const char *first_uid; /* decimal, or NULL */
+	const char *confinement; /* "N", "L", or NULL: as the folder was used last */
 	bool recovery; /* start it also where its root cannot go on (`troth root recover`, `troth host restore`) */
 	bool running_only; /* HOST_NOT_RUNNING instead of starting one */
 };

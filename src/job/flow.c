@@ -272,6 +272,7 @@ static result launch_stage(struct run *run, struct stage_run *stage)
 		.policy = stage->stage->policy,
 		.references = run->references,
 		.reference_count = policy_references_count(run->verified),
+		.copies = run->host->copies,
 	};
 	TRY(find_secrets(run, stage->stage, &sealed, &spec.sealed_count));
 	TRY(policies_newest(run->host->policies, spec.policy, &stage->policy_version));

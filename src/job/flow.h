@@ -27,6 +27,7 @@ struct flow_host {
 	struct live *live; /* where its enclaves are listed */
 	struct policies *policies;
 	struct listener *listener; /* other hosts */
+	const char *copies; /* tier L: where copies of images lie; NULL: tier N */
 };
 
 /* A file for an input's role. */

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "enclave/copies.h"
 #include "enclave/limits.h"
 #include "job/join.h"
 #include "job/keeper.h"
@@ -66,6 +67,8 @@ struct server {
 	uid_t ap_uid;
 	struct link_own own; /* for other hosts */
 	struct listener *hosts;
+	bool without_namespaces; /* tier L */
+	char copies[PATH_SIZE]; /* then, of images */
 	struct fd listener, wake, signals;
 	struct client clients[MAX_CLIENTS];
 	size_t client_count;
@@ -453,8 +456,16 @@ static result do_run(struct request *request, const struct join_request *join)
 {
 	struct server *server = request->server;
 	const struct sock_message *raw = &request->message->raw;
-	struct flow_host host = {server->root, server->recorder, &server->uids, server->state.scratch, server->live, server->policies,
-		server->hosts};
+	struct flow_host host = {
+		.root = server->root,
+		.recorder = server->recorder,
+		.uids = &server->uids,
+		.scratch = server->state.scratch,
+		.live = server->live,
+		.policies = server->policies,
+		.listener = server->hosts,
+		.copies = server->without_namespaces ? server->copies : NULL,
+	};
 	struct flow_listener listener = {request->client, tell_state, tell_progress, tell_log, request->client->fd.n};
 	struct flow_outcome outcome;
 	int fds[SOCK_MAX_FDS];
@@ -824,6 +835,7 @@ static result start_root(struct server *server)
 		.authorise = server->config->authorise,
 		.accept_digest = server->config->accept_digest,
 		.recovery = server->config->recovery,
+		.without_namespaces = server->without_namespaces,
 	};
 	return root_host_start(&config, &server->root);
 }
@@ -850,6 +862,9 @@ static result start(struct server *server)
 	TRY(watch_signals(server));
 	TRY(divide_uids(server));
 	TRY(state_folder_open(server->config->state_dir, server->config->create, &server->state));
+	TRY(state_confinement(server->state.path, server->config->confinement, &server->without_namespaces));
+	if (server->without_namespaces)
+		TRY(copies_open(server->state.path, server->state.scratch, server->copies));
 	limits_sweep(); /* control groups of hosts that were killed */
 	TRY(start_root(server));
 	TRY(keeper_start(server->root, &server->config->schedule, &server->keeper));
@@ -879,6 +894,7 @@ static void server_end(struct server *server)
 	fd_close(&server->wake);
 	fd_close(&server->signals);
 	uid_pool_close(&server->uids);
+	copies_close(server->copies);
 	state_folder_close(&server->state); /* last: whoever waits for the lock finds everything gone */
 }
 

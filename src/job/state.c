@@ -44,6 +44,21 @@ bool state_has_root(const char *path)
 	return has(path, "pins") || has(path, "init.pending") || has(path, "ap/state");
 }
 
+result state_confinement(const char *path, const char *wanted, bool *out_without_namespaces)
+{
+	char file[PATH_SIZE];
+	TRY(path_join(file, path, "confinement"));
+	if (wanted && strcmp(wanted, "N") != 0 && strcmp(wanted, "L") != 0)
+		return fail(USAGE, "--confinement is N or L, not '%s'", wanted);
+	bool kept = has(path, "confinement");
+	if (wanted && wanted[0] == 'L' && !kept)
+		TRY(file_write_atomic(file, span_str("L\n"), 0600));
+	if (wanted && wanted[0] == 'N' && kept && unlink(file) != 0)
+		return fail_errno("'%s'", file);
+	*out_without_namespaces = wanted ? wanted[0] == 'L' : kept;
+	return OK;
+}
+
 static result check_private(const char *path)
 {
 	struct stat at;

@@ -5,6 +5,7 @@
  *   ap/              the secure processor's state and wrap key       pins, pins.key   the pinned root
  *   journal/         what was authorised, recorded, refused          inception.epoch  E_1, to hand out
  *   epochs/          every record of the root, and why it came       share         the host's half of what opens the next keys
+ *   confinement      "L" when hosts on this folder do without namespaces
  *   tmp/             emptied at each start
  */
 #ifndef TROTH_JOB_STATE_H
@@ -20,6 +21,12 @@ struct state_folder {
 
 /* The folder that is meant: `named` (relative to the working folder) or, when NULL, the default one. Absolute. */
 NODISCARD result state_path(const char *named, char out[static PATH_SIZE]);
+
+/*
+ * Tier of confinement that the folder is used with: `wanted` ("N" or "L", which is kept for later starts) or, when NULL, what
+ * was kept, at first N. USAGE.
+ */
+NODISCARD result state_confinement(const char *path, const char *wanted, bool *out_without_namespaces);
 
 /* A root was made in it, or begun to be; the host that starts on it knows more. */
 bool state_has_root(const char *path);

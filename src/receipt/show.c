@@ -31,6 +31,7 @@ const char *recorder_sentence(const char *recorder)
 	return NULL;
 }
 
+const char *const tier_l_sentence = "tier L: an enclave ran without namespaces, confined by Landlock and a call filter alone; docs/THREATS.md lists what that cannot stop";
 const char *const weak_isolation_sentence = "isolation=weak: other processes of the same user could reach a program while it ran";
 const char *const open_interpreter_sentence =
 	"interpreter=open: a program could run scripts out of its data, which nobody measured, if its arguments tell it to";
@@ -463,9 +464,10 @@ static void show_outputs(struct show *s)
 static void show_limits(struct show *s)
 {
 	const char *sentence = recorder_sentence(s->view->head.recorder);
-	bool weak = false, instrumented = false, open = false;
+	bool weak = false, instrumented = false, open = false, alone = false;
 	for (size_t i = 0; i < s->view->job.enclave_count; i++) {
 		const struct report *report = report_of(s->view, s->view->job.enclaves[i].name);
+		alone |= report && strcmp(report->launch.tier, "L") == 0;
 		weak |= report && strcmp(report->launch.isolation, "uid") != 0;
 		instrumented |= report && report->instrumented;
 		open |= report && strcmp(report->launch.interpreter, "closed") != 0;
@@ -473,6 +475,8 @@ static void show_limits(struct show *s)
 	put(s, "\nWhat this proves, and what not\n  %s\n", level_sentence(instrumented ? 0 : 1));
 	if (sentence)
 		put(s, "  Recorder journal: %s.\n", sentence);
+	if (alone)
+		put(s, "  %s.\n", tier_l_sentence);
 	if (weak)
 		put(s, "  %s.\n", weak_isolation_sentence);
 	if (open)

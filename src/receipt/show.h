@@ -14,7 +14,7 @@ const char *level_sentence(unsigned level);
 const char *recorder_sentence(const char *recorder);
 
 /* What else of how the enclaves ran a reader must know. */
-extern const char *const weak_isolation_sentence, *const open_interpreter_sentence;
+extern const char *const tier_l_sentence, *const weak_isolation_sentence, *const open_interpreter_sentence;
 
 struct show_options {
 	bool unicode; /* box-drawing characters instead of ASCII */

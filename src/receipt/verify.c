@@ -1137,6 +1137,7 @@ static void check_launches(struct verifier *v)
 			v->report->level = level;
 		if (report && strcmp(report->launch.isolation, "uid") != 0)
 			v->report->weakest_isolation = report->launch.isolation;
+		v->report->without_namespaces |= report && strcmp(report->launch.tier, "L") == 0;
 		v->report->interpreter_open |= report && strcmp(report->launch.interpreter, "closed") != 0;
 	}
 }

@@ -66,6 +66,7 @@ struct verify_report {
 	bool has_platform; /* the receipt carries platform evidence */
 	struct platform platform;
 	const char *weakest_isolation;
+	bool without_namespaces; /* tier L in some enclave */
 	bool interpreter_open; /* in some enclave */
 	struct policy_table *policies;
 	struct policy_versions *versions; /* NULL: the receipt carries none */

@@ -95,6 +95,7 @@ result ap_new(const struct ap_config *config, uint64_t now_ms, struct ap **out, 
 		return fail(NO_MEMORY, "secure processor");
 	ap->state = AP_EMPTY;
 	ap->instrumented = config->instrumented;
+	ap->without_namespaces = config->without_namespaces;
 	ap->secret_memory = config->secret_memory;
 	ap->token = config->token;
 	ap->denials = config->denials;

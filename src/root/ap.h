@@ -31,6 +31,7 @@ struct ap_config {
 	struct span state;	    /* the newest persisted state; empty on the very first start */
 	const struct secret *wrap_key; /* WRAP_KEY_SIZE bytes; copied */
 	bool instrumented;	    /* carries the instrumentation call list */
+	bool without_namespaces;    /* tier L: what the host event of register 1 must say */
 	const char *secret_memory;
 	/*
 	 * Where signing keys of new roots are made, and lie; NULL: they come from seeds. Borrowed; used by ap_step and by

@@ -71,6 +71,7 @@ struct ap {
 	char failure[256];
 	bool measurement_failed; /* AP_FAILED because of a phase, not of a fault */
 	bool instrumented;
+	bool without_namespaces;
 	const char *secret_memory;
 	const struct ap_denial *denials;
 	size_t denial_count;

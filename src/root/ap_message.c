@@ -176,6 +176,7 @@ static const struct field measured_host_fields[] = {
 	F_TEXT(struct ap_measured_host, 3, build_mode, 1, 16),
 	F_LIST(struct ap_measured_host, 4, lists, list_count, &digest32_schema, 0, 1, 16),
 	F_TEXT(struct ap_measured_host, 5, trust_domain, 1, 120),
+	F_FLAG_OR_ABSENT(struct ap_measured_host, 6, without_namespaces),
 };
 const struct schema ap_measured_host_schema = SCHEMA(struct ap_measured_host, "host event", SHAPE_MAP, measured_host_fields);
 

@@ -173,6 +173,7 @@ struct ap_measured_host {
 	struct digest32 *lists; /* of each seccomp profile */
 	size_t list_count;
 	const char *trust_domain;
+	bool without_namespaces; /* tier L: secure processor and enclaves are in none */
 };
 extern const struct schema ap_measured_host_schema;
 

@@ -18,7 +18,7 @@ result ap_upgrade_note_host(struct ap *ap, struct span content)
 	memcpy(ap->host_measurement, event.host, SHA384_SIZE);
 	memcpy(ap->ire_measurement, event.ire, SHA384_SIZE);
 	ap->host_settings_fit = strcmp(event.trust_domain, ap->trust_domain) == 0 &&
-		strcmp(event.build_mode, ap->instrumented ? "instrumented" : "release") == 0;
+		strcmp(event.build_mode, ap->instrumented ? "instrumented" : "release") == 0 && event.without_namespaces == ap->without_namespaces;
 	return OK;
 }
 

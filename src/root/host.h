@@ -44,6 +44,8 @@ struct root_host_config {
 	 * (every request is refused with that reason) until a recovery was adopted.
 	 */
 	bool recovery;
+	/* Tier L: the secure processor is confined by its call filter alone; register 1 says so. */
+	bool without_namespaces;
 };
 
 NODISCARD result root_host_start(const struct root_host_config *config, struct root_host **out);

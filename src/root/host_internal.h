@@ -87,6 +87,7 @@ struct root_host {
 	size_t key_count;
 	struct arena key_arena;
 	char trust_domain[121];
+	bool without_namespaces;
 
 	pthread_mutex_t list_lock;
 	struct root_subscription *subscriptions;

@@ -77,7 +77,7 @@ static void extend_content(struct register_value *value, struct span content)
 	register_extend(value, digest);
 }
 
-static result measure(const char *program_dir, const char *trust_domain, struct tcb *tcb)
+static result measure(const char *program_dir, const char *trust_domain, bool without_namespaces, struct tcb *tcb)
 {
 	struct digest32 lists[SECCOMP_PROFILES];
 	TRY(measure_program(program_dir, "troth-ap", tcb->ap));
@@ -90,6 +90,7 @@ static result measure(const char *program_dir, const char *trust_domain, struct 
 		.lists = lists,
 		.list_count = SECCOMP_PROFILES,
 		.trust_domain = trust_domain,
+		.without_namespaces = without_namespaces,
 	};
 	memcpy(ap.digest, tcb->ap, SHA384_SIZE);
 	memcpy(host.host, tcb->host, SHA384_SIZE);
@@ -101,10 +102,10 @@ static result measure(const char *program_dir, const char *trust_domain, struct 
 	return OK;
 }
 
-result tcb_measure(const char *program_dir, const char *trust_domain, struct tcb *out)
+result tcb_measure(const char *program_dir, const char *trust_domain, bool without_namespaces, struct tcb *out)
 {
 	struct tcb tcb = {0};
-	result measured = measure(program_dir, trust_domain, &tcb);
+	result measured = measure(program_dir, trust_domain, without_namespaces, &tcb);
 	if (measured != OK) {
 		tcb_free(&tcb);
 		return measured;

@@ -143,7 +143,7 @@ static int cf_02(int count, char **files)
 	refused("block device", mknod("/tmp/block", S_IFBLK | 0600, 0xfe00));
 	refused("character device", mknod("/tmp/mem", S_IFCHR | 0600, 0x0101));
 	refused("socket file", mknod("/tmp/sock", S_IFSOCK | 0600, 0));
-	int fd = open("/tmp/mine", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open("mine", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	must("the scratch folder can be written", fd >= 0 && write(fd, "x", 1) == 1);
 	close(fd);
 	return 0;
@@ -320,9 +320,10 @@ static bool copy_self(const char *to)
 	while (from >= 0 && out >= 0 && (len = read(from, buffer, sizeof(buffer))) > 0)
 		if (write(out, buffer, (size_t)len) != len)
 			break;
+	bool whole = len == 0 && fchmod(out, 0755) == 0;
 	close(from);
 	close(out);
-	return len == 0 && chmod(to, 0755) == 0;
+	return whole;
 }
 
 static char *const ran[] = {(char *)(uintptr_t)"probe", (char *)(uintptr_t)"ran", NULL};
@@ -330,20 +331,20 @@ static char *const nothing[] = {NULL};
 
 static int exec_copy(void)
 {
-	execve("/tmp/copy", ran, nothing);
+	execve("copy", ran, nothing);
 	return errno == EACCES ? 0 : 1;
 }
 
 static int exec_script(void)
 {
-	execve("/tmp/script", ran, nothing);
+	execve("script", ran, nothing);
 	return errno == EACCES ? 0 : 1;
 }
 
 static int exec_deleted(void)
 {
-	int fd = open("/tmp/deleted", O_RDONLY);
-	unlink("/tmp/deleted");
+	int fd = open("deleted", O_RDONLY);
+	unlink("deleted");
 	char path[64];
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	execve(path, ran, nothing);
@@ -352,17 +353,17 @@ static int exec_deleted(void)
 
 static int exec_descriptor(void)
 {
-	int fd = open("/tmp/copy", O_PATH);
+	int fd = open("copy", O_PATH);
 	syscall(SYS_execveat, fd, "", ran, nothing, AT_EMPTY_PATH);
 	int by_descriptor = errno;
-	syscall(SYS_execveat, AT_FDCWD, "/tmp/copy", ran, nothing, 0);
+	syscall(SYS_execveat, AT_FDCWD, "copy", ran, nothing, 0);
 	return by_descriptor == EPERM && errno == EACCES ? 0 : 1;
 }
 
 /* Through a loader of the image, where it has one: it must not map the file as code. */
 static int exec_loader(void)
 {
-	char *const arguments[] = {(char *)(uintptr_t)"ld.so", (char *)(uintptr_t)"/tmp/copy", (char *)(uintptr_t)"ran", NULL};
+	char *const arguments[] = {(char *)(uintptr_t)"ld.so", (char *)(uintptr_t)"copy", (char *)(uintptr_t)"ran", NULL};
 	int silent = open("/dev/null", O_WRONLY);
 	dup2(silent, 2);
 	execve("/lib64/ld-linux-x86-64.so.2", arguments, nothing);
@@ -371,7 +372,7 @@ static int exec_loader(void)
 
 static int exec_link(void)
 {
-	execve("/tmp/link", ran, nothing);
+	execve("link", ran, nothing);
 	return 1;
 }
 
@@ -380,8 +381,8 @@ static int cf_08(int count, char **files)
 	(void)count;
 	(void)files;
 	enum { RAN = 77 };
-	must("the probe can be copied", copy_self("/tmp/copy") && copy_self("/tmp/deleted"));
-	int script = open("/tmp/script", O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	must("the probe can be copied", copy_self("copy") && copy_self("deleted"));
+	int script = open("script", O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
 	must("a script can be written", script >= 0 && dprintf(script, "#!%s\n", self_path) > 0);
 	close(script);
 	must("copied program is refused", spawn(exec_copy) == 0);
@@ -391,10 +392,10 @@ static int cf_08(int count, char **files)
 	int loader = spawn(exec_loader);
 	must("loader does not run it", !(WIFEXITED(loader) && WEXITSTATUS(loader) == RAN));
 	must("a link in scratch to the manifest's file is the manifest's file",
-		symlink(self_path, "/tmp/link") == 0 && WEXITSTATUS(spawn(exec_link)) == RAN);
+		symlink(self_path, "link") == 0 && WEXITSTATUS(spawn(exec_link)) == RAN);
 	refused("memfd", syscall(SYS_memfd_create, "x", 0));
 	refused("secret memfd", syscall(SYS_memfd_secret, 0));
-	int fd = open("/tmp/copy", O_RDONLY | O_CLOEXEC);
+	int fd = open("copy", O_RDONLY | O_CLOEXEC);
 	refused("map a file of its own as code", mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED ? -1 : 0);
 	refused("writable code", mmap(NULL, 4096, 7, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0);
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -13,6 +13,7 @@ int group_image(void);
 int group_limits(void);
 int group_sandbox(void);
 int group_tier(void);
+int group_relocation(void);
 int group_iecp(void);
 int group_iecp_anchor(void);
 int group_iecp_channel(void);

@@ -20,7 +20,7 @@ static int confined_groups(void)
 #else
 static int confined_groups(void)
 {
-	return group_tier() + group_sandbox() + group_runtime();
+	return group_tier() + group_relocation() + group_sandbox() + group_runtime();
 }
 #endif
 

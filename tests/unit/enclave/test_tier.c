@@ -17,7 +17,7 @@ static void test_detect(void **state)
 {
 	(void)state;
 	struct tier_report report;
-	expect_ok(tier_detect(test_is_root() ? OWN_UID : 0, &report));
+	expect_ok(tier_detect(test_is_root() ? OWN_UID : 0, false, &report));
 	if (strcmp(report.tier, "N") != 0)
 		print_error("%s\n", report.missing);
 	assert_string_equal(report.tier, "N");
@@ -31,13 +31,33 @@ static void test_detect(void **state)
 	}
 }
 
+static void test_detect_without_namespaces(void **state)
+{
+	(void)state;
+	struct tier_report report;
+	expect_ok(tier_detect(test_is_root() ? OWN_UID : 0, true, &report));
+	if (landlock_abi() == 0) {
+		assert_string_equal(report.tier, "none");
+		assert_non_null(strstr(report.missing, "Landlock"));
+		return;
+	}
+	if (strcmp(report.tier, "L") != 0)
+		print_error("%s\n", report.missing);
+	assert_string_equal(report.tier, "L");
+	assert_true(report.denial_count >= 20);
+	for (size_t i = 0; i < report.denial_count; i++) {
+		assert_true(report.denials[i].refused);
+		assert_string_not_equal(report.denials[i].name, "map a file of its own as code"); /* which tier L cannot refuse */
+	}
+}
+
 static void test_root_needs_a_uid(void **state)
 {
 	(void)state;
 	if (!test_is_root())
 		return; /* an ordinary user has one */
 	struct tier_report report;
-	expect_ok(tier_detect(0, &report));
+	expect_ok(tier_detect(0, false, &report));
 	assert_string_equal(report.tier, "none");
 	assert_string_equal(report.isolation, "none");
 	assert_non_null(strstr(report.missing, "uid of its own"));
@@ -45,7 +65,8 @@ static void test_root_needs_a_uid(void **state)
 
 int group_tier(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_detect), cmocka_unit_test(test_root_needs_a_uid)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_detect), cmocka_unit_test(test_detect_without_namespaces),
+		cmocka_unit_test(test_root_needs_a_uid)};
 	return cmocka_run_group_tests_name("tier", tests, NULL, NULL);
 }
 

@@ -541,7 +541,7 @@ static void evidence_of_level_2(void **state)
 	expect_ok(tpm_evidence_verify(quoted.evidence, &trust, &expected, &arena, &verdict));
 	assert_int_equal(verdict.level, 2);
 	assert_true(verdict.synthetic);
-	expect_ok(tcb_measure(getenv("TROTH_PROGRAMS"), "test.internal", &tcb));
+	expect_ok(tcb_measure(getenv("TROTH_PROGRAMS"), "test.internal", false, &tcb));
 	assert_memory_equal(verdict.registers, tcb.registers, 2 * sizeof(tcb.registers[0]));
 	tcb_free(&tcb);
 	trust.allow_synthetic = false;

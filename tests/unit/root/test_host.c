@@ -169,7 +169,7 @@ static int look(enum left_out left_out, const char *seen)
 		return 3;
 	if (left_out == HIDDEN && !can_look_into(inner))
 		seen = NULL;
-	result judged = check_from_outside(getpid());
+	result judged = check_from_outside(getpid(), false);
 	bool right = seen ? judged == AP_NOT_CONFINED && strstr(failure_text(), seen) : judged == OK;
 	if (!right)
 		fprintf(stderr, "%s (%s)\n", reason_name(judged), judged == OK ? "" : failure_text());
@@ -209,7 +209,7 @@ static void what_was_left_out_is_seen_from_outside(void **unused)
 static void one_without_a_namespace_of_its_own_is_refused(void **unused)
 {
 	/* No child: what was started does the work itself. */
-	expect(check_from_outside(getpid()), AP_NOT_CONFINED);
+	expect(check_from_outside(getpid(), false), AP_NOT_CONFINED);
 	assert_non_null(strstr(failure_text(), "namespace"));
 }
 

@@ -46,7 +46,7 @@ static void registers_follow_the_files(void **unused)
 {
 	struct tcb tcb, other;
 	uint8_t digest[SHA384_SIZE], input[2 * SHA384_SIZE] = {0}, expected[SHA384_SIZE];
-	expect_ok(tcb_measure(folder, "troth.internal", &tcb));
+	expect_ok(tcb_measure(folder, "troth.internal", false, &tcb));
 	sha384(span_str("troth-ap"), digest);
 	assert_memory_equal(tcb.ap, digest, SHA384_SIZE);
 	/* register = SHA-384(zeros ‖ SHA-384(event)), event = {1: "troth-ap", 2: digest}. */
@@ -60,13 +60,13 @@ static void registers_follow_the_files(void **unused)
 	static const bool changes_first[] = {true, false, false};
 	for (size_t i = 0; i < COUNT_OF(programs); i++) {
 		expect_ok(file_write_atomic(at(programs[i]), span_str("altered"), 0755));
-		expect_ok(tcb_measure(folder, "troth.internal", &other));
+		expect_ok(tcb_measure(folder, "troth.internal", false, &other));
 		assert_int_equal(memcmp(&tcb.registers[0], &other.registers[0], SHA384_SIZE) != 0, changes_first[i]);
 		assert_int_equal(memcmp(&tcb.registers[1], &other.registers[1], SHA384_SIZE) != 0, !changes_first[i]);
 		tcb_free(&other);
 		expect_ok(file_write_atomic(at(programs[i]), span_str(programs[i]), 0755));
 	}
-	expect_ok(tcb_measure(folder, "other.internal", &other));
+	expect_ok(tcb_measure(folder, "other.internal", false, &other));
 	assert_memory_equal(&tcb.registers[0], &other.registers[0], SHA384_SIZE);
 	assert_memory_not_equal(&tcb.registers[1], &other.registers[1], SHA384_SIZE);
 	tcb_free(&other);
@@ -77,10 +77,10 @@ static void a_missing_program_is_told(void **unused)
 {
 	struct tcb tcb;
 	unlink(at("troth-ire"));
-	expect(tcb_measure(folder, "troth.internal", &tcb), NOT_FOUND);
+	expect(tcb_measure(folder, "troth.internal", false, &tcb), NOT_FOUND);
 	assert_non_null(strstr(failure_text(), "troth-ire"));
 	expect_ok(file_write_atomic(at("troth-ire"), span_str("troth-ire"), 0755));
-	assert_int_not_equal(tcb_measure(folder, "", &tcb), OK);
+	assert_int_not_equal(tcb_measure(folder, "", false, &tcb), OK);
 }
 
 static void the_folder_of_the_running_program(void **unused)
@@ -131,7 +131,7 @@ static void the_log_replays_to_the_registers(void **unused)
 	struct tcb tcb;
 	struct boot_log log;
 	struct register_value replayed[REGISTER_COUNT] = {0};
-	expect_ok(tcb_measure(folder, "troth.internal", &tcb));
+	expect_ok(tcb_measure(folder, "troth.internal", false, &tcb));
 	boot_log_init(&log);
 	expect_ok(boot_log_extend(&log, REGISTER_AP, bytes_span(&tcb.ap_event)));
 	expect_ok(boot_log_extend(&log, REGISTER_HOST, bytes_span(&tcb.host_event)));
