@@ -55,6 +55,9 @@ static const struct command {
 	{"root", "set-recovery", verb_root_set_recovery, "replace the recovery keys"},
 	{"root", "recover", verb_root_recover, "start the root over after theft or loss"},
 	{"root", "halt", verb_root_halt, "stop a root without its host"},
+	{"dac", "get", verb_dac_get, "the complete attestation chain from an enclave that lives here"},
+	{"dac", "verify", verb_dac_verify, "check a complete chain offline, record by record"},
+	{"dac", "show", verb_dac_show, "draw a chain: tree, HTML, SVG"},
 	{"doctor", NULL, verb_doctor, "what this machine can prove, and what would raise it"},
 	{"version", NULL, verb_version, "version and build"},
 };

@@ -112,6 +112,9 @@ int verb_upgrade_status(int argc, char **argv);
 int verb_host_backup(int argc, char **argv);
 int verb_host_restore(int argc, char **argv);
 int verb_root_verify_history(int argc, char **argv);
+int verb_dac_get(int argc, char **argv);
+int verb_dac_show(int argc, char **argv);
+int verb_dac_verify(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
 int verb_version(int argc, char **argv);
 

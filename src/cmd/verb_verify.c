@@ -1,3 +1,4 @@
+#include "cmd/epoch_files.h"
 #include "cmd/verb.h"
 
 #include <fcntl.h>
@@ -30,10 +31,7 @@ struct opened {
 	struct verify_file files[MOST_FILES];
 	size_t file_count;
 	uint8_t nonce[32];
-	struct arena arena; /* of the epochs */
-	struct bytes *epoch_files;
-	size_t epoch_file_count;
-	struct epoch_history epochs; /* of all of them */
+	struct epoch_files epochs;
 };
 
 static void opened_free(struct opened *opened)
@@ -42,9 +40,7 @@ static void opened_free(struct opened *opened)
 		struct fd fd = fd_of(opened->files[i].fd);
 		fd_close(&fd);
 	}
-	for (size_t i = 0; i < opened->epoch_file_count; i++)
-		bytes_free(&opened->epoch_files[i]);
-	arena_free(&opened->arena);
+	epoch_files_free(&opened->epochs);
 	bytes_free(&opened->receipt);
 	trust_free(&opened->trust);
 }
@@ -112,42 +108,6 @@ static result add_input(struct opened *opened, const char *word)
 	return fail(UNKNOWN_ROLE, "'%.*s': no input of the job '%s'", (int)(equals - word), word, job->name);
 }
 
-static result append(struct arena *arena, struct bytes_item **items, size_t *count, const struct bytes_item *more, size_t more_count)
-{
-	void *memory;
-	TRY(arena_alloc(arena, *count + more_count + 1, sizeof(**items), &memory));
-	struct bytes_item *joined = memory;
-	for (size_t i = 0; i < *count; i++)
-		joined[i] = (*items)[i];
-	for (size_t i = 0; i < more_count; i++)
-		joined[*count + i] = more[i];
-	*items = joined;
-	*count += more_count;
-	return OK;
-}
-
-/* What the auditor knows of roots: several files are one history. */
-static result read_epochs(const struct words *paths, struct opened *opened)
-{
-	void *files;
-	opened->arena = arena_of((size_t)EPOCH_HISTORY_MAX);
-	TRY(arena_alloc(&opened->arena, paths->count + 1, sizeof(struct bytes), &files));
-	opened->epoch_files = files;
-	opened->epochs.v = 1;
-	for (size_t i = 0; i < paths->count; i++) {
-		struct epoch_history one;
-		struct bytes *file = &opened->epoch_files[i];
-		TRY(file_read(paths->items[i], EPOCH_HISTORY_MAX, file));
-		opened->epoch_file_count = i + 1;
-		result parsed = epochs_file_parse(bytes_span(file), &opened->arena, &one);
-		if (parsed != OK)
-			return fail_within(parsed, "'%s' is no epoch history, record or HALT", paths->items[i]);
-		TRY(append(&opened->arena, &opened->epochs.objects, &opened->epochs.object_count, one.objects, one.object_count));
-		TRY(append(&opened->arena, &opened->epochs.keys, &opened->epochs.key_count, one.keys, one.key_count));
-	}
-	return OK;
-}
-
 static result read_all(const struct verify_words *words, struct opened *opened, struct verify_options *options)
 {
 	if (!words->trust)
@@ -158,9 +118,9 @@ static result read_all(const struct verify_words *words, struct opened *opened, 
 		TRY(add_output(opened, words->outputs.items[i]));
 	for (size_t i = 0; i < words->inputs.count; i++)
 		TRY(add_input(opened, words->inputs.items[i]));
-	TRY(read_epochs(&words->epochs, opened));
+	TRY(epoch_files_read(&words->epochs, &opened->epochs));
 	*options = (struct verify_options){
-		.epochs = &opened->epochs,
+		.epochs = &opened->epochs.history,
 		.trust = &opened->trust,
 		.receipt = bytes_span(&opened->receipt),
 		.files = opened->files,

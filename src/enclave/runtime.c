@@ -63,6 +63,8 @@ result runtime_next(struct runtime *rt, int timeout_ms, struct control_message *
 		return foreign_news(rt, message);
 	if (message->type == CONTROL_POLICY)
 		return policy_received(rt, message);
+	if (message->type == CONTROL_BUNDLE)
+		return bundle_asked(rt, message);
 	*out_have = true;
 	return OK;
 }

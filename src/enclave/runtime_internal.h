@@ -249,6 +249,9 @@ struct runtime {
 	struct bytes_item statements[MAX_STATEMENTS];
 	size_t statement_count;
 	uint8_t derive_oid[OID_SIZE];
+	uint8_t newest_oid[OID_SIZE], result_oid[OID_SIZE]; /* last record, last DERIVE or RESPONSE that was signed here */
+	uint8_t accepted_oid[OID_SIZE]; /* last record of somebody else that was accepted here */
+	bool has_newest, has_result, has_accepted;
 
 	bool program_running, program_ended, derived;
 	uint64_t handshakes_until_ns, settle_until_ns;
@@ -375,6 +378,9 @@ NODISCARD result records_policy(const struct runtime *rt, const uint8_t digest[s
 NODISCARD result records_add_closure(struct runtime *rt, const struct data_end *end, uint8_t out_oid[static OID_SIZE]);
 NODISCARD result records_require_no_extra(struct runtime *rt, const struct data_end *end, const uint8_t oid[static OID_SIZE]);
 NODISCARD result records_finished(struct runtime *rt, struct control_finished *out);
+
+/* runtime_bundle.c: answers BUNDLE. A question that cannot be answered is no failure of the run. */
+NODISCARD result bundle_asked(struct runtime *rt, const struct control_message *message);
 
 /* runtime_pump.c: data in and out of the program, until everything has arrived */
 NODISCARD result pump_accept(struct runtime *rt, struct control_message *message); /* CHANNEL, INPUT, OUTPUT */

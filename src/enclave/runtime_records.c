@@ -130,6 +130,12 @@ result records_sign(struct runtime *rt, struct record *record, uint8_t out_oid[s
 	struct bytes_item *kept = &rt->records[rt->record_count];
 	TRY(arena_copy(&rt->arena, bytes_span(&object), &kept->bytes));
 	rt->record_count++;
+	memcpy(rt->newest_oid, out_oid, OID_SIZE);
+	rt->has_newest = true;
+	if (record->kind == RECORD_DERIVE || record->kind == RECORD_RESPONSE) {
+		memcpy(rt->result_oid, out_oid, OID_SIZE);
+		rt->has_result = true;
+	}
 	return dac_add_record(rt->dac, kept->bytes, NULL);
 }
 
@@ -391,6 +397,8 @@ static result accept_record(struct runtime *rt, struct input *input, const struc
 	TRY(channel_decide(channel, RESOURCE_RECORD, DIRECTION_RECEIVE, record->operation, dac_verdict(rt->dac, index).level + 1));
 	input->supplier.enclave = record->enclave;
 	memcpy(input->supplier.oid, oid, OID_SIZE);
+	memcpy(rt->accepted_oid, oid, OID_SIZE);
+	rt->has_accepted = true;
 	return OK;
 }
 

@@ -17,6 +17,7 @@
 #include "enclave/copies.h"
 #include "enclave/limits.h"
 #include "job/join.h"
+#include "job/dac_query.h"
 #include "job/keeper.h"
 #include "job/listener.h"
 #include "object/policy_version.h"
@@ -402,6 +403,15 @@ static result handle_bye(struct request *request)
 	return reply(request, SERVICE_FAREWELL, &farewell);
 }
 
+static result handle_dac_get(struct request *request)
+{
+	struct service_dac_got got;
+	int fd;
+	TRY(one_descriptor(request, &fd));
+	TRY(dac_query(request->server->root, request->server->live, request->body, fd, &got));
+	return reply(request, SERVICE_DAC_GOT, &got);
+}
+
 /* ---- RUN ------------------------------------------------------------------------------------------- */
 
 /* What is told on the way is never worth waiting for: a client that does not read misses it. */
@@ -579,6 +589,7 @@ static const struct {
 	{SERVICE_TPM, true, handle_tpm},
 	{SERVICE_QUOTE, true, handle_tpm_quote},
 	{SERVICE_POLICY_PUSH, true, handle_policy_push},
+	{SERVICE_DAC_GET, true, handle_dac_get},
 	{SERVICE_SHUTDOWN, false, handle_shutdown},
 	{SERVICE_BYE, false, handle_bye},
 };
@@ -604,6 +615,7 @@ static result dispatch(struct request *request)
 		struct service_set_recovery set_recovery;
 		struct service_recover recover;
 		struct service_adopt adopt;
+		struct service_dac_get dac_get;
 		struct flow_request run;
 		struct join_request join;
 		struct service_enrol enrol;

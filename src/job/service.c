@@ -226,6 +226,16 @@ const struct schema service_log_schema = SCHEMA(struct service_log, "log", SHAPE
 static const struct field farewell_fields[] = {F_BOOL(struct service_farewell, 1, stays)};
 const struct schema service_farewell_schema = SCHEMA(struct service_farewell, "farewell", SHAPE_MAP, farewell_fields);
 
+static const struct field dac_get_fields[] = {
+	F_TEXT(struct service_dac_get, 1, target, 1, 2 * NAME_MAX_LEN),
+	F_FIXED_OR_NULL(struct service_dac_get, 2, record, has_record),
+	F_FIXED_OR_NULL(struct service_dac_get, 3, nonce, tpm_head),
+};
+const struct schema service_dac_get_schema = SCHEMA(struct service_dac_get, "dac get", SHAPE_MAP, dac_get_fields);
+
+static const struct field dac_got_fields[] = {F_UINT(struct service_dac_got, 1, bytes, 0)};
+const struct schema service_dac_got_schema = SCHEMA(struct service_dac_got, "dac got", SHAPE_MAP, dac_got_fields);
+
 static const struct field empty_fields[] = {F_BOOL(struct service_empty, 1, nothing)};
 const struct schema service_empty_schema = SCHEMA(struct service_empty, "empty", SHAPE_MAP, empty_fields);
 
@@ -279,6 +289,8 @@ static const struct {
 	{SERVICE_TAKEN, "TAKEN", &service_taken_schema},
 	{SERVICE_POLICY_PUSH, "POLICY_PUSH", &service_empty_schema},
 	{SERVICE_POLICY_PUSHED, "POLICY_PUSHED", &policies_pushed_schema},
+	{SERVICE_DAC_GET, "DAC_GET", &service_dac_get_schema},
+	{SERVICE_DAC_GOT, "DAC_GOT", &service_dac_got_schema},
 	{SERVICE_PROGRESS, "PROGRESS", &service_progress_schema},
 	{SERVICE_LOG, "LOG", &service_log_schema},
 };

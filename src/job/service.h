@@ -45,6 +45,7 @@ enum service_type {
 	SERVICE_REMOVE_PEER = 66,
 	SERVICE_JOIN = 67, /* + descriptors as RUN; RAN comes when a run that another host coordinates is over */
 	SERVICE_OFFICERS = 68,
+	SERVICE_DAC_GET = 80, /* + a descriptor, to which the bundle is written (job/dac_query.h) */
 	/* replies */
 	SERVICE_ERROR = 32,
 	SERVICE_DONE = 33,
@@ -65,6 +66,7 @@ enum service_type {
 	SERVICE_PEERS_ARE = 128,
 	SERVICE_ENROLLED = 129,
 	SERVICE_OFFICERS_ARE = 132,
+	SERVICE_DAC_GOT = 144,
 	/* on the way to a reply */
 	SERVICE_PROGRESS = 48,
 	SERVICE_LOG = 49,
@@ -224,6 +226,19 @@ struct service_officers {
 	uint8_t rot_id[OID_SIZE]; /* reply: of this host */
 };
 
+/* The complete chain of a record, or of the newest result, from an enclave that lives here. */
+struct service_dac_get {
+	const char *target; /* "NAME" or "NAME@RUN" */
+	uint8_t record[OID_SIZE];
+	bool has_record;
+	bool tpm_head; /* with a proof of the host's whole history, over the nonce */
+	uint8_t nonce[32];
+};
+
+struct service_dac_got {
+	uint64_t bytes;
+};
+
 struct service_empty {
 	bool nothing;
 };
@@ -233,6 +248,8 @@ extern const struct schema service_error_schema, service_status_schema, service_
 	service_log_schema, service_farewell_schema, service_empty_schema, service_rotate_schema, service_root_schema,
 	service_set_recovery_schema, service_recover_schema, service_candidate_schema, service_adopt_schema, service_taken_schema,
 	service_peers_schema, service_enrol_schema, service_name_schema, service_join_schema, service_officers_schema;
+
+extern const struct schema service_dac_get_schema, service_dac_got_schema;
 
 /* Of the body of a type; NULL for an unknown one. */
 const struct schema *service_schema(enum service_type type);

@@ -8,9 +8,10 @@
 #include "object/epoch_rules.h"
 #include "object/seal.h"
 #include "policy/table.h"
+#include "receipt/tree.h"
 #include "wire/text.h"
 
-enum { VIEW_MEMORY = 512 << 20, TEXT_MAX_SIZE = 256 << 20, SHORT_HEX = 12 };
+enum { VIEW_MEMORY = 512 << 20, TEXT_MAX_SIZE = 256 << 20 };
 
 const char *level_sentence(unsigned level)
 {
@@ -116,7 +117,7 @@ struct show {
 	const struct receipt_view *view;
 	const struct show_options *options;
 	struct writer w;
-	uint8_t *drawn; /* by record: its ancestors stand further up */
+	struct tree *tree;
 };
 
 static void put(struct show *s, const char *format, ...) PRINTF_LIKE(2, 3);
@@ -128,35 +129,6 @@ static void put(struct show *s, const char *format, ...)
 	vsnprintf(line, sizeof(line), format, arguments);
 	va_end(arguments);
 	writer_str(&s->w, line);
-}
-
-/* A text of the receipt, safe for a terminal. Rotates through a few buffers so that one line may hold several. */
-static const char *plain(const char *text)
-{
-	static _Thread_local char buffers[6][512];
-	static _Thread_local unsigned next;
-	char *out = buffers[next++ % COUNT_OF(buffers)];
-	snprintf(out, sizeof(buffers[0]), "%s", text ? text : "");
-	text_make_plain(out);
-	for (char *at = out; *at; at++)
-		if (*at == '\n' || *at == '\r' || *at == '\t')
-			*at = '?';
-	return out;
-}
-
-static const char *short_hex(const uint8_t *bytes)
-{
-	static _Thread_local char buffers[6][SHORT_HEX + 1];
-	static _Thread_local unsigned next;
-	char *out = buffers[next++ % COUNT_OF(buffers)];
-	hex_encode(span_of(bytes, SHORT_HEX / 2), out);
-	return out;
-}
-
-static const char *last_part(const char *uri)
-{
-	const char *slash = strrchr(uri, '/');
-	return plain(slash ? slash + 1 : uri);
 }
 
 static const char *epoch_kind(uint8_t reason)
@@ -179,7 +151,7 @@ static void show_epoch(struct show *s)
 			epoch_kind(record.epoch.reason), s->view->epochs.count - s->view->epoch_keys);
 		return;
 	}
-	put(s, "  epoch     %s.. (whose record is not here)\n", short_hex(s->view->head.epoch_oid));
+	put(s, "  epoch     %s.. (whose record is not here)\n", tree_short_hex(s->view->head.epoch_oid));
 }
 
 /* A root that never rotated has nothing to tell. */
@@ -202,7 +174,7 @@ static void show_epochs(struct show *s)
 		}
 		clock_format(record.epoch.not_before, from);
 		clock_format(record.epoch.not_after, to);
-		put(s, "  %u.%-6llu %s..  %s to %s  %s%s\n", record.epoch.era, (unsigned long long)record.epoch.epoch, short_hex(record.oid),
+		put(s, "  %u.%-6llu %s..  %s to %s  %s%s\n", record.epoch.era, (unsigned long long)record.epoch.epoch, tree_short_hex(record.oid),
 			from, to, epoch_kind(record.epoch.reason),
 			memcmp(record.oid, s->view->head.epoch_oid, OID_SIZE) == 0 ? ", signed the receipt" : "");
 	}
@@ -215,7 +187,7 @@ static void show_head(struct show *s)
 	clock_format(head->time, time);
 	rot_fingerprint(head->rot_id, fingerprint);
 	hex_encode(SPAN_ARRAY(head->run_id), run);
-	put(s, "Receipt of job '%s'\n", plain(s->view->job.name));
+	put(s, "Receipt of job '%s'\n", tree_plain(s->view->job.name));
 	put(s, "  root      %s\n", fingerprint);
 	show_epoch(s);
 	put(s, "  time      %s (boot %llu, head %llu)\n", time, (unsigned long long)head->boot_gen, (unsigned long long)head->seq);
@@ -225,7 +197,7 @@ static void show_head(struct show *s)
 		hex_encode(SPAN_ARRAY(head->nonce), nonce);
 		put(s, "  nonce     %s\n", nonce);
 	}
-	put(s, "  recorder  %s\n", plain(head->recorder));
+	put(s, "  recorder  %s\n", tree_plain(head->recorder));
 	put(s, "  size      %zu records, %zu sections\n", s->view->records.count, head->section_count);
 }
 
@@ -247,20 +219,20 @@ static void show_enclaves(struct show *s)
 	for (size_t i = 0; i < job->enclave_count; i++) {
 		const struct job_enclave *enclave = &job->enclaves[i];
 		const struct report *report = report_of(s->view, enclave->name);
-		put(s, "  %-16s measurement %s..  core %s..", plain(enclave->name), short_hex(enclave->measurement),
-			short_hex(enclave->core));
+		put(s, "  %-16s measurement %s..  core %s..", tree_plain(enclave->name), tree_short_hex(enclave->measurement),
+			tree_short_hex(enclave->core));
 		if (!report) {
 			put(s, "  (never launched)\n");
 			continue;
 		}
-		put(s, "  tier %s  isolation %s  limits %s  memory %s  interpreter %s%s\n", plain(report->launch.tier),
-			plain(report->launch.isolation), plain(report->launch.limits), plain(report->launch.secret_memory),
-			plain(report->launch.interpreter), report->instrumented ? "  INSTRUMENTED BUILD" : "");
+		put(s, "  tier %s  isolation %s  limits %s  memory %s  interpreter %s%s\n", tree_plain(report->launch.tier),
+			tree_plain(report->launch.isolation), tree_plain(report->launch.limits), tree_plain(report->launch.secret_memory),
+			tree_plain(report->launch.interpreter), report->instrumented ? "  INSTRUMENTED BUILD" : "");
 	}
 	for (size_t i = 0; i < job->external_count; i++) {
 		const struct job_external *external = &job->externals[i];
-		put(s, "  %-16s outside Troth (Level-0), %s %s..%s%s\n", plain(external->name), external->uri ? "authority" : "key",
-			short_hex(external->spki), external->uri ? " for " : "", external->uri ? plain(external->uri) : "");
+		put(s, "  %-16s outside Troth (Level-0), %s %s..%s%s\n", tree_plain(external->name), external->uri ? "authority" : "key",
+			tree_short_hex(external->spki), external->uri ? " for " : "", external->uri ? tree_plain(external->uri) : "");
 	}
 }
 
@@ -287,121 +259,20 @@ static void show_policies(struct show *s)
 		char id[POLICY_NAME_MAX + 1];
 		policy_at(table, i, &view);
 		snprintf(id, sizeof(id), "%.*s", (int)view.id.len, (const char *)view.id.data);
-		put(s, "  %-16s version %llu  digest %s..  Level-%u, depth %u, peers", plain(id), (unsigned long long)view.version,
-			short_hex(view.digest), view.required_level, view.max_dac_depth);
+		put(s, "  %-16s version %llu  digest %s..  Level-%u, depth %u, peers", tree_plain(id), (unsigned long long)view.version,
+			tree_short_hex(view.digest), view.required_level, view.max_dac_depth);
 		for (size_t p = 0; p < view.peer_count; p++) {
 			struct policy_peer_view peer;
 			policy_peer(table, &view, p, &peer);
 			snprintf(id, sizeof(id), "%.*s", (int)peer.id.len, (const char *)peer.id.data);
-			put(s, " %s%s", plain(id), peer.denied ? " (denied)" : peer.level0 ? " (Level-0)" : "");
+			put(s, " %s%s", tree_plain(id), peer.denied ? " (denied)" : peer.level0 ? " (Level-0)" : "");
 		}
 		put(s, view.peer_count ? "\n" : " none\n");
 	}
 	policy_table_free(table);
 }
 
-/* ---- The tree ------------------------------------------------------------------------------------------ */
-
-enum { MOST_DEPTH = 512 };
-
-struct frame {
-	size_t record;
-	size_t next; /* parent to draw */
-};
-
-static void put_names(struct show *s, const struct record_data *list, size_t count)
-{
-	for (size_t i = 0; i < count && i < 8; i++)
-		put(s, "%s%s %s..", i ? ", " : " ", plain(list[i].name), short_hex(list[i].commit));
-	if (count > 8)
-		put(s, ", and %zu more", count - 8);
-}
-
-static void put_record(struct show *s, size_t at)
-{
-	const struct record *record = dac_record(s->view->dac, at);
-	const char *who = last_part(record->enclave);
-	switch ((enum record_kind)record->kind) {
-	case RECORD_ORIGIN:
-		put(s, "%s %s enters", who, record->has_ledger_ref ? "secret" : "input");
-		put_names(s, record->out, record->out_count);
-		if (record->has_ledger_ref)
-			put(s, " by grant %s..", short_hex(record->ledger_ref));
-		break;
-	case RECORD_DERIVE:
-		put(s, "%s ran and put out", who);
-		put_names(s, record->out, record->out_count);
-		break;
-	case RECORD_REQUEST:
-		put(s, "%s sent to %s for '%s'", who, record->has_target ? last_part(record->target) : "?", plain(record->operation));
-		put_names(s, record->in, record->in_count);
-		break;
-	case RECORD_RESPONSE:
-		put(s, "%s answered %s for '%s'", who, record->has_target ? last_part(record->target) : "?", plain(record->operation));
-		put_names(s, record->out, record->out_count);
-		break;
-	}
-	put(s, "  [%s]", short_hex(dac_oid(s->view->dac, at)));
-}
-
-static void put_prefix(struct show *s, const struct frame *stack, size_t depth)
-{
-	static const char *const ascii[] = {"|  ", "   ", "|- ", "`- "};
-	static const char *const boxes[] = {"│  ", "   ", "├─ ", "└─ "};
-	const char *const *parts = s->options->unicode ? boxes : ascii;
-	writer_str(&s->w, "  ");
-	for (size_t d = 0; d < depth; d++) {
-		const struct record *parent = dac_record(s->view->dac, stack[d].record);
-		bool last = stack[d].next >= parent->parent_count, own = d + 1 == depth;
-		writer_str(&s->w, parts[(own ? 2 : 0) + (last ? 1 : 0)]);
-	}
-}
-
-/* Draws one record; true when its parents are still to be drawn. */
-static bool put_node(struct show *s, const struct frame *stack, size_t depth, size_t at)
-{
-	bool again = s->drawn[at];
-	put_prefix(s, stack, depth);
-	put_record(s, at);
-	put(s, again ? " (drawn above)\n" : "\n");
-	s->drawn[at] = 1;
-	if (!again && depth >= MOST_DEPTH) {
-		put(s, "  (deeper than can be drawn)\n");
-		return false;
-	}
-	return !again;
-}
-
-/* Depth first with a stack of its own: a chain may be longer than the program's stack. */
-static result put_tree(struct show *s, size_t root)
-{
-	struct frame *stack = calloc(dac_count(s->view->dac) + 1, sizeof(*stack));
-	size_t depth = 0;
-	if (!stack)
-		return fail(NO_MEMORY, "drawing");
-	if (put_node(s, stack, 0, root))
-		stack[depth++] = (struct frame){root, 0};
-	while (depth && s->w.failed == OK) {
-		struct frame *top = &stack[depth - 1];
-		const struct record *record = dac_record(s->view->dac, top->record);
-		if (top->next >= record->parent_count) {
-			depth--;
-			continue;
-		}
-		const struct record_parent *parent = &record->parents[top->next++];
-		size_t at = dac_find(s->view->dac, parent->oid);
-		if (at == SIZE_MAX) {
-			put_prefix(s, stack, depth);
-			put(s, "(a record of %s that is not here)\n", last_part(parent->enclave));
-			continue;
-		}
-		/* Each record is opened once, so the stack is never deeper than there are records. */
-		if (put_node(s, stack, depth, at))
-			stack[depth++] = (struct frame){at, 0};
-	}
-	free(stack);
-	return OK;
-}
+/* ---- The chain ------------------------------------------------------------------------------------------ */
 
 static result show_chain(struct show *s)
 {
@@ -411,7 +282,7 @@ static result show_chain(struct show *s)
 		if (at == SIZE_MAX)
 			put(s, "  (a result whose record is not here)\n");
 		else
-			TRY(put_tree(s, at));
+			TRY(tree_put(s->tree, at, &s->w));
 	}
 	return OK;
 }
@@ -429,8 +300,8 @@ static void show_grants(struct show *s)
 		if (object_peek(KIND_UNSEAL_GRANT, s->view->grants.items[i].bytes, &arena, &grant, oid) != OK)
 			put(s, "  (a grant that cannot be read)\n");
 		else
-			put(s, "  grant %s..  sealed object %s..  launch %s..\n", short_hex(oid), short_hex(grant.seal_oid),
-				short_hex(grant.launch_id));
+			put(s, "  grant %s..  sealed object %s..  launch %s..\n", tree_short_hex(oid), tree_short_hex(grant.seal_oid),
+				tree_short_hex(grant.launch_id));
 	}
 }
 
@@ -447,8 +318,8 @@ static void show_statements(struct show *s)
 			continue;
 		}
 		hex_encode(SPAN_ARRAY(statement.digest), digest);
-		put(s, "  %s signs %s: %s, %llu bytes, SHA-256 %s\n", last_part(statement.enclave), plain(statement.name),
-			plain(statement.media_type), (unsigned long long)statement.length, digest);
+		put(s, "  %s signs %s: %s, %llu bytes, SHA-256 %s\n", tree_last_part(statement.enclave), tree_plain(statement.name),
+			tree_plain(statement.media_type), (unsigned long long)statement.length, digest);
 	}
 }
 
@@ -457,8 +328,8 @@ static void show_outputs(struct show *s)
 	const struct job *job = &s->view->job;
 	put(s, "\nOutputs\n");
 	for (size_t i = 0; i < job->output_count; i++)
-		put(s, "  %-16s %s of %s, file %s%s\n", plain(job->outputs[i].name), plain(job->outputs[i].output),
-			plain(job->outputs[i].enclave), plain(job->outputs[i].file), job->outputs[i].statement ? ", signed" : "");
+		put(s, "  %-16s %s of %s, file %s%s\n", tree_plain(job->outputs[i].name), tree_plain(job->outputs[i].output),
+			tree_plain(job->outputs[i].enclave), tree_plain(job->outputs[i].file), job->outputs[i].statement ? ", signed" : "");
 }
 
 static void show_limits(struct show *s)
@@ -501,11 +372,12 @@ static result show_all(struct show *s)
 result receipt_show(const struct receipt_view *view, const struct show_options *options, struct bytes *out_text)
 {
 	struct show s = {.view = view, .options = options, .w = writer_growing(TEXT_MAX_SIZE)};
-	s.drawn = calloc(dac_count(view->dac) + 1, 1);
-	result shown = s.drawn ? show_all(&s) : fail(NO_MEMORY, "drawing");
+	result shown = tree_new(view->dac, NULL, options->unicode, &s.tree);
+	if (shown == OK)
+		shown = show_all(&s);
 	if (shown == OK)
 		shown = writer_take(&s.w, out_text);
 	writer_free(&s.w);
-	free(s.drawn);
+	tree_free(s.tree);
 	return shown;
 }

@@ -1,0 +1,417 @@
+/* `troth dac get|verify|show`: complete chains, from an enclave that lives on this host, judged offline, drawn. */
+#include <langinfo.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "cmd/epoch_files.h"
+#include "cmd/root_client.h"
+#include "cmd/verb.h"
+#include "receipt/chain.h"
+#include "receipt/picture.h"
+#include "receipt/show.h"
+#include "wire/json.h"
+#include "wire/text.h"
+
+enum { CALL_MS = 90 * 1000, VIEW_MEMORY = 1 << 30 };
+
+static result parse_32(const char *option, const char *text, uint8_t out[static 32])
+{
+	return hex_decode(span_str(text), out, 32) == OK ? OK : fail(USAGE, "%s takes 64 hex digits", option);
+}
+
+/* ---- get ------------------------------------------------------------------------------------------------ */
+
+struct get_words {
+	struct host_options host;
+	const char *record, *output, *nonce;
+	bool tpm_head;
+};
+
+static result fetch(const struct get_words *words, const char *target, struct bytes *out)
+{
+	CLEANUP(client_close) struct client client = CLIENT_NONE;
+	CLEANUP(fd_close) struct fd fd = FD_NONE;
+	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
+	struct service_dac_get asked = {.target = target, .has_record = words->record != NULL, .tpm_head = words->tpm_head};
+	struct service_dac_got got;
+	if (words->record)
+		TRY(parse_32("--record", words->record, asked.record));
+	if (words->nonce)
+		TRY(parse_32("--nonce", words->nonce, asked.nonce));
+	if (words->tpm_head != (words->nonce != NULL))
+		return fail(USAGE, "--tpm-head and --nonce go together: the TPM answers your nonce and nobody else's");
+	TRY(verb_attach(&words->host, &client));
+	TRY(root_memory_file(SPAN_EMPTY, &fd));
+	const struct client_call call = {.type = SERVICE_DAC_GET, .body = &asked, .fds = &fd.n, .fd_count = 1, .expected = SERVICE_DAC_GOT,
+		.timeout_ms = CALL_MS};
+	TRY(client_call(&client, &call, &arena, &got, NULL));
+	if (lseek(fd.n, 0, SEEK_SET) != 0)
+		return fail_errno("lseek");
+	return file_read_fd(fd.n, BUNDLE_FILE_MAX, out);
+}
+
+static result get(const struct options *options, const struct get_words *words)
+{
+	CLEANUP(bytes_free) struct bytes bytes = BYTES_EMPTY;
+	CLEANUP(arena_free) struct arena arena = arena_of(VIEW_MEMORY);
+	struct bundle bundle;
+	if (!words->output && isatty(STDOUT_FILENO))
+		return fail(USAGE, "say where the chain goes: --output FILE");
+	TRY(fetch(words, options->operands.items[0], &bytes));
+	TRY(bundle_decode(bytes_span(&bytes), &arena, &bundle));
+	if (!words->output)
+		return fwrite(bytes.data, 1, bytes.len, stdout) == bytes.len ? OK : fail_errno("writing the chain");
+	TRY(file_write_atomic(words->output, bytes_span(&bytes), 0644));
+	char root[2 * OID_SIZE + 1];
+	hex_encode(SPAN_ARRAY(bundle.roots[0].bytes), root);
+	if (!options->json) {
+		printf("%s: the chain of record %s: %zu records, %zu bytes. Nothing was verified.\n", words->output, root, bundle.record_count,
+			bytes.len);
+		return OK;
+	}
+	json_t *json = json_pack("{s:s,s:s,s:I,s:I}", "file", words->output, "record", root, "records", (json_int_t)bundle.record_count,
+		"bytes", (json_int_t)bytes.len);
+	result printed = json ? json_print(stdout, json) : fail(NO_MEMORY, "json");
+	json_decref(json);
+	return printed;
+}
+
+int verb_dac_get(int argc, char **argv)
+{
+	struct get_words words = {.record = NULL};
+	const struct option_row rows[] = {
+		{"record", OPTION_TEXT, &words.record, "OID", "of this record instead of the enclave's newest result"},
+		{"output", OPTION_TEXT, &words.output, "FILE", "where the chain goes (stdout)"},
+		{"tpm-head", OPTION_FLAG, &words.tpm_head, NULL, "with the TPM's word for the host's whole history (docs/TPM.md)"},
+		{"nonce", OPTION_TEXT, &words.nonce, "HEX", "64 random hex digits of the verifier, for --tpm-head"},
+		HOST_ROWS(&words.host),
+	};
+	CLEANUP(options_free)
+	struct options options = {
+		.verb = "dac get",
+		.usage = "IRE [--record OID] [--output FILE]",
+		.description = "Asks an enclave that lives on this host for the complete attestation chain of its newest result: its records, all that\n"
+			       "they depend on, and what is needed to judge them offline. IRE is the enclave's name, or NAME@RUN with the beginning of\n"
+			       "a run's id. Every enclave that a record has reached gives the same bytes for it. Judge it with `troth dac verify`.",
+		.rows = rows,
+		.row_count = COUNT_OF(rows),
+		.min_operands = 1,
+		.max_operands = 1,
+	};
+	result done = options_parse(&options, argc, argv);
+	if (done == OK && !options.help)
+		done = get(&options, &words);
+	return verb_end(done, argc, argv);
+}
+
+/* ---- verify ----------------------------------------------------------------------------------------------- */
+
+struct verify_words {
+	const char *trust, *nonce, *at, *run, *last_head;
+	struct words epochs;
+};
+
+struct judged {
+	struct trust trust;
+	struct epoch_files epochs;
+	struct bytes bundle, last_head;
+	uint8_t nonce[32], run_id[RUN_ID_SIZE];
+	struct chain_report report;
+};
+
+static void judged_free(struct judged *judged)
+{
+	chain_report_free(&judged->report);
+	bytes_free(&judged->bundle);
+	bytes_free(&judged->last_head);
+	epoch_files_free(&judged->epochs);
+	trust_free(&judged->trust);
+}
+
+static result judge(const char *path, const struct verify_words *words, struct judged *judged)
+{
+	struct chain_options options = {.trust = &judged->trust, .at_ms = clock_wall_ms()};
+	TRY(trust_load(words->trust, &judged->trust));
+	TRY(file_read(path, BUNDLE_FILE_MAX, &judged->bundle));
+	TRY(epoch_files_read(&words->epochs, &judged->epochs));
+	options.bundle = bytes_span(&judged->bundle);
+	options.epochs = &judged->epochs.history;
+	if (words->nonce) {
+		TRY(parse_32("--nonce", words->nonce, judged->nonce));
+		options.nonce = SPAN_ARRAY(judged->nonce);
+	}
+	if (words->run) {
+		if (hex_decode(span_str(words->run), judged->run_id, RUN_ID_SIZE) != OK)
+			return fail(USAGE, "--run takes the %d hex digits of a run's id", 2 * RUN_ID_SIZE);
+		options.run_id = judged->run_id;
+	}
+	if (words->last_head)
+		TRY(file_read(words->last_head, BUNDLE_FILE_MAX, &judged->last_head));
+	options.last_head = bytes_span(&judged->last_head);
+	if (words->at && clock_parse(words->at, &options.at_ms) != OK)
+		return fail(USAGE, "--at takes a time like 2027-11-21T15:47:31Z");
+	return chain_verify(&options, &judged->report);
+}
+
+static const struct verify_check *first_failure(const struct chain_report *report)
+{
+	for (size_t i = 0; i < report->check_count; i++)
+		if (!report->checks[i].ok)
+			return &report->checks[i];
+	return NULL;
+}
+
+static struct picture picture_of(const struct chain_report *report)
+{
+	return (struct picture){report->dac, report->bundle.roots, report->bundle.root_count, report->verdicts,
+		verify_verdict_name(report->verdict)};
+}
+
+static json_t *checks_json(const struct chain_report *report)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < report->check_count; i++) {
+		const struct verify_check *check = &report->checks[i];
+		char text[1024];
+		snprintf(text, sizeof(text), "%s", check->text);
+		text_make_plain(text);
+		json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:s?,s:s?}", "name", check->name, "object", check->object, "ok", check->ok,
+			"reason", check->ok ? NULL : reason_name(check->reason), "text", check->ok ? NULL : text));
+	}
+	return list;
+}
+
+static result print_json(const struct chain_report *report)
+{
+	json_t *json = NULL;
+	if (report->verdicts) {
+		struct picture picture = picture_of(report);
+		TRY(picture_json(&picture, &json));
+	} else {
+		json = json_object();
+	}
+	json_object_set_new(json, "verdict", json_string(verify_verdict_name(report->verdict)));
+	json_object_set_new(json, "checks", checks_json(report));
+	json_object_set_new(json, "accepted", json_integer((json_int_t)report->accepted));
+	json_object_set_new(json, "refused", json_integer((json_int_t)report->refused));
+	json_object_set_new(json, "depth", json_integer(report->depth));
+	json_object_set_new(json, "heads", json_integer((json_int_t)report->proofs));
+	if (report->verdict == VERDICT_ACCEPTED)
+		json_object_set_new(json, "level", json_integer(report->level));
+	result printed = json_print(stdout, json);
+	json_decref(json);
+	return printed;
+}
+
+static void print_failure(const struct verify_check *check)
+{
+	char text[1200];
+	snprintf(text, sizeof(text), "%s%s%s: %s: %s", check->name, check->object[0] ? " " : "", check->object, reason_name(check->reason),
+		check->text);
+	text_make_plain(text);
+	text_take_out(text, reason_row(check->reason)->sentence);
+	printf("  FAILED  %s\n", text);
+}
+
+static result print_people(const struct chain_report *report, const char *path)
+{
+	static const char *const verdicts[] = {"ACCEPTED", "REFUSED", "CANNOT JUDGE"};
+	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
+	printf("%s\n", path);
+	for (size_t i = 0; i < report->check_count; i++)
+		if (!report->checks[i].ok)
+			print_failure(&report->checks[i]);
+	if (report->verdicts) {
+		struct picture picture = picture_of(report);
+		printf("  %zu records accepted, %zu refused, depth %u\n", report->accepted, report->refused, report->depth);
+		if (report->refused) {
+			TRY(picture_text(&picture, false, false, &text));
+			fwrite(text.data, 1, text.len, stdout);
+		}
+	}
+	if (report->verdict == VERDICT_ACCEPTED) {
+		printf("%s\n", level_sentence(report->level));
+		if (!report->compared)
+			printf("The trust file names no job: which programs these enclaves ran was not compared with anything.\n");
+		if (report->proofs)
+			printf("The TPM's head vouches for the host's history up to your nonce: nothing was cut off or rewritten.\n");
+	}
+	printf("%s\n", verdicts[report->verdict]);
+	return OK;
+}
+
+static result end_of(const struct chain_report *report)
+{
+	const struct verify_check *first = first_failure(report);
+	if (!first)
+		return OK;
+	char text[1200];
+	snprintf(text, sizeof(text), "%s%s%s: %s: %s", first->name, first->object[0] ? " " : "", first->object, reason_name(first->reason),
+		first->text);
+	if (report->verdict == VERDICT_CANNOT_JUDGE)
+		return fail(RECEIPT_UNJUDGED, "%s", text);
+	return fail(DAC_REFUSED, "%s", text);
+}
+
+static result verify(const struct options *options, const struct verify_words *words)
+{
+	CLEANUP(judged_free) struct judged judged = {0};
+	if (!words->trust)
+		return fail(USAGE, "say what to trust: --trust FILE (`troth trust new` writes one)");
+	TRY(judge(options->operands.items[0], words, &judged));
+	TRY(options->json ? print_json(&judged.report) : print_people(&judged.report, options->operands.items[0]));
+	return end_of(&judged.report);
+}
+
+#define JUDGE_ROWS(words)                                                                                                                  \
+	{"trust", OPTION_TEXT, &(words)->trust, "FILE", "the trust file (`troth trust new`)"},                                             \
+		{"epochs", OPTION_LIST, &(words)->epochs, "FILE", "what else you know of a root: a history, record or HALT"},             \
+		{"nonce", OPTION_TEXT, &(words)->nonce, "HEX", "64 hex digits that a TPM head must answer"},                              \
+		{"last-head", OPTION_TEXT, &(words)->last_head, "FILE", "a bundle with a TPM head that you accepted before"},             \
+		{"run", OPTION_TEXT, &(words)->run, "HEX", "the run that the records must be of"},                                        \
+	{                                                                                                                                  \
+		"at", OPTION_TEXT, &(words)->at, "TIME", "judge as of this time"                                                           \
+	}
+
+int verb_dac_verify(int argc, char **argv)
+{
+	struct verify_words words = {.trust = NULL};
+	const struct option_row rows[] = {JUDGE_ROWS(&words)};
+	CLEANUP(options_free)
+	struct options options = {
+		.verb = "dac verify",
+		.usage = "BUNDLE --trust FILE [--epochs FILE]... [--nonce HEX]",
+		.description = "Judges a complete chain offline, each record with its own verdict: a broken one fails itself and what was built on it,\n"
+			       "and nothing else. Accepted only if nothing is missing, nothing is there that nobody needs, and every record counts.",
+		.rows = rows,
+		.row_count = COUNT_OF(rows),
+		.min_operands = 1,
+		.max_operands = 1,
+	};
+	result done = options_parse(&options, argc, argv);
+	if (done == OK && !options.help)
+		done = verify(&options, &words);
+	return verb_end(done, argc, argv);
+}
+
+/* ---- show --------------------------------------------------------------------------------------------------- */
+
+struct show_words {
+	struct verify_words judge;
+	const char *format, *output;
+	bool all;
+};
+
+static result write_out(const struct show_words *words, const struct bytes *text)
+{
+	if (words->output)
+		return file_write_atomic(words->output, bytes_span(text), 0644);
+	return fwrite(text->data, 1, text->len, stdout) == text->len ? OK : fail_errno("writing the result");
+}
+
+static result draw(const struct options *options, const struct show_words *words, const struct picture *picture)
+{
+	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
+	const char *format = options->json ? "json" : words->format ? words->format : "tree";
+	setlocale(LC_CTYPE, "");
+	if (strcmp(format, "tree") == 0)
+		TRY(picture_text(picture, strcmp(nl_langinfo(CODESET), "UTF-8") == 0 && !words->output, words->all, &text));
+	else if (strcmp(format, "svg") == 0)
+		TRY(picture_svg(picture, &text));
+	else if (strcmp(format, "html") == 0)
+		TRY(picture_html(picture, &text));
+	else if (strcmp(format, "json") != 0)
+		return fail(USAGE, "--format takes tree, html, svg or json, not '%s'", format);
+	if (strcmp(format, "json") != 0)
+		return write_out(words, &text);
+	json_t *json;
+	TRY(picture_json(picture, &json));
+	json_object_set_new(json, "verdict", picture->verdicts ? json_string(picture->verdict) : json_null());
+	result printed = json_print(stdout, json);
+	json_decref(json);
+	return printed;
+}
+
+static result show_judged(const struct options *options, const struct show_words *words)
+{
+	CLEANUP(judged_free) struct judged judged = {0};
+	TRY(judge(options->operands.items[0], &words->judge, &judged));
+	if (!judged.report.verdicts)
+		return end_of(&judged.report);
+	struct picture picture = picture_of(&judged.report);
+	TRY(draw(options, words, &picture));
+	return end_of(&judged.report);
+}
+
+static void dac_cleanup(struct dac **dac)
+{
+	dac_free(*dac);
+}
+
+/* Unjudged: whatever can be read is drawn. */
+static result show_bundle(const struct options *options, const struct show_words *words, struct span bytes)
+{
+	CLEANUP(dac_cleanup) struct dac *dac = NULL;
+	CLEANUP(arena_free) struct arena arena = arena_of(VIEW_MEMORY);
+	struct dac_config config = {.threads = 1};
+	struct bundle bundle;
+	TRY(bundle_decode(bytes, &arena, &bundle));
+	TRY(dac_new(&config, &dac));
+	TRY(bundle_load(&bundle, dac));
+	struct picture picture = {.dac = dac, .roots = bundle.roots, .root_count = bundle.root_count};
+	return draw(options, words, &picture);
+}
+
+static result show_receipt(const struct options *options, const struct show_words *words, struct span bytes)
+{
+	CLEANUP(receipt_view_free) struct receipt_view view = {0};
+	if (words->judge.trust)
+		return fail(USAGE, "a receipt is judged by `troth verify`; --trust is for bundles");
+	TRY(receipt_view_open(bytes, &view));
+	struct picture picture = {.dac = view.dac, .roots = view.head.roots, .root_count = view.head.root_count};
+	return draw(options, words, &picture);
+}
+
+static result show(const struct options *options, const struct show_words *words)
+{
+	CLEANUP(bytes_free) struct bytes bytes = BYTES_EMPTY;
+	CLEANUP(arena_free) struct arena arena = arena_of(VIEW_MEMORY);
+	struct receipt receipt;
+	TRY(file_read(options->operands.items[0], BUNDLE_FILE_MAX, &bytes));
+	/* A receipt ends with a checksum of itself: nothing else passes for one. */
+	if (receipt_decode(bytes_span(&bytes), &arena, &receipt) == OK)
+		return show_receipt(options, words, bytes_span(&bytes));
+	if (words->judge.trust)
+		return show_judged(options, words);
+	return show_bundle(options, words, bytes_span(&bytes));
+}
+
+int verb_dac_show(int argc, char **argv)
+{
+	struct show_words words = {.format = NULL};
+	const struct option_row rows[] = {
+		{"format", OPTION_TEXT, &words.format, "FORMAT", "tree (default), html, svg or json"},
+		{"output", OPTION_TEXT, &words.output, "FILE", "where the picture goes (stdout)"},
+		{"all", OPTION_FLAG, &words.all, NULL, "every record, however many (tree)"},
+		JUDGE_ROWS(&words.judge),
+	};
+	CLEANUP(options_free)
+	struct options options = {
+		.verb = "dac show",
+		.usage = "BUNDLE|RECEIPT [--format tree|html|svg|json] [--output FILE] [--trust FILE]",
+		.description = "Draws a chain: as a tree, or as one page or picture that needs nothing else. Verifies nothing, and says so, unless\n"
+			       "--trust is given with a bundle: then every record carries its verdict. Many records are drawn in groups.",
+		.rows = rows,
+		.row_count = COUNT_OF(rows),
+		.min_operands = 1,
+		.max_operands = 1,
+	};
+	result done = options_parse(&options, argc, argv);
+	if (done == OK && !options.help)
+		done = show(&options, &words);
+	return verb_end(done, argc, argv);
+}

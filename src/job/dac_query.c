@@ -1,0 +1,34 @@
+#include "job/dac_query.h"
+
+#include "base/file.h"
+
+enum { ASK_MS = 60 * 1000 };
+
+static result decode_answer(struct span encoded, struct arena *arena, struct span *out)
+{
+	struct control_bundle_is answer;
+	TRY(schema_decode(&control_bundle_is_schema, encoded, arena, &answer));
+	if (answer.reason != OK)
+		return fail(reason_row((enum reason)answer.reason)->reason, "%s", answer.text);
+	if (answer.bundle.len == 0)
+		return fail(BAD_VALUE, "an empty chain");
+	*out = answer.bundle;
+	return OK;
+}
+
+result dac_query(struct root_host *root, struct live *live, const struct service_dac_get *asked, int fd, struct service_dac_got *out)
+{
+	CLEANUP(bytes_free) struct bytes encoded = BYTES_EMPTY;
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	struct control_bundle question = {.has_record = asked->has_record};
+	struct span bundle;
+	memcpy(question.record, asked->record, OID_SIZE);
+	TRY(live_ask(live, asked->target, CONTROL_BUNDLE, &question, CONTROL_BUNDLE_IS, ASK_MS, &encoded));
+	TRY(decode_answer(bytes_span(&encoded), &arena, &bundle));
+	if (asked->tpm_head)
+		return fail(NOT_SUPPORTED, "heads");
+	(void)root;
+	TRY(write_all(fd, bundle));
+	out->bytes = bundle.len;
+	return OK;
+}

@@ -1,0 +1,15 @@
+/*
+ * DAC_GET: the complete chain of a record from an enclave that lives on this host. The host passes bytes on; whether they are
+ * what they should be is judged by whoever asked (receipt/chain.h).
+ */
+#ifndef TROTH_JOB_DAC_QUERY_H
+#define TROTH_JOB_DAC_QUERY_H
+
+#include "job/live.h"
+#include "job/service.h"
+
+/* Writes the bundle to `fd`. IRE_UNKNOWN, IRE_AMBIGUOUS, DAC_NO_RESULT, DAC_UNKNOWN_RECORD, ENCLAVE_STOPPED, TIMED_OUT ... */
+NODISCARD result dac_query(struct root_host *root, struct live *live, const struct service_dac_get *asked, int fd,
+	struct service_dac_got *out);
+
+#endif
