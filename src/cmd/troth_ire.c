@@ -32,7 +32,7 @@ static int usage(int code)
 int main(int argc, char **argv)
 {
 	struct stat status;
-	log_configure(LOG_FORMAT_HUMAN, LOG_LEVEL_INFO, "troth-ire");
+	log_configure(LOG_FORMAT_HUMAN, LOG_LEVEL_WARNING, "troth-ire"); /* its stderr is often that of who asked for the run */
 	if (argc == 2 && strcmp(argv[1], "--help") == 0)
 		return usage(EXIT_OK);
 	if (argc != 2 || strcmp(argv[1], "--serve") != 0 || fstat(CONTROL_FD, &status) != 0 || !S_ISSOCK(status.st_mode))
