@@ -53,9 +53,18 @@ static void print_json(const struct bench_row *row)
 	print_json_number("floor", row->floor);
 	print_json_number("peer", row->peer);
 	if (row->peer_name)
-		fprintf(json_file, ", \"peer_name\": \"%s\"}\n", row->peer_name);
+		fprintf(json_file, ", \"peer_name\": \"%s\"", row->peer_name);
 	else
-		fprintf(json_file, ", \"peer_name\": null}\n");
+		fprintf(json_file, ", \"peer_name\": null");
+	if (row->goal > 0)
+		print_json_number("goal", row->goal);
+	fprintf(json_file, "}\n");
+}
+
+/* What is counted per second should be much; all else, times and sizes, little. */
+static bool meets_goal(const struct bench_row *row)
+{
+	return strstr(row->unit, "/s") ? row->value >= row->goal : row->value <= row->goal;
 }
 
 void bench_row(const struct bench_row *row)
@@ -63,7 +72,10 @@ void bench_row(const struct bench_row *row)
 	printf("%-34s %12.1f %-6s", row->name, row->value, row->unit);
 	print_ratio(row->value, row->floor);
 	print_ratio(row->value, row->peer);
-	printf("  %s\n", row->peer_name ? row->peer_name : "");
+	printf("  %s", row->peer_name ? row->peer_name : "");
+	if (row->goal > 0)
+		printf("  goal %.1f: %s", row->goal, meets_goal(row) ? "met" : "not met");
+	printf("\n");
 	fflush(stdout);
 	if (json_file)
 		print_json(row);

@@ -21,6 +21,7 @@ struct bench_row {
 	double floor;	       /* 0: none */
 	double peer;	       /* 0: none */
 	const char *peer_name; /* NULL: none */
+	double goal;	       /* of the design; 0: none */
 };
 
 /* Reads --json FILE and --quick; ends the program with a message on anything else. */

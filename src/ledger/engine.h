@@ -169,7 +169,7 @@ struct ledger_audit {
 };
 /*
  * Goes through the whole journal without trusting anything beside it. AUDIT_HASHES: every frame, every leaf's hash, the log's
- * root and signature of each batch. AUDIT_EVERYTHING: and applies every transaction again, every signature verified, each
+ * root at each batch, the last signature. AUDIT_EVERYTHING: and applies every transaction again, every signature verified, each
  * code, events hash and state root compared. Works on a folder in use. LEDGER_DAMAGED, JOURNAL_DAMAGED name the place.
  */
 NODISCARD result ledger_engine_audit(const struct ledger_engine_options *options, enum ledger_audit_depth depth, struct ledger_audit *out);

@@ -5,15 +5,35 @@
 
 #include <string.h>
 
+struct auditing {
+	struct replay replay;
+	struct bytes last; /* checkpoint */
+};
+
 static result audit_entry(void *arg, const struct journal_entry *entry)
 {
-	return replay_batch(arg, entry);
+	struct auditing *auditing = arg;
+	struct batch batch;
+	TRY(replay_batch(&auditing->replay, entry));
+	TRY(batch_decode(entry->payload, &batch));
+	bytes_free(&auditing->last);
+	return bytes_copy(batch.checkpoint, &auditing->last);
+}
+
+/* All hashes lead to the last root, so its signature is one over all. */
+static result check_last(const struct auditing *auditing, const struct note_key *log)
+{
+	struct checkpoint checkpoint;
+	if (checkpoint_open(bytes_span(&auditing->last), log, &checkpoint, NULL) != OK)
+		return fail(LEDGER_DAMAGED, "the last checkpoint in the log is not signed by the key of log.vkey; put a copy of the folder in its place");
+	return OK;
 }
 
 static result audit(struct ledger_engine *engine, enum ledger_audit_depth depth, struct ledger_audit *out)
 {
 	struct journal_recovery recovery = {0};
-	struct replay replay = {.log = &engine->log, .verify = true};
+	struct auditing auditing = {.replay = {.log = depth == AUDIT_EVERYTHING ? &engine->log : NULL, .verify = true}};
+	struct replay *replay = &auditing.replay;
 	result opened = engine_open_journal(engine, true, false, &recovery);
 	if (opened == NOT_FOUND)
 		return fail(NOT_FOUND, "there is no ledger in %s", engine->dir);
@@ -21,10 +41,14 @@ static result audit(struct ledger_engine *engine, enum ledger_audit_depth depth,
 	TRY(engine_read_keys(engine));
 	if (depth == AUDIT_EVERYTHING)
 		TRY(ledger_state_new(&engine->state));
-	replay.state = engine->state;
-	TRY(journal_read(engine->journal, 1, audit_entry, &replay));
-	*out = (struct ledger_audit){.size = replay.head.size, .batches = replay.head.height, .transactions = replay.transactions,
-		.refused = replay.refused, .head = replay.head};
+	replay->state = engine->state;
+	result read = journal_read(engine->journal, 1, audit_entry, &auditing);
+	if (read == OK)
+		read = check_last(&auditing, &engine->log);
+	bytes_free(&auditing.last);
+	TRY(read);
+	*out = (struct ledger_audit){.size = replay->head.size, .batches = replay->head.height, .transactions = replay->transactions,
+		.refused = replay->refused, .head = replay->head};
 	return OK;
 }
 

@@ -282,6 +282,18 @@ static struct job *take_batch(struct ledger_engine *engine)
 	return batch.first;
 }
 
+/*
+ * With many in flight the few that are ready first wait for those that are nearly so: one sync, one TAIL and one signature serve all.
+ * Verifying goes on meanwhile, so the wait ends by itself.
+ */
+static bool may_commit(const struct ledger_engine *engine)
+{
+	size_t coming = engine->to_verify.count + engine->preparing;
+	if (engine->committing || !engine->ready.first)
+		return false;
+	return engine->ready.count >= (coming < BATCH_GOOD ? coming : BATCH_GOOD);
+}
+
 static result take_in(struct ledger_engine *engine, size_t len)
 {
 	if (engine->options.read_only)
@@ -369,11 +381,6 @@ static void commit_ready(struct ledger_engine *engine)
 	pthread_mutex_lock(&engine->queue_lock);
 }
 
-/* With many in flight, the few that are ready first wait for those that are nearly so: one sync serves all. */
-static bool may_commit(const struct ledger_engine *engine)
-{
-	return engine->ready.first && !engine->committing;
-}
 
 static void *run_committer(void *arg)
 {
@@ -406,7 +413,7 @@ static void *run_verifier(void *arg)
 		pthread_mutex_lock(&engine->queue_lock);
 		engine->preparing--;
 		list_add(&engine->ready, job);
-		if (!engine->committing)
+		if (may_commit(engine))
 			pthread_cond_signal(&engine->ready_cond);
 	}
 	pthread_mutex_unlock(&engine->queue_lock);
@@ -489,16 +496,18 @@ result ledger_engine_submit(struct ledger_engine *engine, struct span tx, struct
 	struct job job = {.tx = tx, .wake = &wake};
 	pthread_mutex_lock(&engine->queue_lock);
 	result taken = take_in(engine, tx.len);
+	engine->preparing += taken == OK;
 	pthread_mutex_unlock(&engine->queue_lock);
 	TRY(taken);
 	engine_prepare(engine, &job);
 	pthread_mutex_lock(&engine->queue_lock);
+	engine->preparing--;
 	list_add(&engine->ready, &job);
 	while (!job.finished) {
-		if (engine->committing)
-			pthread_cond_wait(&wake, &engine->queue_lock);
-		else
+		if (may_commit(engine))
 			commit_ready(engine);
+		else
+			pthread_cond_wait(&wake, &engine->queue_lock);
 	}
 	engine->waiting--;
 	engine->waiting_bytes -= tx.len;

@@ -12,6 +12,7 @@
 enum {
 	ENTRY_BATCH = 1, /* type of the journal's entries */
 	BATCH_BYTES_MAX = 8 << 20,
+	BATCH_GOOD = 64, /* transactions that are worth a sync while more are being verified */
 	BATCH_LEAF_ROOM = 128, /* what a leaf takes beside its transaction */
 	WAITING_BYTES_MAX = 64 << 20,
 	SNAPSHOT_MAX = 2000000000,
