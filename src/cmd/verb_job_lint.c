@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "job/plan.h"
+#include "object/epoch.h"
 #include "wire/json.h"
 
 static result print_json(const struct job_plan *plan)
@@ -23,10 +24,17 @@ static void print_people(const struct job_plan *plan)
 	printf("Job %s is in order: %zu enclave%s, %zu edge%s, %zu input%s, %zu output%s.\n", job->name, job->enclave_count,
 		job->enclave_count == 1 ? "" : "s", job->edge_count, job->edge_count == 1 ? "" : "s", job->input_count,
 		job->input_count == 1 ? "" : "s", job->output_count, job->output_count == 1 ? "" : "s");
+	for (size_t i = 0; i < job->host_count; i++) {
+		char fingerprint[EPOCH_FINGERPRINT_SIZE];
+		rot_fingerprint(job->hosts[i].rot_id, fingerprint);
+		printf("  host     %-16s root %s\n", job->hosts[i].name, fingerprint);
+	}
 	for (size_t i = 0; i < plan->stage_count; i++)
-		printf("  enclave  %-16s %s (%zu files%s)\n", plan->stages[i].name, plan->stages[i].manifest.program,
+		printf("  enclave  %-16s %s (%zu files%s)%s%s\n", plan->stages[i].name, plan->stages[i].manifest.program,
 			plan->stages[i].manifest.file_count,
-			strcmp(plan->stages[i].manifest.interpreter, "open") == 0 ? ", an interpreter" : "");
+			strcmp(plan->stages[i].manifest.interpreter, "open") == 0 ? ", an interpreter" : "",
+			plan->stages[i].host ? " on " : job->host_count ? " on the host that coordinates" : "",
+			plan->stages[i].host ? plan->stages[i].host : "");
 	for (size_t i = 0; i < job->edge_count; i++)
 		if (job->edges[i].call)
 			printf("  call     %-16s %s may call %s, operation %s\n", job->edges[i].name, job->edges[i].from, job->edges[i].to,

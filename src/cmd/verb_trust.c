@@ -262,6 +262,33 @@ static result write_new(const char *path, struct span text)
 	return renamed;
 }
 
+static bool is_given(const struct trust_words *words, const struct gathered *g, const uint8_t *rot_id)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	for (size_t i = 0; i < words->roots.count; i++) {
+		struct epoch epoch;
+		uint8_t given[OID_SIZE];
+		if (epoch_open_inception(g->inceptions[i], &arena, &epoch, given) == OK && memcmp(given, rot_id, OID_SIZE) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The job says which root each of its hosts has. A file that lacks one is whole, and refuses every receipt. */
+static void tell_hosts(const struct trust_words *words, const struct gathered *g)
+{
+	const struct job *job = &g->plan.job;
+	for (size_t i = 0; i < job->host_count; i++) {
+		char fingerprint[EPOCH_FINGERPRINT_SIZE];
+		rot_fingerprint(job->hosts[i].rot_id, fingerprint);
+		if (is_given(words, g, job->hosts[i].rot_id))
+			fprintf(stderr, "host %s has root %s\n", job->hosts[i].name, fingerprint);
+		else
+			fprintf(stderr, "host %s has root %s, which no --root names: receipts of this job will be refused (TRUST_ROOT_MISSING)\n",
+				job->hosts[i].name, fingerprint);
+	}
+}
+
 static result tell(const struct options *options, const struct trust_words *words, const struct gathered *g)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
@@ -312,6 +339,7 @@ static result trust_new(const struct options *options, const struct trust_words 
 	TRY(read_authors(words, &g));
 	TRY(measure(words, &g));
 	TRY(compose(words, &g, &text));
+	tell_hosts(words, &g);
 	if (!words->output) {
 		bool whole = fwrite(text.data, 1, text.len, stdout) == text.len && fputc('\n', stdout) != EOF;
 		return whole ? OK : fail_errno("writing the trust file");

@@ -148,6 +148,7 @@ static const struct {
 	{"head.", "head signed by a trusted root"},
 	{"section", "sections as the head names them"},
 	{"epochs.", "root of trust"},
+	{"host", "roots of the other hosts"},
 	{"job.", "the expected job"},
 	{"manifests.", "manifests"},
 	{"enclave.measurement", "measurements of programs"},
@@ -222,6 +223,18 @@ static void print_facts(const struct verify_report *report, const struct trust *
 		run_id);
 }
 
+/* Of a run on several hosts each counts for itself, and no more than the weakest of them as a whole. */
+static void print_hosts(const struct verify_report *report)
+{
+	for (size_t i = 0; report->roots.count > 1 && i < report->roots.count; i++) {
+		const struct receipt_root *root = &report->roots.roots[i];
+		char fingerprint[EPOCH_FINGERPRINT_SIZE];
+		rot_fingerprint(root->trusted->rot_id, fingerprint);
+		printf("  host    %-16s root %s, %zu enclave%s at Level-%u\n", *root->name ? root->name : "(coordinator)", fingerprint, root->enclaves,
+			root->enclaves == 1 ? "" : "s", root->level);
+	}
+}
+
 /* What the machine's TPM adds, or why it adds nothing. */
 static void print_platform(const struct verify_report *report)
 {
@@ -256,6 +269,8 @@ static void print_people(const struct verify_report *report, const struct opened
 		outputs += !opened->files[i].is_input;
 	printf("%s\n", path);
 	print_facts(report, &opened->trust);
+	if (report->verdict == VERDICT_ACCEPTED)
+		print_hosts(report);
 	for (size_t g = 0; g < COUNT_OF(groups); g++)
 		print_group(report, g, groups[g].title);
 	print_group(report, COUNT_OF(groups), "other checks");
@@ -282,6 +297,21 @@ static json_t *checks_json(const struct verify_report *report)
 			check->ok ? json_pack("{s:s,s:s,s:b,s:n}", "name", check->name, "object", object, "ok", 1, "reason")
 				  : json_pack("{s:s,s:s,s:b,s:s,s:s,s:s}", "name", check->name, "object", object, "ok", 0, "reason",
 					    reason_name(check->reason), "text", text, "sentence", reason_row(check->reason)->sentence));
+	}
+	return list;
+}
+
+/* Only of a run on several. */
+static json_t *hosts_json(const struct verify_report *report)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < report->roots.count; i++) {
+		const struct receipt_root *root = &report->roots.roots[i];
+		char fingerprint[EPOCH_FINGERPRINT_SIZE];
+		rot_fingerprint(root->trusted->rot_id, fingerprint);
+		json_array_append_new(list,
+			json_pack("{s:s,s:s,s:I,s:i,s:b}", "name", root->name, "root", fingerprint, "enclaves", (json_int_t)root->enclaves, "level",
+				(int)root->level, "coordinator", i == 0));
 	}
 	return list;
 }
@@ -350,6 +380,8 @@ static result print_json(const struct verify_report *report, const struct trust 
 		json_object_set_new(json, "recorder", json_string(report->head.recorder));
 		json_object_set_new(json, "platform", platform_json(report));
 	}
+	if (report->verdict == VERDICT_ACCEPTED && report->roots.count > 1)
+		json_object_set_new(json, "hosts", hosts_json(report));
 	if (report->verdict == VERDICT_ACCEPTED) {
 		json_object_set_new(json, "level", json_integer((json_int_t)report->level));
 		json_object_set_new(json, "tier", json_string(report->without_namespaces ? "L" : "N"));

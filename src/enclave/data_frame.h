@@ -43,6 +43,8 @@ struct data_end {
 	struct bytes_item *versions; /* signed versions of policies that records name; none: absent */
 	size_t version_count;
 	bool has_versions;
+	struct bytes_item *platforms; /* platform evidence of hosts that ancestors ran on; only in a run on several; none: absent */
+	size_t platform_count;
 };
 extern const struct schema data_end_schema;
 

@@ -59,6 +59,7 @@ struct ire {
 	struct fd control;
 	struct limits_group group;
 	bool has_group;
+	bool is_across; /* of a run on several hosts */
 	bool extended; /* the secure processor has a row for it */
 	bool endorsed; /* and has endorsed its keys */
 	struct root_subscription subscription;
@@ -194,9 +195,11 @@ static result list_keys(struct ire *ire, struct arena *arena, struct bytes_item 
 static result take_platform(struct ire *ire, const struct root_identity *root, struct arena *arena, struct span *out, struct span *out_trust)
 {
 	*out = *out_trust = SPAN_EMPTY;
-	/* A host without a TPM may still be told whose to believe: peers on other hosts have theirs. */
+	/* A host without a TPM may still say whose to believe: peers on other hosts have theirs, and may believe ours. */
+	if (!root_host_has_tpm(ire->host) && !ire->is_across)
+		return OK;
 	TRY(root_host_platform_trust(ire->host, arena, out_trust));
-	if (!root_host_has_tpm(ire->host))
+	if (!root_host_has_tpm(ire->host) || (out_trust->len == 0 && !ire->is_across))
 		return OK;
 	result made = root_host_evidence(ire->host, root, arena, out);
 	if (made == TPM_UNAVAILABLE || made == EPOCH_OLD) {
@@ -334,6 +337,7 @@ static result send_prepare(struct ire *ire, const struct launch_spec *spec)
 	TRY(list_keys(ire, &ire->arena, &keys, &key_count));
 	ire->told = root->records;
 	struct span platform, platform_trust;
+	ire->is_across = spec->foreign_count > 0;
 	TRY(take_platform(ire, root, &ire->arena, &platform, &platform_trust));
 	TRY(arena_alloc(&ire->arena, spec->source_count + 1, sizeof(struct text_item), &sources));
 	TRY(arena_alloc(&ire->arena, spec->sealed_count + 1, sizeof(struct control_sealed), &sealed));

@@ -204,8 +204,8 @@ struct runtime {
 	struct foreign_root *foreign[FOREIGN_ROOTS_MAX]; /* of other hosts (runtime_foreign.c) */
 	size_t foreign_count;
 	struct platform *platform; /* what the TPMs of hosts say of their epochs (runtime_platform.c) */
-	uint8_t judged[16][SHA256_SIZE]; /* pieces seen last */
-	size_t judged_next;
+	struct bytes_item pieces[16]; /* seen last, own and others' */
+	size_t piece_next;
 	struct span own_platform; /* what ours says of the epoch that we show; empty: nothing */
 	struct sandbox sandbox;
 	const char *limits;
@@ -441,6 +441,8 @@ NODISCARD result platform_take(struct runtime *rt, struct span piece);
 void platform_free(struct runtime *rt);
 /* The same of another host's, which came with a peer's evidence. */
 NODISCARD result platform_take_peer(struct runtime *rt, struct span piece);
+/* What is known of hosts, for those who judge the ancestors of what is handed over; nothing in a run on one host. */
+void platform_put(const struct runtime *rt, struct data_end *end);
 /* What goes with our own evidence to a peer on another host; empty: nothing, or too much for a channel. */
 struct span platform_to_show(const struct runtime *rt);
 /* 0 to 2: what a report counts as. */

@@ -18,16 +18,21 @@ static result judge(struct runtime *rt, struct span piece)
 	return platform_add(rt->platform, piece, &expected);
 }
 
-/* A peer shows the same piece with every handshake. The last few are remembered; notes this one. */
-static bool was_judged(struct runtime *rt, struct span piece)
+/*
+ * A peer shows the same piece with every handshake. The last few are remembered, also where nobody here believes them: those
+ * behind us may. Notes this one.
+ */
+static result note(struct runtime *rt, struct span piece, bool *out_known)
 {
-	uint8_t digest[SHA256_SIZE];
-	sha256(piece, digest);
-	for (size_t i = 0; i < COUNT_OF(rt->judged); i++)
-		if (memcmp(rt->judged[i], digest, SHA256_SIZE) == 0)
-			return true;
-	memcpy(rt->judged[rt->judged_next++ % COUNT_OF(rt->judged)], digest, SHA256_SIZE);
-	return false;
+	struct span kept;
+	*out_known = true;
+	for (size_t i = 0; i < COUNT_OF(rt->pieces); i++)
+		if (span_equal(rt->pieces[i].bytes, piece))
+			return OK;
+	TRY(arena_copy(&rt->arena, piece, &kept));
+	rt->pieces[rt->piece_next++ % COUNT_OF(rt->pieces)].bytes = kept;
+	*out_known = false;
+	return OK;
 }
 
 /* What is said of many epochs in a long life: the oldest makes room. */
@@ -41,13 +46,16 @@ static void make_room(struct platform *platform)
 
 static result take(struct runtime *rt, struct span piece)
 {
+	bool known = false;
+	if (piece.len)
+		TRY(note(rt, piece, &known));
 	if (rt->prepare.platform_trust.len == 0)
 		return OK;
 	if (!rt->platform)
 		rt->platform = calloc(1, sizeof(*rt->platform));
 	if (!rt->platform)
 		return fail(NO_MEMORY, "platform evidence");
-	if (piece.len == 0 || was_judged(rt, piece))
+	if (piece.len == 0 || known)
 		return OK;
 	make_room(rt->platform);
 	TRY(judge(rt, piece));
@@ -66,6 +74,16 @@ result platform_take(struct runtime *rt, struct span piece)
 result platform_take_peer(struct runtime *rt, struct span piece)
 {
 	return piece.len ? take(rt, piece) : OK;
+}
+
+/* To whom all of it goes stands on another host, or somebody behind it may. */
+void platform_put(const struct runtime *rt, struct data_end *end)
+{
+	size_t count = rt->piece_next < COUNT_OF(rt->pieces) ? rt->piece_next : COUNT_OF(rt->pieces);
+	if (rt->foreign_count == 0 || count == 0)
+		return;
+	end->platforms = (struct bytes_item *)rt->pieces;
+	end->platform_count = count;
 }
 
 struct span platform_to_show(const struct runtime *rt)

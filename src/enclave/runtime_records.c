@@ -301,6 +301,7 @@ result records_hand_over(struct runtime *rt, struct channel *channel)
 		end.record = rt->records[rt->record_count - 1].bytes;
 		end.has_record = true;
 		TRY(fill_closure(rt, oid, &end));
+		platform_put(rt, &end);
 	}
 	TRY(data_put_end(&end, &frame));
 	TRY(writer_finish(&frame, &bytes));
@@ -322,6 +323,8 @@ result records_add_closure(struct runtime *rt, const struct data_end *end, uint8
 		TRY(records_add_policy(rt, end->policies[i].bytes));
 	for (size_t i = 0; i < end->version_count; i++)
 		TRY(policy_add_version(rt, end->versions[i].bytes));
+	for (size_t i = 0; i < end->platform_count; i++)
+		TRY(platform_take_peer(rt, end->platforms[i].bytes));
 	for (size_t i = 0; i < end->record_count; i++)
 		TRY(dac_add_record(rt->dac, end->records[i].bytes, NULL));
 	return dac_add_record(rt->dac, end->record, out_oid);

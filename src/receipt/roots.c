@@ -30,7 +30,7 @@ result receipt_roots_use(struct receipt_roots_read *roots, const uint8_t oid[sta
 	return fail(DAC_UNTRUSTED_ROOT, "an epoch that is on no chain of the receipt");
 }
 
-static const char *name_of(const struct job *job, const uint8_t *rot_id)
+const char *receipt_roots_name(const struct job *job, const uint8_t *rot_id)
 {
 	for (size_t i = 0; i < job->host_count; i++)
 		if (memcmp(job->hosts[i].rot_id, rot_id, OID_SIZE) == 0)
@@ -99,7 +99,7 @@ static result read_chain(struct receipt_root *root, const struct trust *trust, c
 result receipt_roots_add(struct receipt_roots_read *roots, const struct trust *trust, const struct receipt_root_row *row,
 	const struct epoch_history *known, struct arena *arena)
 {
-	struct receipt_root root = {.trusted = trust_root_find(trust, row->rot_id), .name = name_of(&trust->job, row->rot_id)};
+	struct receipt_root root = {.trusted = trust_root_find(trust, row->rot_id), .name = receipt_roots_name(&trust->job, row->rot_id)};
 	char fingerprint[EPOCH_FINGERPRINT_SIZE];
 	rot_fingerprint(row->rot_id, fingerprint);
 	if (!root.trusted)

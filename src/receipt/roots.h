@@ -13,6 +13,8 @@ struct receipt_root {
 	const struct trust_root *trusted; /* of the trust file */
 	const char *name;		  /* host of the job; "" for the head's when no host of the job has it */
 	struct receipt_epochs epochs;
+	unsigned level;	   /* of the weakest enclave that ran there */
+	size_t enclaves;   /* how many did */
 	uint64_t boot_gen; /* start of the host that all its launches share */
 	bool has_boot_gen;
 };
@@ -26,6 +28,9 @@ void receipt_roots_free(struct receipt_roots_read *roots); /* accepts a zeroed o
 
 /* NULL when the receipt has none of this id. */
 struct receipt_root *receipt_roots_find(struct receipt_roots_read *roots, const uint8_t rot_id[static OID_SIZE]);
+
+/* The job's name for the host of a root; "" when it has none. */
+const char *receipt_roots_name(const struct job *job, const uint8_t *rot_id);
 
 /* The epoch `oid` of any of them, noted as used. DAC_UNTRUSTED_ROOT. */
 NODISCARD result receipt_roots_use(struct receipt_roots_read *roots, const uint8_t oid[static OID_SIZE], struct receipt_root **out_root,

@@ -77,6 +77,8 @@ static result read_section(struct receipt_view *view, const struct receipt_secti
 		return schema_decode(&salt_list_schema, section->bytes, &view->arena, &view->salts);
 	case SECTION_PLATFORM:
 		return read_list(view, section->bytes, &view->platform);
+	case SECTION_ROOTS:
+		return schema_decode(&receipt_roots_schema, section->bytes, &view->arena, &view->roots);
 	case SECTION_JOB:
 		return schema_decode(&job_schema, section->bytes, &view->arena, &view->job);
 	default:
@@ -180,6 +182,45 @@ static void show_epochs(struct show *s)
 	}
 }
 
+static const char *host_of_root(const struct job *job, const uint8_t *rot_id)
+{
+	for (size_t i = 0; i < job->host_count; i++)
+		if (memcmp(job->hosts[i].rot_id, rot_id, OID_SIZE) == 0)
+			return tree_plain(job->hosts[i].name);
+	return "(no host of the job)";
+}
+
+static size_t count_epochs(const struct receipt_root_row *row)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(64 << 20);
+	struct bytes_list list;
+	size_t count = 0;
+	if (schema_decode(&bytes_list_schema, row->epochs, &arena, &list) != OK)
+		return 0;
+	for (size_t i = 0; i < list.count; i++)
+		count += list.items[i].bytes.len != SPKI_SIZE;
+	return count;
+}
+
+static void put_root(struct show *s, const uint8_t *rot_id, size_t epochs, const char *more)
+{
+	const struct job *job = &s->view->job;
+	char fingerprint[EPOCH_FINGERPRINT_SIZE];
+	rot_fingerprint(rot_id, fingerprint);
+	put(s, "  %-16s root %s, %zu epoch%s%s\n", host_of_root(job, rot_id), fingerprint, epochs, epochs == 1 ? "" : "s", more);
+}
+
+/* Of a run on several hosts: whose word is in it. */
+static void show_hosts(struct show *s)
+{
+	if (s->view->roots.count == 0)
+		return;
+	put(s, "\nHosts\n");
+	put_root(s, s->view->head.rot_id, s->view->epochs.count - s->view->epoch_keys, ", coordinated the run and signed the receipt");
+	for (size_t i = 0; i < s->view->roots.count; i++)
+		put_root(s, s->view->roots.rows[i].rot_id, count_epochs(&s->view->roots.rows[i]), "");
+}
+
 static void show_head(struct show *s)
 {
 	const struct receipt_head *head = &s->view->head;
@@ -228,6 +269,8 @@ static void show_enclaves(struct show *s)
 		put(s, "  tier %s  isolation %s  limits %s  memory %s  interpreter %s%s\n", tree_plain(report->launch.tier),
 			tree_plain(report->launch.isolation), tree_plain(report->launch.limits), tree_plain(report->launch.secret_memory),
 			tree_plain(report->launch.interpreter), report->instrumented ? "  INSTRUMENTED BUILD" : "");
+		if (s->view->roots.count)
+			put(s, "  %-16s ran on %s\n", "", host_of_root(job, report->rot_id));
 	}
 	for (size_t i = 0; i < job->external_count; i++) {
 		const struct job_external *external = &job->externals[i];
@@ -358,6 +401,7 @@ static void show_limits(struct show *s)
 static result show_all(struct show *s)
 {
 	show_head(s);
+	show_hosts(s);
 	show_epochs(s);
 	show_enclaves(s);
 	TRY(show_chain(s));

@@ -29,6 +29,7 @@ struct receipt_view {
 	struct bytes_list epochs, certificates, reports, records, manifests, policies, grants, statements, platform;
 	size_t epoch_keys; /* at the end of `epochs`: recovery keys */
 	struct salt_list salts;
+	struct receipt_roots roots; /* of other hosts */
 	struct dac *dac; /* not verified */
 };
 

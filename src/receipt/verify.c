@@ -212,7 +212,7 @@ static result begin_epochs(struct verifier *v)
 	struct receipt_root *first = &v->report->roots.roots[0];
 	TRY(receipt_epochs_begin(v->root, &first->epochs));
 	first->trusted = v->root;
-	first->name = "";
+	first->name = receipt_roots_name(&v->trust->job, v->root->rot_id);
 	v->report->roots.count = 1;
 	v->epochs_outcome = read_epochs(v);
 	v->epochs_text = "";
@@ -1118,6 +1118,16 @@ static result check_launch(struct verifier *v, const struct job_enclave *enclave
 	return check_registers(v->trust, report);
 }
 
+/* Hosts of one run need not be equally good: each is told with its own. */
+static void note_level(struct verifier *v, const struct report *report, unsigned level)
+{
+	struct receipt_root *root = report ? receipt_roots_find(&v->report->roots, report->rot_id) : NULL;
+	if (!root)
+		return;
+	if (root->enclaves++ == 0 || level < root->level)
+		root->level = level;
+}
+
 static void check_launches(struct verifier *v)
 {
 	const struct job *job = &v->trust->job;
@@ -1135,6 +1145,7 @@ static void check_launches(struct verifier *v)
 		unsigned level = report ? platform_level(&v->report->platform, report) : 1;
 		if (level < v->report->level)
 			v->report->level = level;
+		note_level(v, report, level);
 		if (report && strcmp(report->launch.isolation, "uid") != 0)
 			v->report->weakest_isolation = report->launch.isolation;
 		v->report->without_namespaces |= report && strcmp(report->launch.tier, "L") == 0;

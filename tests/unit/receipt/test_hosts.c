@@ -80,7 +80,10 @@ static void test_accepts_a_run_on_two_hosts(void **unused)
 	judge(&s, &s.trust, bytes_span(&s.run.receipt), SPAN_EMPTY, &report);
 	expect_first(&report, VERDICT_ACCEPTED, NULL, OK, NULL);
 	assert_int_equal(report.roots.count, 2);
+	assert_string_equal(report.roots.roots[0].name, "here");
 	assert_string_equal(report.roots.roots[1].name, "there");
+	assert_int_equal(report.roots.roots[0].enclaves, 2);
+	assert_int_equal(report.roots.roots[1].level, 1);
 	scene_free(&s);
 }
 
@@ -162,6 +165,25 @@ static void test_the_section_belongs_to_jobs_of_several_hosts(void **unused)
 	run_free(&run);
 	trust_free(&trust);
 	job_fixture_free(&plain);
+	scene_free(&s);
+}
+
+static void test_shows_the_hosts(void **unused)
+{
+	struct scene s;
+	struct receipt_view view;
+	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
+	const struct show_options options = {0};
+	char expected[128], fingerprint[EPOCH_FINGERPRINT_SIZE];
+	scene_new(&s, HOSTS_ROTATED);
+	expect_ok(receipt_view_open(bytes_span(&s.run.receipt), &view));
+	expect_ok(receipt_show(&view, &options, &text));
+	rot_fingerprint(s.there.rot_id, fingerprint);
+	snprintf(expected, sizeof(expected), "there            root %s, 2 epochs\n", fingerprint);
+	assert_non_null(memmem(text.data, text.len, expected, strlen(expected)));
+	assert_non_null(memmem(text.data, text.len, "ran on there", 12));
+	assert_non_null(memmem(text.data, text.len, "signed the receipt", 18));
+	receipt_view_free(&view);
 	scene_free(&s);
 }
 
@@ -260,6 +282,7 @@ int hosts_tests(void)
 		cmocka_unit_test(test_needs_every_root_in_the_trust_file),
 		cmocka_unit_test(test_refuses_by_tweak),
 		cmocka_unit_test(test_the_section_belongs_to_jobs_of_several_hosts),
+		cmocka_unit_test(test_shows_the_hosts),
 		cmocka_unit_test(test_what_is_known_of_each_root_counts),
 		cmocka_unit_test(test_a_fork_of_the_other_root_is_refused),
 		cmocka_unit_test(test_the_roots_section_is_bound),
