@@ -253,6 +253,7 @@ result call_sign_request(struct runtime *rt, struct call *call, struct data_end 
 	call->ours.enclave = rt->uri;
 	TRY(records_sign(rt, &d.record, call->ours.oid));
 	call->has_ours = true;
+	platform_put(call->channel, end);
 	return fill_end(rt, call->channel->link, call->ours.oid, end);
 }
 
@@ -275,6 +276,7 @@ result call_sign_response(struct runtime *rt, struct call *call, struct data_end
 	call->ours.enclave = rt->uri;
 	TRY(records_sign(rt, &d.record, call->ours.oid));
 	call->has_ours = true;
+	platform_put(call->channel, end);
 	return fill_end(rt, call->channel->link, call->ours.oid, end);
 }
 

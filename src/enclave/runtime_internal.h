@@ -97,6 +97,7 @@ struct channel {
 	struct epoch_floor floors[1 + FOREIGN_ROOTS_MAX]; /* of evidence: each root's head when we asked for it; the own one first */
 	uint64_t handshakes; /* finished on this channel */
 	uint64_t ageing_at, renew_at, checked_at;
+	size_t pieces_sent; /* of platform evidence */
 	struct backlog held; /* data that came before a re-handshake's messages and that nobody takes yet */
 	uint8_t *received; /* RECEIVE_BUFFER bytes */
 	struct span plain; /* of the record that is being taken apart; borrows from `received` */
@@ -442,7 +443,7 @@ void platform_free(struct runtime *rt);
 /* The same of another host's, which came with a peer's evidence. */
 NODISCARD result platform_take_peer(struct runtime *rt, struct span piece);
 /* What is known of hosts, for those who judge the ancestors of what is handed over; nothing in a run on one host. */
-void platform_put(const struct runtime *rt, struct data_end *end);
+void platform_put(struct channel *channel, struct data_end *end);
 /* What goes with our own evidence to a peer on another host; empty: nothing, or too much for a channel. */
 struct span platform_to_show(const struct runtime *rt);
 /* 0 to 2: what a report counts as. */

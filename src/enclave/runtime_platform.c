@@ -77,13 +77,16 @@ result platform_take_peer(struct runtime *rt, struct span piece)
 }
 
 /* To whom all of it goes stands on another host, or somebody behind it may. */
-void platform_put(const struct runtime *rt, struct data_end *end)
+void platform_put(struct channel *channel, struct data_end *end)
 {
-	size_t count = rt->piece_next < COUNT_OF(rt->pieces) ? rt->piece_next : COUNT_OF(rt->pieces);
-	if (rt->foreign_count == 0 || count == 0)
+	struct runtime *rt = channel->runtime;
+	bool is_wrapped = rt->piece_next > COUNT_OF(rt->pieces);
+	size_t from = is_wrapped ? 0 : channel->pieces_sent, to = is_wrapped ? COUNT_OF(rt->pieces) : rt->piece_next;
+	if (rt->foreign_count == 0 || channel->pieces_sent == rt->piece_next)
 		return;
-	end->platforms = (struct bytes_item *)rt->pieces;
-	end->platform_count = count;
+	end->platforms = rt->pieces + from;
+	end->platform_count = to - from;
+	channel->pieces_sent = rt->piece_next;
 }
 
 struct span platform_to_show(const struct runtime *rt)

@@ -301,7 +301,7 @@ result records_hand_over(struct runtime *rt, struct channel *channel)
 		end.record = rt->records[rt->record_count - 1].bytes;
 		end.has_record = true;
 		TRY(fill_closure(rt, oid, &end));
-		platform_put(rt, &end);
+		platform_put(channel, &end);
 	}
 	TRY(data_put_end(&end, &frame));
 	TRY(writer_finish(&frame, &bytes));

@@ -221,10 +221,14 @@ static bool flows_into(const struct job_plan *plan, const struct job_stage *from
 		grown = false;
 		for (size_t i = 0; i < plan->job.edge_count; i++) {
 			const struct job_stage *a = job_plan_stage(plan, plan->job.edges[i].from), *b = job_plan_stage(plan, plan->job.edges[i].to);
-			if (!a || !b || !reached[a - plan->stages] || reached[b - plan->stages])
+			if (!a || !b)
 				continue;
-			reached[b - plan->stages] = true;
-			grown = true;
+			/* Answers flow back. */
+			bool forth = reached[a - plan->stages] && !reached[b - plan->stages];
+			bool back = plan->job.edges[i].call && reached[b - plan->stages] && !reached[a - plan->stages];
+			reached[b - plan->stages] |= forth;
+			reached[a - plan->stages] |= back;
+			grown |= forth || back;
 		}
 	}
 	return reached[stage - plan->stages];
