@@ -246,6 +246,7 @@ static result answer(struct processor *p)
 	/* Its state is the last one written: after a rotation, not beside one. */
 	if (p->rotating && p->message.type == IPQ_SHUTDOWN)
 		TRY(finish_rotation(p, ap_worker_await(p->worker)));
+	ap_tick(p->ap, clock_monotonic_ns() / 1000000);
 	ap_step(p->ap, p->message.type, ipq_payload(&p->message), clock_wall_ms(), &action);
 	wipe(p->message.data, p->message.len);
 	if (action.kind == AP_ROTATE) {

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cmd/options.h"
 #include "crypto/crypto.h"
+#include "job/revocations.h"
 #include "job/server.h"
 #include "job/state.h"
 #include "root/host_tpm.h"
@@ -18,7 +19,7 @@ enum { PERIOD_S = 24 * 3600, MOST_PERIOD_S = 10 * 366 * 24 * 3600, BURST = 8 };
 
 struct arguments {
 	const char *state, *wrap, *tpm, *tpm_pcrs, *queue, *accept, *authorise, *log_level, *listen, *confinement;
-	uint64_t passphrase_fd, ready_fd, first_uid, rotate_every_s, rotate_burst;
+	uint64_t passphrase_fd, ready_fd, first_uid, rotate_every_s, rotate_burst, lease_ms;
 	bool create, private_host, recovery, log_json;
 };
 
@@ -64,6 +65,9 @@ static result serve(const struct arguments *arguments)
 		return fail(USAGE, "--rotate-every takes at most %d s", MOST_PERIOD_S);
 	config.schedule.period_ms = arguments->rotate_every_s * 1000;
 	config.schedule.burst = (uint32_t)arguments->rotate_burst;
+	if (arguments->lease_ms < REVOCATION_LEASE_LEAST_MS || arguments->lease_ms > REVOCATION_LEASE_MOST_MS)
+		return fail(USAGE, "--revocation-lease takes %d to %d ms", REVOCATION_LEASE_LEAST_MS, REVOCATION_LEASE_MOST_MS);
+	config.revocation_lease_ms = (uint32_t)arguments->lease_ms;
 	if (arguments->wrap)
 		TRY(wrap_kind_parse(arguments->wrap, &config.wrap.kind));
 	if (arguments->tpm_pcrs)
@@ -88,7 +92,8 @@ static result serve(const struct arguments *arguments)
 int trothd_host(int argc, char **argv)
 {
 	struct arguments arguments = {
-		.log_level = "info", .first_uid = UID_POOL_FIRST, .rotate_every_s = PERIOD_S, .rotate_burst = BURST};
+		.log_level = "info", .first_uid = UID_POOL_FIRST, .rotate_every_s = PERIOD_S, .rotate_burst = BURST,
+		.lease_ms = REVOCATION_LEASE_MS};
 	const struct option_row rows[] = {
 		{"state", OPTION_TEXT, &arguments.state, "DIR", "state folder (default: /var/lib/troth, or ~/.local/state/troth)"},
 		{"create", OPTION_FLAG, &arguments.create, NULL, "make the folder when it is missing; for `troth host init`"},
@@ -107,6 +112,8 @@ int trothd_host(int argc, char **argv)
 			"rotations on request or on events at once, one more each minute (8); 0: not limited"},
 		{"confinement", OPTION_TEXT, &arguments.confinement, "TIER",
 			"N, or L where namespaces are refused, as in many containers: weaker, only for policies that accept it (kept in the folder)"},
+		{"revocation-lease", OPTION_NUMBER, &arguments.lease_ms, "MS",
+			"how long channels of enclaves live without a fresh word of what is revoked (5000); see docs/REVOCATION.md"},
 		{"recovery", OPTION_FLAG, &arguments.recovery, NULL,
 			"start also where the root of trust cannot go on, for `troth root recover`; nothing is endorsed then"},
 		{"authorise", OPTION_TEXT, &arguments.authorise, "FILE", "signed reference set that lists the programs as they are now"},

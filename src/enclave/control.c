@@ -115,6 +115,12 @@ static const struct field output_fields[] = {
 };
 const struct schema control_output_schema = SCHEMA(struct control_output, "OUTPUT", SHAPE_MAP, output_fields);
 
+static const struct field revoked_fields[] = {
+	F_BYTES(struct control_revoked, 1, head, 1, REVOCATION_HEAD_MAX),
+	F_BOOL(struct control_revoked, 2, fresh),
+};
+const struct schema control_revoked_schema = SCHEMA(struct control_revoked, "REVOKED", SHAPE_MAP, revoked_fields);
+
 static const struct field reissued_fields[] = {
 	F_LIST(struct control_reissued, 1, records, record_count, &bytes_item_schema, 0, 0, EPOCHS_MAX),
 	F_BYTES(struct control_reissued, 2, certificate, 0, OBJECT_MAX),
@@ -136,6 +142,12 @@ const struct schema control_evidence_schema = SCHEMA(struct control_evidence, "E
 static const struct field evidence_reply_fields[] = {F_BYTES(struct control_evidence_reply, 1, report, 1, OBJECT_MAX)};
 const struct schema control_evidence_reply_schema =
 	SCHEMA(struct control_evidence_reply, "EVIDENCE_REPLY", SHAPE_MAP, evidence_reply_fields);
+
+static const struct field note_fields[] = {
+	F_UINT(struct control_note, 1, reason, 0),
+	F_TEXT(struct control_note, 2, text, 0, CONTROL_TEXT_MAX),
+};
+const struct schema control_note_schema = SCHEMA(struct control_note, "NOTE", SHAPE_MAP, note_fields);
 
 static const struct field progress_fields[] = {
 	F_UINT(struct control_progress, 1, in, 0),
@@ -213,6 +225,8 @@ static const struct {
 	{CONTROL_ABORT, "ABORT", &control_failed_schema},
 	{CONTROL_REISSUED, "REISSUED", &control_reissued_schema},
 	{CONTROL_FOREIGN, "FOREIGN", &control_foreign_schema},
+	{CONTROL_REVOKED, "REVOKED", &control_revoked_schema},
+	{CONTROL_NOTE, "NOTE", &control_note_schema},
 	{CONTROL_BUNDLE, "BUNDLE", &control_bundle_schema},
 	{CONTROL_PREPARED, "PREPARED", &control_prepared_schema},
 	{CONTROL_ENDORSE, "ENDORSE", &control_endorse_schema},

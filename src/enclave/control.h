@@ -13,6 +13,7 @@
 #include "object/receipt.h"
 #include "object/record.h"
 #include "object/report.h"
+#include "object/revocation.h"
 
 enum control_type {
 	/* host -> troth-ire */
@@ -31,6 +32,7 @@ enum control_type {
 	CONTROL_FOREIGN = 13,  /* the same of roots of other hosts */
 	CONTROL_BUNDLE = 16,   /* at any time after READY: asks for a complete chain */
 	CONTROL_POLICY = 15, /* from READY on: a newer signed version of its policy */
+	CONTROL_REVOKED = 14,  /* the newest revocation head; + the lists, when they are others than before */
 	/* troth-ire -> host */
 	CONTROL_PREPARED = 32,
 	CONTROL_ENDORSE = 33,
@@ -44,6 +46,7 @@ enum control_type {
 	CONTROL_FINISHED = 41,
 	CONTROL_FAILED = 42,
 	CONTROL_POLICY_TAKEN = 45, /* answer to POLICY */
+	CONTROL_NOTE = 46, /* for the host's log: what the runtime did on its own, and why */
 	CONTROL_BUNDLE_IS = 44,
 };
 const char *control_type_name(enum control_type type);
@@ -202,6 +205,16 @@ struct control_policy_taken {
 };
 extern const struct schema control_policy_taken_schema;
 
+/*
+ * At any time after PREPARE, each second while the host obeys an operator. With `fresh` the lists that the head names came as
+ * sealed memory files, in the head's order; otherwise they are those that came last.
+ */
+struct control_revoked {
+	struct span head; /* object */
+	bool fresh;
+};
+extern const struct schema control_revoked_schema;
+
 struct control_evidence {
 	uint8_t bind[64];
 };
@@ -211,6 +224,12 @@ struct control_evidence_reply {
 	struct span report; /* object; purpose REPORT_CHANNEL */
 };
 extern const struct schema control_evidence_reply_schema;
+
+struct control_note {
+	uint32_t reason;
+	const char *text;
+};
+extern const struct schema control_note_schema;
 
 struct control_progress {
 	uint64_t in, out;

@@ -471,6 +471,25 @@ static result check_report_binding(const struct dac *dac, const struct record *r
 	return OK;
 }
 
+/* DA-12: by its own time; what was signed before `from` stays. */
+static result check_revoked(const struct dac *dac, const struct record *record, const struct certificate *certificate,
+	const struct report *report)
+{
+	const struct revocation_subject subject = {
+		.measurement = report->launch.measurement,
+		.core = report->launch.core,
+		.key = certificate->key.id,
+		.certificate = certificate->digest,
+		.rot_id = record->rot_id,
+		.epoch = report->epoch_oid,
+		.policy = record->policy_digest,
+	};
+	if (!dac->config.revocations)
+		return OK;
+	result judged = revocation_judge(dac->config.revocations, &subject, record->time);
+	return judged == OK ? OK : fail_within(judged, "a record of %s", record->enclave);
+}
+
 static result check_alone(const struct dac *dac, struct record_row *row)
 {
 	const struct record *record = row->record;
@@ -497,7 +516,8 @@ static result check_alone(const struct dac *dac, struct record_row *row)
 	if (dac->config.run_id && memcmp(record->run_id, dac->config.run_id, RUN_ID_SIZE) != 0)
 		return fail(DAC_FOREIGN_RUN, "a record of %s", record->enclave);
 	TRY(check_times(dac, record, &c->certificate, root));
-	return check_report_binding(dac, record, &c->certificate, &r->report);
+	TRY(check_report_binding(dac, record, &c->certificate, &r->report));
+	return check_revoked(dac, record, &c->certificate, &r->report);
 }
 
 static void refuse(struct record_row *row, enum reason reason, const char *text)

@@ -13,6 +13,7 @@
 
 #include "object/epoch.h"
 #include "object/record.h"
+#include "object/revocation.h"
 #include "policy/table.h"
 
 /* A root that is trusted here, at the epoch that judges. */
@@ -45,6 +46,8 @@ struct dac_config {
 	result (*follows)(void *ctx, const uint8_t launched[static SHA256_SIZE], const uint8_t named[static SHA256_SIZE]);
 	void *policy_ctx; /* of both */
 	const struct policy_references *references; /* that those policies may name; NULL: none. Borrowed */
+	/* Records of what these lists revoke, dated after its `from`, are refused (REVOKED); NULL: none. Borrowed; may change between verifications */
+	const struct revocation_set *revocations;
 	const struct platform *platform; /* judged platform evidence (evidence/platform.h); NULL: none. Borrowed */
 };
 

@@ -17,6 +17,7 @@
 #include "crypto/random.h"
 #include "enclave/control.h"
 #include "enclave/copies.h"
+#include "enclave/launch_revocation.h"
 #include "enclave/limits.h"
 #include "object/manifest.h"
 #include "root/host_evidence.h"
@@ -41,6 +42,8 @@ enum {
 	ROOT_CAUSE_MS = 2000,	    /* how long launch_wait looks for who failed first */
 	AFTER_WALL_MS = 3600 * 1000, /* the runtime bounds the program itself; this is for a runtime that does not */
 	MESSAGES_AT_ONCE = 32,
+	OTHERS_MS = 500,
+	REVOCATION_NEWS = 1 << 16, /* a bit of `changes`, beside those of enum root_change */
 	PICKED_UID_FIRST = 0x70000000, PICKED_UIDS = 1 << 20,
 };
 
@@ -66,6 +69,7 @@ struct ire {
 	struct fd bell, ready; /* ready: control or bell is readable */
 	struct mailbox mail;   /* questions of other threads */
 	atomic_int changes;    /* bits 1 << enum root_change that were rung for */
+	struct launch_revocation revocation;
 	size_t told;	       /* epoch records that the runtime knows */
 	struct control_prepared prepared;
 	uint64_t deadline_ns;
@@ -130,6 +134,16 @@ static void ring(void *ctx, enum root_change change, const struct root_identity 
 	(void)written; /* a full counter rings too */
 }
 
+/* In the thread that has news of what is revoked. */
+static void ring_revocation(void *ctx)
+{
+	struct ire *ire = ctx;
+	uint64_t one = 1;
+	atomic_fetch_or(&ire->changes, REVOCATION_NEWS);
+	ssize_t written = write(ire->bell.n, &one, sizeof(one));
+	(void)written; /* a full counter rings too */
+}
+
 static result watch_both(struct ire *ire, int fd)
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
@@ -145,6 +159,7 @@ static result hang_bell(struct ire *ire)
 	if (ire->bell.n < 0 || ire->ready.n < 0)
 		return fail_errno("a bell");
 	TRY(watch_both(ire, ire->bell.n));
+	launch_revocation_begin(&ire->revocation, root_host_revocations(ire->host), ring_revocation, ire);
 	ire->subscription = (struct root_subscription){.changed = ring, .ctx = ire};
 	root_host_subscribe(ire->host, &ire->subscription);
 	return OK;
@@ -209,16 +224,23 @@ static result take_platform(struct ire *ire, const struct root_identity *root, s
 	return made;
 }
 
+static result judge_certificate(struct ire *ire, struct span certificate)
+{
+	ROOT_IDENTITY_HELD root = root_host_hold(ire->host);
+	return launch_revocation_judge_certificate(&ire->revocation, certificate, ire->prepared.sign_pk, root ? root->epoch_oid : NULL);
+}
+
 /* The same keys under the current epoch: nothing is asked of the runtime. */
 static result reissue(struct ire *ire, struct arena *arena, struct control_reissued *out)
 {
 	struct ap_reissue request;
 	struct ap_endorsed reply;
+	TRY(launch_revocation_judge(&ire->revocation));
 	memcpy(request.launch_id, ire->launch_id, LAUNCH_ID_SIZE);
 	TRY(root_host_call(ire->host, IPQ_REISSUE, &ap_reissue_schema, &request, &ap_endorsed_schema, arena, &reply));
 	out->certificate = reply.certificate;
 	out->report = reply.report;
-	return OK;
+	return judge_certificate(ire, reply.certificate);
 }
 
 /* Tells the runtime of epochs that it does not know yet, with what they mean for its certificate. */
@@ -245,6 +267,16 @@ static result tell_epochs(struct ire *ire, bool emergency)
 	return sent == PEER_CLOSED ? OK : sent;
 }
 
+/* One that is revoked tells its peers why, and ends itself. */
+static result tell_revocations(struct ire *ire)
+{
+	TRY(tell_epochs(ire, false));
+	TRY(launch_revocation_send(&ire->revocation, ire->control.n, CALL_MS));
+	if (launch_revocation_judge(&ire->revocation) != OK)
+		launch_revocation_condemn(&ire->revocation);
+	return OK;
+}
+
 /* Was the last rotation an emergency? */
 static bool was_emergency(struct ire *ire)
 {
@@ -265,6 +297,8 @@ static void hear_change(struct ire *ire)
 		launch_fail(ire, ROTATED_EMERGENCY, "a recovery has begun a new era of the root", "");
 	else if (changes & 1 << ROOT_ROTATED)
 		told = tell_epochs(ire, was_emergency(ire));
+	if (told == OK && changes & REVOCATION_NEWS && !has_ended(ire))
+		told = tell_revocations(ire);
 	if (told != OK)
 		launch_fail(ire, told, failure_text(), "");
 }
@@ -395,6 +429,15 @@ static result process_prepare(struct ire *ire, const struct launch_spec *spec)
 	return send_prepare(ire, spec);
 }
 
+static result judge_launch(struct ire *ire, const struct launch *launch)
+{
+	ROOT_IDENTITY_HELD root = root_host_hold(ire->host);
+	if (!root)
+		return fail(NO_ROOT, "a launch");
+	TRY(launch_revocation_judge_launch(&ire->revocation, launch, root->rot_id, root->epoch_oid));
+	return launch_revocation_send(&ire->revocation, ire->control.n, CALL_MS);
+}
+
 /* What runs is what the plan says: compared here, by the host, and only then recorded. */
 static result process_measure(struct ire *ire)
 {
@@ -417,6 +460,7 @@ static result process_measure(struct ire *ire)
 	memcpy(launch.measurement, ire->measurement, SHA384_SIZE);
 	memcpy(launch.policy_digest, ire->manifest.policy_digest, SHA256_SIZE);
 	launch_keys_hash(prepared->sign_pk, prepared->kem_pk, launch.keys_hash);
+	TRY(judge_launch(ire, &launch));
 	struct ap_launch_extended extended;
 	TRY(root_host_call(ire->host, IPQ_EXTEND_LAUNCH, &launch_schema, &launch, &ap_launch_extended_schema, &ire->arena,
 		&extended));
@@ -501,6 +545,7 @@ static result on_proof(struct ire *ire, const struct control_message *message)
 		&reply));
 	TRY(arena_copy(&ire->arena, reply.certificate, &ire->result.certificate));
 	TRY(arena_copy(&ire->arena, reply.report, &ire->result.report));
+	TRY(judge_certificate(ire, reply.certificate));
 	struct control_endorsed endorsed = {reply.certificate, reply.report};
 	TRY(tell_epochs(ire, false));
 	ire->endorsed = true;
@@ -536,6 +581,7 @@ static result on_unseal(struct ire *ire, const struct control_message *message)
 	const struct launch_sealed *sealed = find_sealed(ire, body.name);
 	if (!sealed)
 		return fail(NOT_DECLARED, "it asks for secret '%s'", body.name);
+	TRY(launch_revocation_judge(&ire->revocation));
 	struct ap_unseal request = {.sealed = sealed->object, .request = body.request};
 	TRY(add_reference(ire, sealed->object, &arena, &request.reference));
 	result unsealed = root_host_call(ire->host, IPQ_UNSEAL, &ap_unseal_schema, &request, &ap_unsealed_schema, &arena, &reply);
@@ -594,6 +640,21 @@ static result on_log(struct ire *ire, const struct control_message *message)
 	return OK;
 }
 
+static result on_note(struct ire *ire, const struct control_message *message)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
+	struct control_note body;
+	char line[CONTROL_LOG_MAX];
+	TRY(control_decode(message, &arena, &body));
+	enum reason reason = reason_row((enum reason)body.reason)->reason;
+	log_warning("a note of an enclave", LOG_TEXT("enclave", ire->manifest.name), LOG_TEXT("reason", reason_name(reason)),
+		LOG_TEXT("text", body.text));
+	int len = snprintf(line, sizeof(line), "troth: %s: %s\n", reason_name(reason), body.text);
+	if (ire->events.log && len > 0)
+		ire->events.log(ire->events.ctx, ire, span_of(line, (size_t)len < sizeof(line) ? (size_t)len : sizeof(line) - 1));
+	return OK;
+}
+
 static result on_finished(struct ire *ire, const struct control_message *message)
 {
 	struct span kept;
@@ -646,6 +707,9 @@ static result on_failed(struct ire *ire, const struct control_message *message)
 		return OK;
 	}
 	launch_fail(ire, reason == OK ? INTERNAL : reason, body.text, body.cause);
+	if (reason == REVOKED || reason == LEASE_ENDED)
+		log_warning("an enclave was ended", LOG_TEXT("enclave", ire->manifest.name), LOG_TEXT("reason", reason_name(reason)),
+			LOG_TEXT("text", ire->text));
 	return OK;
 }
 
@@ -665,6 +729,7 @@ static const struct {
 	{CONTROL_STARTED, 1 << LAUNCH_STARTING, on_started},
 	{CONTROL_PROGRESS, BEFORE_END, on_progress},
 	{CONTROL_LOG, BEFORE_END, on_log},
+	{CONTROL_NOTE, ANY, on_note},
 	{CONTROL_FINISHED, 1 << LAUNCH_RUNNING, on_finished},
 	{CONTROL_FAILED, ANY, on_failed},
 };
@@ -733,12 +798,24 @@ result launch_post(struct ire *ire, enum control_type type, const void *body, en
 	return OK;
 }
 
+/* Its runtime did not, within the moment that it had. */
+static void end_revoked(struct ire *ire)
+{
+	if (has_ended(ire))
+		return;
+	launch_fail(ire, REVOKED, ire->revocation.text, "");
+	log_warning("an enclave was ended", LOG_TEXT("enclave", ire->manifest.name), LOG_TEXT("reason", reason_name(REVOKED)),
+		LOG_TEXT("text", ire->text));
+}
+
 void launch_handle(struct ire *ire)
 {
 	hear_change(ire);
 	send_mail(ire);
 	for (int i = 0; i < MESSAGES_AT_ONCE && !has_ended(ire) && is_readable(ire->control.n); i++)
 		handle_one(ire);
+	if (launch_revocation_is_overdue(&ire->revocation))
+		end_revoked(ire);
 	if (!has_ended(ire) && clock_monotonic_ns() >= ire->deadline_ns) {
 		char text[96];
 		snprintf(text, sizeof(text), "it took too long while %s", launch_state_name(ire->state));
@@ -828,7 +905,10 @@ int launch_fd(const struct ire *ire)
 
 uint64_t launch_deadline(const struct ire *ire)
 {
-	return has_ended(ire) ? UINT64_MAX : ire->deadline_ns;
+	uint64_t overdue = launch_revocation_deadline(&ire->revocation);
+	if (has_ended(ire))
+		return UINT64_MAX;
+	return overdue < ire->deadline_ns ? overdue : ire->deadline_ns;
 }
 
 const struct launch_result *launch_result(const struct ire *ire)
@@ -865,6 +945,7 @@ void launch_free(struct ire *ire)
 		return;
 	if (ire->subscription.changed)
 		root_host_unsubscribe(ire->host, &ire->subscription);
+	launch_revocation_end(&ire->revocation);
 	if (ire->state == LAUNCH_FINISHED && ire->backend->wait(ire, STOP_MS) != OK)
 		log_warning("a runtime did not end by itself", LOG_TEXT("enclave", ire->manifest.name));
 	if (ire->backend)
@@ -1000,9 +1081,30 @@ static result turn(struct ire *const *launches, size_t count, int cancel_fd, uin
 	return OK;
 }
 
+static bool all_ended(struct ire *const *launches, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!has_ended(launches[i]))
+			return false;
+	return true;
+}
+
+/* Both ends of a channel say why they closed it, before the run is over. */
+static void hear_the_others(struct ire *const *launches, size_t count, int cancel_fd)
+{
+	uint64_t deadline = clock_monotonic_ns() + OTHERS_MS * UINT64_C(1000000);
+	enum reason reason = failed_of(launches, count)->failure.reason;
+	if (reason != REVOKED && reason != LEASE_ENDED)
+		return;
+	while (!all_ended(launches, count) && clock_monotonic_ns() < deadline)
+		if (turn(launches, count, cancel_fd, deadline) != OK)
+			return;
+}
+
 /* Who failed first may still be about to say so. */
 static struct ire *find_root_cause(struct ire *const *launches, size_t count, int cancel_fd)
 {
+	hear_the_others(launches, count, cancel_fd);
 	uint64_t deadline = clock_monotonic_ns() + ROOT_CAUSE_MS * UINT64_C(1000000);
 	struct ire *cause = root_cause(launches, count, failed_of(launches, count));
 	while (cause->failure.cause[0] && clock_monotonic_ns() < deadline) {

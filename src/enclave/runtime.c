@@ -40,7 +40,10 @@ void runtime_blame(struct runtime *rt, const char *peer)
 
 result runtime_send(struct runtime *rt, enum control_type type, const void *body)
 {
-	return control_send(rt->control, type, control_schema(type), body, NULL, 0, RUNTIME_REPLY_MS);
+	/* A host that takes nothing any more must not keep channels open beyond the lease. */
+	int patience = rt->channel_count ? revocation_patience(rt, RUNTIME_REPLY_MS) : RUNTIME_REPLY_MS;
+	result sent = control_send(rt->control, type, control_schema(type), body, NULL, 0, patience);
+	return sent == TIMED_OUT && patience < RUNTIME_REPLY_MS ? fail(LEASE_ENDED, "the host takes no messages") : sent;
 }
 
 static result stopped_by_host(const struct control_message *message)
@@ -65,6 +68,8 @@ result runtime_next(struct runtime *rt, int timeout_ms, struct control_message *
 		return policy_received(rt, message);
 	if (message->type == CONTROL_BUNDLE)
 		return bundle_asked(rt, message);
+	if (message->type == CONTROL_REVOKED)
+		return revocation_told(rt, message);
 	*out_have = true;
 	return OK;
 }
@@ -320,6 +325,7 @@ static void runtime_free(struct runtime *rt)
 	epoch_chain_free(rt->chain);
 	foreign_free(rt);
 	platform_free(rt);
+	revocation_free(rt);
 	for (size_t i = 0; i < rt->secret_count; i++)
 		secret_row_free(&rt->secrets[i]);
 	calls_free(rt);

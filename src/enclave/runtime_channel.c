@@ -149,7 +149,7 @@ static int patience(const struct channel *channel)
 {
 	uint64_t now = runtime_time().steady_ms, until = channel->open ? iecp_channel_until(channel->open) : UINT64_MAX;
 	uint64_t left = until > now ? until - now : 0;
-	return left < RUNTIME_REPLY_MS ? (int)left : RUNTIME_REPLY_MS;
+	return revocation_patience(channel->runtime, left < RUNTIME_REPLY_MS ? (int)left : RUNTIME_REPLY_MS);
 }
 
 static bool is_on_other_host(const struct channel *channel)
@@ -168,7 +168,11 @@ static result produce_evidence(void *ctx, const uint8_t bind[static IECP_BIND_SI
 	struct span unused;
 	memcpy(request.bind, bind, IECP_BIND_SIZE);
 	TRY(runtime_send(rt, CONTROL_EVIDENCE, &request));
+	rt->awaits_reply = true;
 	result replied = runtime_expect(rt, CONTROL_EVIDENCE_REPLY, patience(channel), &message, &reply);
+	rt->awaits_reply = false;
+	if (replied == TIMED_OUT)
+		TRY(revocation_check_lease(rt));
 	if (replied == TIMED_OUT)
 		return fail(TIMED_OUT, "the host does not answer for the secure processor");
 	TRY(replied);
@@ -336,7 +340,7 @@ static result pre_check(const struct channel *channel)
 static result decide(void *ctx, enum iecp_question question, const struct iecp_peer *peer)
 {
 	struct channel *channel = ctx;
-	(void)peer;
+	TRY(revocation_check_peer(channel, peer));
 	switch (question) {
 	case IECP_MAY_ANSWER: set_floor(channel); return pre_check(channel);
 	case IECP_MAY_REVEAL:
@@ -550,6 +554,8 @@ result channel_handshake(struct channel *channel)
 static result peer_alert(struct channel *channel, uint16_t alert)
 {
 	const struct reason_row *row = reason_row((enum reason)alert);
+	if (row->reason == REVOKED || row->reason == LEASE_ENDED)
+		return revocation_closed_by_peer(channel, row->reason);
 	runtime_blame(channel->runtime, channel->spec.peer);
 	return fail(PEER_ALERT, "'%s' gave up on edge '%s': %s", channel->spec.peer, channel->spec.edge, row->name);
 }
@@ -667,6 +673,7 @@ result channel_keep_fresh(struct channel *channel)
 	if (!channel->open || is_over(channel))
 		return OK;
 	TRY(require_standing(channel));
+	TRY(revocation_keep(channel));
 	if (now >= iecp_channel_until(channel->open)) {
 		runtime_blame(channel->runtime, channel->spec.peer);
 		return fail(REKEY_NEEDED, "edge '%s': no re-handshake with '%s' was finished in time", channel->spec.edge,
@@ -683,7 +690,8 @@ uint64_t channel_due(const struct channel *channel)
 {
 	if (!channel->open || is_over(channel))
 		return UINT64_MAX;
-	uint64_t until = iecp_channel_until(channel->open);
+	uint64_t until = iecp_channel_until(channel->open), lease = revocation_due(channel->runtime);
+	until = lease < until ? lease : until;
 	return !iecp_rekey_is_running(channel->open) && channel->renew_at < until ? channel->renew_at : until;
 }
 

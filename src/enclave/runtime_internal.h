@@ -98,6 +98,7 @@ struct channel {
 	uint64_t handshakes; /* finished on this channel */
 	uint64_t ageing_at, renew_at, checked_at;
 	size_t pieces_sent; /* of platform evidence */
+	uint64_t judged_seq; /* the revocation head by which its peer was judged last */
 	struct backlog held; /* data that came before a re-handshake's messages and that nobody takes yet */
 	uint8_t *received; /* RECEIVE_BUFFER bytes */
 	struct span plain; /* of the record that is being taken apart; borrows from `received` */
@@ -187,8 +188,22 @@ struct peer_meter {
 
 struct platform;
 
+/* What is revoked, and how long that is known (runtime_revocation.c). */
+struct revocations {
+	uint64_t boot_gen, seq; /* of the last head; seq 0: there was none */
+	uint32_t era;		/* in which it was signed */
+	uint64_t epoch;
+	uint64_t time_ms;	/* the latest of their times */
+	uint32_t lease_ms;	/* 0: none */
+	uint64_t until_ms;	/* steady */
+	struct revocation_set set;
+	struct span maps[REVOCATION_MAX_LISTS]; /* of its lists */
+};
+
 struct runtime {
 	int control;
+	struct revocations revocations;
+	bool awaits_reply; /* of the host: the next message is that, or news */
 	struct arena arena;
 	struct control_message prepare_message;
 	struct control_prepare prepare;
@@ -401,6 +416,22 @@ NODISCARD result policy_follows(void *rt, const uint8_t launched[static SHA256_S
 NODISCARD result policy_versions_used(struct runtime *rt, struct control_finished *out);
 /* The meter of this peer, whichever channel it comes on, and the clock for it; they outlive every change of the policy. */
 NODISCARD result policy_meter_of(struct runtime *rt, const char *peer, struct policy_request *request);
+/* ---- runtime_revocation.c */
+
+NODISCARD result revocation_told(struct runtime *rt, const struct control_message *message);
+/* LEASE_ENDED. */
+NODISCARD result revocation_check_lease(struct runtime *rt);
+/* When the lease ends (steady ms); UINT64_MAX: there is none. */
+uint64_t revocation_due(const struct runtime *rt);
+/* As long as may be waited while channels are open: `ms`, or what is left of the lease. */
+int revocation_patience(const struct runtime *rt, int ms);
+/* In a handshake, with what is known of the peer by then. REVOKED, LEASE_ENDED. */
+NODISCARD result revocation_check_peer(const struct channel *channel, const struct iecp_peer *peer);
+/* Of an open channel, again and again. REVOKED, LEASE_ENDED: it is to be closed, and the logs say so. */
+NODISCARD result revocation_keep(struct channel *channel);
+/* The peer closed it for one of these reasons: it heard first what this side is about to hear, so it is not to blame. */
+NODISCARD result revocation_closed_by_peer(const struct channel *channel, enum reason reason);
+void revocation_free(struct runtime *rt);
 
 /* ---- runtime_call.c, runtime_fabric.c, runtime_call_records.c: calls (runtime_call.h) */
 

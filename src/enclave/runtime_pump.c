@@ -271,6 +271,8 @@ static result handle_open(struct runtime *rt, struct input *input, const struct 
 
 static result handle_abort(struct runtime *rt, const struct channel *channel, const struct data_abort *abort)
 {
+	if (abort->reason == REVOKED || abort->reason == LEASE_ENDED)
+		return revocation_closed_by_peer(channel, (enum reason)abort->reason);
 	runtime_blame(rt, name_is_valid(abort->cause) ? abort->cause : channel->spec.peer);
 	return fail(STAGE_ABORTED, "'%s' failed: %s", rt->cause, reason_name((enum reason)abort->reason));
 }

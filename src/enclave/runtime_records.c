@@ -85,6 +85,7 @@ result records_begin(struct runtime *rt)
 		.policy_ctx = rt,
 		.platform = rt->platform,
 		.references = rt->references,
+		.revocations = &rt->revocations.set,
 	};
 	TRY(dac_new(&config, &rt->dac));
 	TRY(epoch_add_roots(rt));

@@ -65,6 +65,7 @@ struct server {
 	struct uid_pool uids;
 	struct live *live;
 	struct policies *policies;
+	struct revocation_host *revocations;
 	uid_t ap_uid;
 	struct link_own own; /* for other hosts */
 	struct listener *hosts;
@@ -388,6 +389,39 @@ static result handle_policy_push(struct request *request)
 	return reply(request, SERVICE_POLICY_PUSHED, &pushed);
 }
 
+/* ---- Revocation ----------------------------------------------------------------------------------------- */
+
+static result handle_revoke(struct request *request)
+{
+	const struct service_revoke *body = request->body;
+	CLEANUP(bytes_free) struct bytes list = BYTES_EMPTY;
+	struct revocation_outcome outcome;
+	int fd;
+	TRY(one_descriptor(request, &fd));
+	TRY(file_read_fd(fd, REVOCATION_LIST_MAX, &list));
+	TRY(revocations_load(request->server->revocations, bytes_span(&list), body->dry_run, &request->arena, &outcome));
+	return reply(request, SERVICE_REVOKED, &outcome);
+}
+
+static result handle_revocations(struct request *request)
+{
+	struct revocation_status status;
+	TRY(revocations_status(request->server->revocations, &request->arena, &status));
+	return reply(request, SERVICE_REVOCATIONS_ARE, &status);
+}
+
+static result handle_revocation_key(struct request *request)
+{
+	const struct service_revocation_key *body = request->body;
+	struct revocation_host *host = request->server->revocations;
+	if (!body->take_out && body->point.len != POINT_SIZE)
+		return fail(BAD_VALUE, "a point of %zu bytes", body->point.len);
+	TRY(body->take_out ? revocations_unpin(host, body->id) : revocations_pin(host, body->point.data, body->label));
+	log_warning(body->take_out ? "an operator's revocation key was taken out" : "an operator's revocation key was pinned",
+		LOG_TEXT("label", body->label));
+	return reply(request, SERVICE_DONE, NULL);
+}
+
 static result handle_shutdown(struct request *request)
 {
 	atomic_store(&request->server->shutdown_asked, true);
@@ -590,6 +624,9 @@ static const struct {
 	{SERVICE_QUOTE, true, handle_tpm_quote},
 	{SERVICE_POLICY_PUSH, true, handle_policy_push},
 	{SERVICE_DAC_GET, true, handle_dac_get},
+	{SERVICE_REVOKE, true, handle_revoke},
+	{SERVICE_REVOCATIONS, true, handle_revocations},
+	{SERVICE_REVOCATION_KEY, true, handle_revocation_key},
 	{SERVICE_SHUTDOWN, false, handle_shutdown},
 	{SERVICE_BYE, false, handle_bye},
 };
@@ -612,6 +649,8 @@ static result dispatch(struct request *request)
 		struct ap_restore restore;
 		struct service_empty empty;
 		struct service_rotate rotate;
+		struct service_revoke revoke;
+		struct service_revocation_key revocation_key;
 		struct service_set_recovery set_recovery;
 		struct service_recover recover;
 		struct service_adopt adopt;
@@ -882,6 +921,7 @@ static result start(struct server *server)
 	TRY(keeper_start(server->root, &server->config->schedule, &server->keeper));
 	TRY(live_new(&server->live));
 	TRY(policies_new(server->state.path, &server->policies));
+	TRY(revocations_start(server->root, server->state.path, server->config->revocation_lease_ms, &server->revocations));
 	TRY(recorder_journal_open(server->state.journal, &server->recorder));
 	TRY(start_hosts(server));
 	server->wake = fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -902,6 +942,7 @@ static void server_end(struct server *server)
 	recorder_close(server->recorder);
 	policies_free(server->policies);
 	live_free(server->live);
+	revocations_stop(server->revocations);
 	root_host_stop(server->root);
 	fd_close(&server->wake);
 	fd_close(&server->signals);

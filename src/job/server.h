@@ -20,6 +20,7 @@ struct server_config {
 	struct span authorise; /* as in root_host_config */
 	bool recovery; /* start also where a root cannot go on, for `troth root recover` */
 	struct schedule_config schedule; /* of rotations */
+	uint32_t revocation_lease_ms; /* 0: the default */
 	uid_t first_uid; /* of UID_POOL_SIZE, as root */
 	const char *listen; /* HOST:PORT for other hosts; NULL: none are let in */
 	const char *confinement; /* "N", "L", or NULL: as the folder was started last, at first N */

@@ -239,6 +239,80 @@ const struct schema service_dac_got_schema = SCHEMA(struct service_dac_got, "dac
 static const struct field empty_fields[] = {F_BOOL(struct service_empty, 1, nothing)};
 const struct schema service_empty_schema = SCHEMA(struct service_empty, "empty", SHAPE_MAP, empty_fields);
 
+/* ---- revocation ------------------------------------------------------------------------------------ */
+
+static const struct field revoke_fields[] = {F_BOOL(struct service_revoke, 1, dry_run)};
+const struct schema service_revoke_schema = SCHEMA(struct service_revoke, "revoke", SHAPE_MAP, revoke_fields);
+
+static const struct field hit_fields[] = {
+	F_TEXT(struct revocation_hit, 1, enclave, 0, NAME_MAX_LEN),
+	F_FIXED(struct revocation_hit, 2, run_id),
+	F_TEXT(struct revocation_hit, 3, text, 0, TEXT_MAX),
+};
+static const struct schema hit_schema = SCHEMA(struct revocation_hit, "hit", SHAPE_MAP, hit_fields);
+
+static const struct field outcome_fields[] = {
+	F_FIXED(struct revocation_outcome, 1, operator_id),
+	F_FIXED(struct revocation_outcome, 2, oid),
+	F_TEXT(struct revocation_outcome, 3, label, 0, REVOCATION_LABEL_MAX),
+	F_UINT(struct revocation_outcome, 4, version, 0),
+	F_UINT(struct revocation_outcome, 5, before, 0),
+	F_UINT(struct revocation_outcome, 6, entries, 0),
+	F_UINT(struct revocation_outcome, 7, entries_before, 0),
+	F_TIME(struct revocation_outcome, 8, not_after),
+	F_BOOL(struct revocation_outcome, 9, changed),
+	F_LIST(struct revocation_outcome, 10, hits, hit_count, &hit_schema, 0, 0, REVOCATION_HITS_MAX),
+	F_UINT(struct revocation_outcome, 11, hit_total, 0),
+};
+const struct schema revocation_outcome_schema = SCHEMA(struct revocation_outcome, "revoked", SHAPE_MAP, outcome_fields);
+
+static const struct field listed_fields[] = {
+	F_FIXED(struct revocation_listed, 1, operator_id),
+	F_FIXED(struct revocation_listed, 2, operator_pk),
+	F_TEXT(struct revocation_listed, 3, label, 0, REVOCATION_LABEL_MAX),
+	F_TIME(struct revocation_listed, 4, added),
+	F_UINT(struct revocation_listed, 5, version, 0),
+	F_FIXED(struct revocation_listed, 6, oid),
+	F_TIME(struct revocation_listed, 7, time),
+	F_TIME(struct revocation_listed, 8, not_after),
+	F_UINT(struct revocation_listed, 9, entries, 0),
+};
+static const struct schema listed_schema = SCHEMA(struct revocation_listed, "operator", SHAPE_MAP, listed_fields);
+
+static const struct field live_fields[] = {
+	F_TEXT(struct revocation_live, 1, enclave, 0, NAME_MAX_LEN),
+	F_FIXED(struct revocation_live, 2, run_id),
+	F_FIXED(struct revocation_live, 3, measurement),
+	F_FIXED(struct revocation_live, 4, core),
+	F_FIXED(struct revocation_live, 5, key),
+	F_FIXED(struct revocation_live, 6, certificate),
+	F_FIXED(struct revocation_live, 7, rot_id),
+	F_FIXED(struct revocation_live, 8, epoch),
+	F_FIXED(struct revocation_live, 9, policy),
+};
+static const struct schema revocation_live_schema = SCHEMA(struct revocation_live, "live", SHAPE_MAP, live_fields);
+
+static const struct field revocations_fields[] = {
+	F_UINT(struct revocation_status, 1, lease_ms, 0),
+	F_UINT(struct revocation_status, 2, head_seq, 0),
+	F_TIME(struct revocation_status, 3, head_time),
+	F_UINT(struct revocation_status, 4, launches, 0),
+	F_UINT(struct revocation_status, 5, conflicts, 0),
+	F_TEXT(struct revocation_status, 6, last_failure, 0, TEXT_MAX),
+	F_LIST(struct revocation_status, 7, lists, list_count, &listed_schema, 0, 0, REVOCATION_MAX_ROWS),
+	F_LIST(struct revocation_status, 8, live, live_count, &revocation_live_schema, 0, 0, REVOCATION_LIVE_MAX),
+};
+const struct schema revocation_status_schema = SCHEMA(struct revocation_status, "revocations", SHAPE_MAP, revocations_fields);
+
+static const struct field revocation_key_fields[] = {
+	F_BOOL(struct service_revocation_key, 1, take_out),
+	F_FIXED(struct service_revocation_key, 2, id),
+	F_BYTES(struct service_revocation_key, 3, point, 0, POINT_SIZE),
+	F_TEXT(struct service_revocation_key, 4, label, 0, REVOCATION_LABEL_MAX),
+};
+const struct schema service_revocation_key_schema =
+	SCHEMA(struct service_revocation_key, "revocation key", SHAPE_MAP, revocation_key_fields);
+
 static const struct {
 	enum service_type type;
 	const char *name;
@@ -266,6 +340,11 @@ static const struct {
 	{SERVICE_TPM_IS, "TPM_IS", &ap_enrolled_schema},
 	{SERVICE_QUOTE, "QUOTE", &ap_quote_schema},
 	{SERVICE_QUOTED, "QUOTED", &ap_quoted_schema},
+	{SERVICE_REVOKE, "REVOKE", &service_revoke_schema},
+	{SERVICE_REVOKED, "REVOKED", &revocation_outcome_schema},
+	{SERVICE_REVOCATIONS, "REVOCATIONS", &service_empty_schema},
+	{SERVICE_REVOCATIONS_ARE, "REVOCATIONS_ARE", &revocation_status_schema},
+	{SERVICE_REVOCATION_KEY, "REVOCATION_KEY", &service_revocation_key_schema},
 	{SERVICE_AUTHORISED, "AUTHORISED", &ap_authorised_schema},
 	{SERVICE_BACKED_UP, "BACKED_UP", &ap_backed_up_schema},
 	{SERVICE_PEERS, "PEERS", &service_empty_schema},

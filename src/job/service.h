@@ -14,6 +14,7 @@
 #include "job/join.h"
 #include "job/peers.h"
 #include "job/policies.h"
+#include "job/revocations.h"
 #include "root/ap_message.h"
 #include "root/history.h"
 
@@ -46,6 +47,9 @@ enum service_type {
 	SERVICE_JOIN = 67, /* + descriptors as RUN; RAN comes when a run that another host coordinates is over */
 	SERVICE_OFFICERS = 68,
 	SERVICE_DAC_GET = 80, /* + a descriptor, to which the bundle is written (job/dac_query.h) */
+	SERVICE_REVOKE = 84, /* + a descriptor of a signed revocation list */
+	SERVICE_REVOCATIONS = 85,
+	SERVICE_REVOCATION_KEY = 86,
 	/* replies */
 	SERVICE_ERROR = 32,
 	SERVICE_DONE = 33,
@@ -67,6 +71,8 @@ enum service_type {
 	SERVICE_ENROLLED = 129,
 	SERVICE_OFFICERS_ARE = 132,
 	SERVICE_DAC_GOT = 144,
+	SERVICE_REVOKED = 148,
+	SERVICE_REVOCATIONS_ARE = 149,
 	/* on the way to a reply */
 	SERVICE_PROGRESS = 48,
 	SERVICE_LOG = 49,
@@ -164,6 +170,19 @@ struct service_taken {
 	const char *refusal_text;
 };
 
+struct service_revoke {
+	bool dry_run;
+};
+/* REVOKED is a revocation_outcome, REVOCATIONS_ARE a revocation_status (job/revocations.h). */
+
+/* The reply is DONE. */
+struct service_revocation_key {
+	bool take_out;
+	uint8_t id[KEY_ID_SIZE]; /* take_out: of the key; else zero */
+	struct span point;	 /* else empty */
+	const char *label;
+};
+
 struct service_attest {
 	uint8_t challenge[32];
 };
@@ -247,7 +266,8 @@ extern const struct schema service_error_schema, service_status_schema, service_
 	service_seal_schema, service_sealed_schema, service_run_schema, service_ran_schema, service_events_schema, service_progress_schema,
 	service_log_schema, service_farewell_schema, service_empty_schema, service_rotate_schema, service_root_schema,
 	service_set_recovery_schema, service_recover_schema, service_candidate_schema, service_adopt_schema, service_taken_schema,
-	service_peers_schema, service_enrol_schema, service_name_schema, service_join_schema, service_officers_schema;
+	service_peers_schema, service_enrol_schema, service_name_schema, service_join_schema, service_officers_schema,
+	service_revoke_schema, revocation_outcome_schema, revocation_status_schema, service_revocation_key_schema;
 
 extern const struct schema service_dac_get_schema, service_dac_got_schema;
 

@@ -9,6 +9,7 @@
 #include "object/receipt.h"
 #include "object/record.h"
 #include "object/reference.h"
+#include "object/revocation.h"
 #include "object/seal.h"
 #include "object/transport.h"
 
@@ -42,6 +43,8 @@ static const struct schema *const payload_schemas[] = {
 	[KIND_TRANSPORT_KEY] = &transport_key_schema,
 	[KIND_ENROLMENT] = &enrolment_schema,
 	[KIND_POLICY_VERSION] = &policy_version_schema,
+	[KIND_REVOCATION_HEAD] = &revocation_head_schema,
+	[KIND_REVOCATION_LIST] = &revocation_list_schema,
 };
 
 const struct kind_row kind_table[] = {

@@ -69,6 +69,9 @@ uint64_t ap_boot_gen(const struct ap *ap);
 struct queue_hello;
 NODISCARD result ap_sign_queue_hello(void *ap, struct queue_hello *hello, struct bytes *out_record, struct bytes *out_object);
 
+/* What the machine's steady clock (CLOCK_MONOTONIC) shows: leases are measured by it. It never goes back here. */
+void ap_tick(struct ap *ap, uint64_t steady_ms);
+
 /* `body` is the message's payload as received, with its (era, epoch) head where the table says so. */
 void ap_step(struct ap *ap, enum ipq_type type, struct span body, uint64_t now_ms, struct ap_action *out);
 void ap_persisted(struct ap *ap, result written, struct ap_action *out);

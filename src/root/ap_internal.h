@@ -11,6 +11,7 @@
 #include "root/rot_keys.h"
 #include "root/upgrades.h"
 
+enum { AP_MAX_REVOCATION_LISTS = 4 * REVOCATION_MAX_LISTS };
 enum { SCRATCH_MAX = 1 << 20, REPLY_MAX = 64 * 1024 - 64, GRANTS_PER_LAUNCH = 16, CERT_BEFORE_MS = 5 * 60 * 1000 };
 
 struct stored_grant {
@@ -118,6 +119,9 @@ struct ap {
 	size_t live;
 	struct remembered launch_ids, signed_runs, known_runs;
 	uint64_t report_seq, head_seq;
+	uint64_t revocation_seq, steady_ms;
+	struct revocation_head_row revocations[AP_MAX_REVOCATION_LISTS]; /* the newest of each operator in this boot */
+	size_t revocation_count;
 	uint8_t last_report[OID_SIZE], last_head[OID_SIZE];
 
 	struct arena scratch;
@@ -248,6 +252,9 @@ NODISCARD result ap_handle_pin(struct ap *ap, struct span body, uint64_t now_ms)
 NODISCARD result ap_handle_authorise(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_backup(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_restore(struct ap *ap, struct span body, uint64_t now_ms);
+
+/* Revocation heads (ap_revocation.c). */
+NODISCARD result ap_sign_revocation_head(struct ap *ap, struct span body, uint64_t now_ms, struct bytes *out);
 
 /* Upgrades (ap_upgrade.c): what the event of phase 1 says, and whether what was measured is allowed. */
 NODISCARD result ap_upgrade_note_host(struct ap *ap, struct span content);

@@ -249,6 +249,13 @@ static const struct field sign_report_fields[] = {
 };
 const struct schema ap_sign_report_schema = SCHEMA(struct ap_sign_report, "sign report", SHAPE_MAP, sign_report_fields);
 
+static const struct field sign_revocation_fields[] = {
+	F_UINT(struct ap_sign_revocation, 1, lease_ms, REVOCATION_LEASE_MOST_MS),
+	F_LIST(struct ap_sign_revocation, 2, lists, list_count, &revocation_head_row_schema, FIELD_SORTED, 0, REVOCATION_MAX_LISTS),
+};
+const struct schema ap_sign_revocation_schema =
+	SCHEMA(struct ap_sign_revocation, "sign revocation head", SHAPE_MAP, sign_revocation_fields);
+
 static const struct field signed_fields[] = {F_BYTES(struct ap_signed, 1, object, 1, OBJECT_MAX)};
 const struct schema ap_signed_schema = SCHEMA(struct ap_signed, "signed", SHAPE_MAP, signed_fields);
 

@@ -11,6 +11,7 @@
 #include "object/receipt.h"
 #include "object/record.h"
 #include "object/report.h"
+#include "object/revocation.h"
 #include "object/seal.h"
 
 /* What the secure processor is ready for. */
@@ -225,7 +226,7 @@ extern const struct schema ap_end_launch_schema;
 
 /* SIGN: `kind` says what `body` is; the secure processor parses it and fills in what only it may say. */
 struct ap_sign {
-	uint8_t kind; /* enum object_kind: KIND_RECEIPT_HEAD, KIND_REPORT, KIND_TRANSPORT_KEY (object/transport.h) */
+	uint8_t kind; /* enum object_kind: KIND_RECEIPT_HEAD, KIND_REPORT, KIND_REVOCATION_HEAD, KIND_TRANSPORT_KEY (object/transport.h) */
 	struct span body;
 };
 extern const struct schema ap_sign_schema;
@@ -248,6 +249,16 @@ struct ap_sign_report { /* KIND_REPORT: channel evidence of one launch, or a hos
 	struct span challenge; /* the binder or the verifier's nonce */
 };
 extern const struct schema ap_sign_report_schema;
+/*
+ * KIND_REVOCATION_HEAD. Within one boot no operator's version ever goes back, and one version is never of two lists
+ * (REVOCATION_OLD, REVOCATION_CONFLICT); rot_id, epoch, boot_gen, seq, time and steady are the secure processor's own.
+ */
+struct ap_sign_revocation {
+	uint32_t lease_ms;
+	struct revocation_head_row *lists;
+	size_t list_count;
+};
+extern const struct schema ap_sign_revocation_schema;
 struct ap_signed {
 	struct span object;
 };

@@ -82,6 +82,11 @@ result ap_handle_sign(struct ap *ap, struct span body, uint64_t now_ms)
 			return fail(EPOCH_OLD, "a receipt head is signed under the current epoch");
 		TRY(sign_head(ap, request.body, now_ms, &object));
 		break;
+	case KIND_REVOCATION_HEAD:
+		if (ap->asked != &ap->current)
+			return fail(EPOCH_OLD, "a revocation head is signed under the current epoch");
+		TRY(ap_sign_revocation_head(ap, request.body, now_ms, &object));
+		break;
 	case KIND_REPORT: TRY(sign_requested_report(ap, request.body, now_ms, &object)); break;
 	case KIND_TRANSPORT_KEY: TRY(sign_transport_key(ap, request.body, now_ms, &object)); break;
 	default: return fail(WRONG_KIND, "objects of kind %u are not signed on request", request.kind);

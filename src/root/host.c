@@ -726,3 +726,13 @@ pid_t root_host_pid(const struct root_host *host)
 {
 	return host->process.pid;
 }
+
+void root_host_set_revocations(struct root_host *host, struct revocation_feed *feed)
+{
+	host->revocations = feed;
+}
+
+struct revocation_feed *root_host_revocations(const struct root_host *host)
+{
+	return host->revocations;
+}

@@ -158,6 +158,13 @@ NODISCARD result root_host_take(struct root_host *host, struct span history, boo
 
 /* All that is known of the root as an encoded epoch_history, for any verifier. */
 NODISCARD result root_host_history(struct root_host *host, struct bytes *out);
+/*
+ * What launches of this host obey (enclave/revocation_feed.h); the root only keeps the pointer, so that no launch can be made
+ * without it. NULL: nothing.
+ */
+struct revocation_feed;
+void root_host_set_revocations(struct root_host *host, struct revocation_feed *feed);
+struct revocation_feed *root_host_revocations(const struct root_host *host);
 /* Waits for a change that is under way, and follows the secure processor where it is ahead: after an EPOCH_OLD. */
 void root_host_catch_up(struct root_host *host);
 /* A record by its oid; what it points to lives as long as the host. EPOCH_FOREIGN. */

@@ -60,6 +60,7 @@ struct root_host {
 	struct host_program programs[HOST_PROGRAMS];
 	uint8_t ap_digest[SHA384_SIZE];
 	bool measured; /* phases 0 and 1 are complete */
+	struct revocation_feed *revocations; /* borrowed; NULL: none */
 
 	struct turns turns;
 	struct ipq *queue;

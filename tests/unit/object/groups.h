@@ -12,6 +12,7 @@ int group_receipt(void);
 int group_vectors(void);
 int group_cddl(void);
 int group_reference(void);
+int group_revocation(void);
 int group_backup(void);
 
 #endif

@@ -216,6 +216,14 @@ static struct backup_holder holders[] = {{.number = 1}, {.number = 2}, {.number 
 static uint8_t backed_up[BACKUP_ROW_SIZE + AEAD_TAG_SIZE];
 static struct backup backup = {.v = 1, .epoch = 4, .time = T0, .trust_domain = "troth.internal", .k = 2, .holders = holders,
 	.holder_count = COUNT_OF(holders), .ciphertext = {backed_up, sizeof(backed_up)}};
+static uint8_t revoked_values[3][SHA384_SIZE];
+static struct revocation_entry revoked[] = {{REVOKE_MEASUREMENT, {revoked_values[0], SHA384_SIZE}, 0, "CVE-2026-1234"},
+	{REVOKE_KEY, {revoked_values[1], KEY_ID_SIZE}, T0, ""}, {REVOKE_HOST, {revoked_values[2], OID_SIZE}, T0, "decommissioned"}};
+static struct revocation_list revocation_list = {.v = 1, .version = 2, .time = T0, .not_after = T0 + 31536000000, .entries = revoked,
+	.entry_count = COUNT_OF(revoked)};
+static struct revocation_head_row head_rows[] = {{.version = 2}};
+static struct revocation_head revocation_head = {.v = 1, .boot_gen = 7, .seq = 12, .time = T0, .steady = 86400000, .lease_ms = 5000,
+	.lists = head_rows, .list_count = COUNT_OF(head_rows)};
 static struct unseal_request unseal = {.v = 1};
 static struct unseal_grant grant = {.v = 1};
 
@@ -254,6 +262,13 @@ static void fill_small(const struct sample_keys *keys)
 	for (size_t i = 0; i < COUNT_OF(enclave_rows); i++)
 		FILL(enclave_rows[i].digest, (uint8_t)(0xa8 + i));
 	memcpy(reference_set.author_pk, keys->root_sign.point, POINT_SIZE);
+	for (size_t i = 0; i < COUNT_OF(revoked_values); i++)
+		FILL(revoked_values[i], (uint8_t)(0xd0 + i));
+	memcpy(revocation_list.operator_pk, keys->root_sign.point, POINT_SIZE);
+	FILL(revocation_head.rot_id, 0x01);
+	FILL(revocation_head.epoch_oid, 0x02);
+	memcpy(head_rows[0].operator_id, keys->root_sign.id, KEY_ID_SIZE);
+	FILL(head_rows[0].oid, 0xd8);
 	for (size_t i = 0; i < COUNT_OF(holders); i++) {
 		FILL(holders[i].key, (uint8_t)(0xb0 + i));
 		FILL(holders[i].box, (uint8_t)(0xb8 + i));
@@ -450,6 +465,8 @@ void samples_make(const struct sample_keys *keys, struct sample out[static SAMPL
 		{"sealed object by reference", KIND_SEALED, &sealed_schema, &sealed_by_reference, false},
 		{"reference set", KIND_REFERENCE_SET, &reference_set_schema, &reference_set, false},
 		{"backup", KIND_BACKUP, &backup_schema, &backup, false},
+		{"revocation list", KIND_REVOCATION_LIST, &revocation_list_schema, &revocation_list, false},
+		{"revocation head", KIND_REVOCATION_HEAD, &revocation_head_schema, &revocation_head, false},
 		{"grant", KIND_GRANT, &grant_schema, &ledger_grant, false},
 		{"access request", KIND_ACCESS_REQUEST, &access_request_schema, &access_request, true},
 		{"operation", KIND_OPERATION, &operation_schema, &operation, false},

@@ -12,6 +12,7 @@
 #include "object/manifest.h"
 #include "object/receipt.h"
 #include "object/record.h"
+#include "object/revocation.h"
 #include "object/seal.h"
 #include "object/transport.h"
 
@@ -23,7 +24,7 @@ struct sample {
 	bool by_enclave; /* signed by the enclave's key, not by the root's */
 };
 
-enum { SAMPLE_COUNT = 31 };
+enum { SAMPLE_COUNT = 33 };
 
 /* Fixed scalars: bytes 01 02 .. 20, 21 .. 40 and so on. The caller frees the keys. */
 struct sample_keys {
