@@ -287,9 +287,15 @@ static result take_step(struct run *run, struct remote_host *host, struct link_m
 	return OK;
 }
 
+/* It has done all there is to do, and may hang up. */
+static bool is_done(const struct run *run, const struct remote_host *host)
+{
+	return run->remote->coordinates && host->answered == COUNT_OF(steps);
+}
+
 static result hear(struct run *run, struct remote_host *host)
 {
-	for (;;) {
+	while (!is_done(run, host)) {
 		CLEANUP(link_message_free) struct link_message message = LINK_MESSAGE_EMPTY;
 		result taken = link_take(host->link, 0, &message);
 		if (taken == TIMED_OUT)
@@ -304,6 +310,8 @@ static result hear(struct run *run, struct remote_host *host)
 			taken = take_step(run, host, &message);
 		TRY(taken);
 	}
+	(void)epoll_ctl(run->remote->poll.n, EPOLL_CTL_DEL, link_fd(host->link), NULL);
+	return OK;
 }
 
 static result hear_all(struct run *run)
