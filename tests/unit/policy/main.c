@@ -74,5 +74,7 @@ int main(void)
 	failed += test_references();
 	failed += test_render();
 	failed += test_extended();
+	failed += test_versions();
+	failed += test_difference();
 	return failed != 0;
 }

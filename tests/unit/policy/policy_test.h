@@ -44,5 +44,7 @@ int test_lint(void);
 int test_references(void);
 int test_render(void);
 int test_extended(void);
+int test_versions(void);
+int test_difference(void);
 
 #endif
