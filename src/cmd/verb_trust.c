@@ -24,6 +24,7 @@ struct trust_words {
 	bool reads_input;
 	struct words platforms; /* enrolments of TPMs */
 	struct words authors; /* of reference sets */
+	struct words operators; /* of revocation lists */
 	bool allow_synthetic;
 	struct words programs; /* folders */
 	const char *reference, *domain, *confinement, *expires, *output;
@@ -33,7 +34,7 @@ struct trust_words {
 struct gathered {
 	struct bytes records[MOST_ROOTS];
 	struct span inceptions[MOST_ROOTS];
-	struct digest32 keys[MOST_KEYS], authors[MOST_KEYS];
+	struct digest32 keys[MOST_KEYS], authors[MOST_KEYS], operators[MOST_KEYS];
 	struct arena arena; /* of what follows */
 	struct span *spki; /* recovery keys, also of the histories */
 	size_t spki_count;
@@ -215,6 +216,24 @@ static result measure(const struct trust_words *words, struct gathered *g)
 	return is_command ? plan_command(words, &g->plan) : job_plan_load(words->reference, &g->plan);
 }
 
+/* A public key, or the 64 digits of its id. */
+static result read_operators(const struct trust_words *words, struct gathered *g)
+{
+	if (words->operators.count > MOST_KEYS)
+		return fail(USAGE, "more than %d revocation keys", MOST_KEYS);
+	for (size_t i = 0; i < words->operators.count; i++) {
+		CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
+		CLEANUP(key_free) struct key key = KEY_EMPTY;
+		const char *word = words->operators.items[i];
+		if (strlen(word) == 2 * KEY_ID_SIZE && hex_decode(span_str(word), g->operators[i].bytes, KEY_ID_SIZE) == OK)
+			continue;
+		TRY(file_read(word, 64 * 1024, &pem));
+		TRY(key_from_pem(bytes_span(&pem), &key));
+		memcpy(g->operators[i].bytes, key.id, KEY_ID_SIZE);
+	}
+	return OK;
+}
+
 static result compose(const struct trust_words *words, struct gathered *g, struct bytes *out)
 {
 	struct trust_parts parts = {
@@ -234,6 +253,8 @@ static result compose(const struct trust_words *words, struct gathered *g, struc
 		.platform = words->platforms.count ? &g->platform : NULL,
 		.authors = g->authors,
 		.author_count = words->authors.count,
+		.revocation_keys = g->operators,
+		.revocation_key_count = words->operators.count,
 	};
 	memcpy(parts.job_digest, g->plan.digest, SHA256_SIZE);
 	TRY(trust_write(&parts, out));
@@ -337,6 +358,7 @@ static result trust_new(const struct options *options, const struct trust_words 
 	TRY(read_epochs(words, &g));
 	TRY(read_platforms(words, &g));
 	TRY(read_authors(words, &g));
+	TRY(read_operators(words, &g));
 	TRY(measure(words, &g));
 	TRY(compose(words, &g, &text));
 	tell_hosts(words, &g);
@@ -357,6 +379,7 @@ int verb_trust_new(int argc, char **argv)
 		{"epochs", OPTION_LIST, &words.epochs, "FILE", "what is known of those hosts since: a history, a record or a HALT (repeat)"},
 		{"tpm", OPTION_LIST, &words.platforms, "FILE", "enrolment of a host's TPM (`troth tpm enrol`): its evidence counts as Level-2 (repeat)"},
 		{"author", OPTION_LIST, &words.authors, "KEYID", "whose reference sets count where a policy names one: 64 hex digits (repeat)"},
+		{"revocation-key", OPTION_LIST, &words.operators, "FILE|KEYID", "whose revocation lists count: a public key, or its id (repeat)"},
 		{"allow-synthetic", OPTION_FLAG, &words.allow_synthetic, NULL, "let simulated or self-made platforms count as Level-2; for tests"},
 		{"reference", OPTION_TEXT, &words.reference, "JOB", "job file that receipts must be about; its programs are measured here"},
 		{"file", OPTION_LIST, &words.files, "PATH", "with a command: a file that it reads or starts, as given to `troth exec` (repeat)"},

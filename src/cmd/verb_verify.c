@@ -22,7 +22,7 @@ enum { MOST_FILES = 256 };
 
 struct verify_words {
 	const char *receipt, *trust, *nonce, *at;
-	struct words outputs, inputs, epochs;
+	struct words outputs, inputs, epochs, revocations;
 };
 
 struct opened {
@@ -32,6 +32,9 @@ struct opened {
 	size_t file_count;
 	uint8_t nonce[32];
 	struct epoch_files epochs;
+	struct bytes lists[REVOCATION_MAX_LISTS];
+	size_t list_count;
+	struct revocation_set revocations;
 };
 
 static void opened_free(struct opened *opened)
@@ -41,6 +44,9 @@ static void opened_free(struct opened *opened)
 		fd_close(&fd);
 	}
 	epoch_files_free(&opened->epochs);
+	revocation_set_free(&opened->revocations);
+	for (size_t i = 0; i < opened->list_count; i++)
+		bytes_free(&opened->lists[i]);
 	bytes_free(&opened->receipt);
 	trust_free(&opened->trust);
 }
@@ -108,6 +114,19 @@ static result add_input(struct opened *opened, const char *word)
 	return fail(UNKNOWN_ROLE, "'%.*s': no input of the job '%s'", (int)(equals - word), word, job->name);
 }
 
+static result read_revocations(const struct words *words, struct opened *opened)
+{
+	struct span lists[REVOCATION_MAX_LISTS];
+	if (words->count > REVOCATION_MAX_LISTS)
+		return fail(USAGE, "more than %d --revocations", REVOCATION_MAX_LISTS);
+	for (size_t i = 0; i < words->count; i++) {
+		TRY(file_read(words->items[i], REVOCATION_LIST_MAX, &opened->lists[i]));
+		opened->list_count++;
+		lists[i] = bytes_span(&opened->lists[i]);
+	}
+	return verify_revocations(&opened->trust, lists, words->count, &opened->revocations);
+}
+
 static result read_all(const struct verify_words *words, struct opened *opened, struct verify_options *options)
 {
 	if (!words->trust)
@@ -119,12 +138,14 @@ static result read_all(const struct verify_words *words, struct opened *opened, 
 	for (size_t i = 0; i < words->inputs.count; i++)
 		TRY(add_input(opened, words->inputs.items[i]));
 	TRY(epoch_files_read(&words->epochs, &opened->epochs));
+	TRY(read_revocations(&words->revocations, opened));
 	*options = (struct verify_options){
 		.epochs = &opened->epochs.history,
 		.trust = &opened->trust,
 		.receipt = bytes_span(&opened->receipt),
 		.files = opened->files,
 		.file_count = opened->file_count,
+		.revocations = words->revocations.count ? &opened->revocations : NULL,
 		.at_ms = clock_wall_ms(),
 	};
 	if (words->nonce) {
@@ -432,6 +453,7 @@ int verb_verify(int argc, char **argv)
 		{"output", OPTION_LIST, &words.outputs, "[NAME=]FILE", "a file that must be this output of the run"},
 		{"input", OPTION_LIST, &words.inputs, "NAME=FILE", "a file that must be this input of the run"},
 		{"epochs", OPTION_LIST, &words.epochs, "FILE", "what you know of the root since: a history, a record or a HALT (repeat)"},
+		{"revocations", OPTION_LIST, &words.revocations, "FILE", "a signed revocation list of an operator whom the trust file names (repeat)"},
 		{"nonce", OPTION_TEXT, &words.nonce, "HEX", "32 bytes that the receipt must carry"},
 		{"at", OPTION_TEXT, &words.at, "TIME", "judge the trust file's expiry at this time instead of now"},
 	};

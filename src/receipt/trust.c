@@ -406,6 +406,21 @@ static result read_reserved(struct source *s, const struct node *root)
 }
 
 /* Whose reference sets may say which code a policy meant. */
+/* Files of before have no such field. */
+static result read_revocation_keys(struct source *s, const struct node *list)
+{
+	struct trust *trust = s->trust;
+	if (!list)
+		return OK;
+	if (list->kind != NODE_LIST)
+		return document_fail(s->document, list, BAD_TYPE, "'revocation_keys' must be a list");
+	TRY(alloc(trust, list->count, sizeof(*trust->revocation_keys), &trust->revocation_keys));
+	for (size_t i = 0; i < list->count; i++)
+		TRY(node_hex(s->document, &list->children[i], trust->revocation_keys[i].bytes, KEY_ID_SIZE));
+	trust->revocation_key_count = list->count;
+	return OK;
+}
+
 static result read_authors(struct source *s, const struct node *root)
 {
 	const struct node *list;
@@ -505,7 +520,7 @@ static result read_bounds(struct source *s, const struct node *root)
 
 static result read_trust(struct source *s)
 {
-	static const char *const fields[] = {"!troth_trust", "!roots", "!recovery_keys", "!tcb", "!job", "!authors", "!revoked",
+	static const char *const fields[] = {"!troth_trust", "!roots", "!recovery_keys", "!tcb", "!job", "!authors", "!revoked", "revocation_keys",
 		"recovery_spki", "epochs", "tpm", "!allow_synthetic", "!max_run_s", "!skew_s", "expires", "!ledger", "!guests", "!services", NULL};
 	const struct node *root = s->document->root;
 	uint64_t version;
@@ -521,6 +536,7 @@ static result read_trust(struct source *s)
 	TRY(read_tcbs(s, root));
 	TRY(read_job(s, root));
 	TRY(read_authors(s, root));
+	TRY(read_revocation_keys(s, node_field(root, "revocation_keys")));
 	TRY(read_revoked(s, root));
 	TRY(read_reserved(s, root));
 	TRY(read_tpm(s, node_field(root, "tpm")));
@@ -735,6 +751,8 @@ result trust_write(const struct trust_parts *parts, struct bytes *out_text)
 		"skew_s", (json_int_t)(parts->skew_s ? parts->skew_s : DEFAULT_SKEW_S));
 	if (!file)
 		return fail(NO_MEMORY, "trust file");
+	if (parts->revocation_key_count)
+		json_object_set_new(file, "revocation_keys", digests_json(parts->revocation_keys, parts->revocation_key_count));
 	if (parts->recovery_spki_count)
 		json_object_set_new(file, "recovery_spki", spans_json(parts->recovery_spki, parts->recovery_spki_count));
 	if (parts->epoch_count)

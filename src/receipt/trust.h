@@ -42,6 +42,8 @@ struct trust {
 	size_t revoked_count;
 	struct digest32 *authors; /* key ids of those whose reference sets count */
 	size_t author_count;
+	struct digest32 *revocation_keys; /* key ids of operators whose revocation lists count */
+	size_t revocation_key_count;
 	struct platform_trust platform; /* `tpm` and allow_synthetic: which platforms vouch for Level-2 */
 	bool allow_synthetic;
 	uint64_t max_run_ms, skew_ms;
@@ -77,6 +79,8 @@ struct trust_parts {
 	const struct platform_trust *platform; /* NULL: none */
 	const struct digest32 *authors; /* of reference sets */
 	size_t author_count;
+	const struct digest32 *revocation_keys;
+	size_t revocation_key_count;
 };
 
 /* The file's text. The inceptions are judged on the way: one that is not self-consistent is refused. */

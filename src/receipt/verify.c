@@ -258,6 +258,13 @@ static result check_recorder(struct verifier *v, const struct receipt_head *head
 	return fail(UNKNOWN_CRITICAL, "the run was recorded by '%s', which this version does not know", head->recorder);
 }
 
+/* The host that signed it, at its time. Enclaves are judged record by record (DA-12). */
+static result check_head_revoked(const struct verifier *v, const struct receipt_head *head)
+{
+	const struct revocation_subject subject = {.rot_id = head->rot_id, .epoch = head->epoch_oid};
+	return revocation_judge(v->options->revocations, &subject, head->time);
+}
+
 static bool check_head(struct verifier *v)
 {
 	struct verify_report *report = v->report;
@@ -273,6 +280,8 @@ static bool check_head(struct verifier *v)
 	report->has_head = true;
 	check(v, "head.run_id", "", check_run_id(head));
 	check(v, "head.recorder", "", check_recorder(v, head));
+	if (v->options->revocations)
+		check(v, "head.revoked", "", check_head_revoked(v, head));
 	check(v, "head.nonce", "", check_nonce(v, head));
 	return true;
 }
@@ -820,6 +829,7 @@ static result read_chain(struct verifier *v)
 		.policy_ctx = v,
 		.platform = &v->report->platform,
 		.references = v->report->references,
+		.revocations = v->options->revocations,
 	};
 	TRY(dac_new(&config, &v->report->dac));
 	TRY(add_dac_roots(v, v->report->dac));

@@ -46,6 +46,7 @@ struct verify_options {
 	size_t file_count;
 	struct span nonce; /* 32 bytes that the receipt must carry; empty: any or none */
 	const struct epoch_history *epochs; /* what the verifier knows of roots beside the trust file; NULL: nothing */
+	const struct revocation_set *revocations; /* lists that the trust file lets count (verify_revocations); NULL: none */
 	uint64_t at_ms; /* for the trust file's `expires` */
 	unsigned threads; /* 0: one per processor */
 };
@@ -79,6 +80,12 @@ const struct receipt_epochs *verify_epochs(const struct verify_report *report);
 void verify_report_free(struct verify_report *report);
 
 /* OK when a verdict was reached, whatever it is; a failure is the environment's (memory). */
+/*
+ * Opens signed lists of operators whose keys the trust file names; ended ones count. The set borrows from the bytes.
+ * REVOCATION_KEY_UNKNOWN, REVOCATION_CONFLICT for two lists of one operator, and what is wrong with a list.
+ */
+NODISCARD result verify_revocations(const struct trust *trust, const struct span *lists, size_t count, struct revocation_set *out);
+
 NODISCARD result receipt_verify(const struct verify_options *options, struct verify_report *out);
 
 /* The first check that failed; NULL when none did. */

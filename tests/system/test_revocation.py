@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import signal
-import subprocess
 import time
 
 import cbor2
@@ -13,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from jobs import Machine, written
-from test_rekey import await_first_row, host_of, names_below, pipeline
+from test_rekey import await_first_row, host_of, pipeline
 
 CLASSES = {'measurement': 1, 'key': 2, 'certificate': 3, 'host': 4, 'epoch': 5, 'policy': 6}
 DAY = 86400_000
@@ -368,3 +367,39 @@ def test_a_list_from_the_command_line(home):
         assert 'in force' in load(machine, signed).ok().stdout
         assert 'already' in load(machine, signed).ok().stdout
         assert 'version 2' in machine.troth('host', 'revocation-key', 'list', '--state', machine.state).ok().stdout
+
+
+# ---- receipts, afterwards
+
+@pytest.mark.attack('DA-12')
+def test_receipts_are_judged_by_lists(home):
+    machine = Machine(home).init()
+    operator, other = Operator(home), Operator(home, 'other')
+    job, rows = pipeline(machine)
+    before = int(time.time() * 1000)
+    machine.run(job, inputs={'rows': written(machine.work, 'few.csv', '1,2\n3,4\n')}).ok()
+    after = int(time.time() * 1000) + 1
+    trust = os.path.join(home, 'trust.json')
+    machine.troth('trust', 'new', '--root', os.path.join(machine.state, 'inception.epoch'), '--reference', job, '--revocation-key', operator.pub,
+                  '--output', trust).ok()
+    receipt = os.path.join(machine.out, 'receipt.troth')
+
+    def verify(path):
+        return machine.troth('verify', receipt, '--trust', trust, '--revocations', path)
+    machine.troth('verify', receipt, '--trust', trust).ok()
+    verify(operator.list(1)).ok()
+    verify(other.list(1)).refused('REVOCATION_KEY_UNKNOWN')
+    host = machine.troth('host', 'status', '--state', machine.state, '--json').ok().json['health']['rot_id']
+    cores = sorted(set(re.findall(r'\b[0-9a-f]{96}\b', str(machine.troth('ire', 'measure', job, '--json').ok().json))))
+    for what, value in [('host', host)] + [('measurement', value) for value in cores]:
+        verify(operator.list(2, [revokes(what, value, since=after)])).ok()
+    hits = 0
+    for value in cores:
+        ran = verify(operator.list(3, [revokes('measurement', value, since=before - 60_000)]))
+        if ran.code:
+            ran.refused('REVOKED')
+            hits += 1
+    assert hits >= 3  # one per enclave at least
+    verify(operator.list(4, [revokes('host', host, since=before)])).refused('REVOKED')
+    both = machine.troth('verify', receipt, '--trust', trust, '--revocations', operator.list(5), '--revocations', operator.list(6))
+    both.refused('REVOCATION_CONFLICT')
