@@ -2,6 +2,8 @@
  * Verification of an attestation chain, every rule on, and what one more record costs on a chain that was verified.
  * Floor: the signatures of the same records, verified by as many threads with the same key. Peer: OpenSSL verifying as
  * many certificates' signatures, the work of an X.509 chain of that length, on one thread times the threads.
+ *
+ * With TROTH_BENCH_MILLION=1: a chain of 10^6 records; else 20,000. The fan-in has 10^5 ORIGINs (10^4) under DERIVEs of 64 parents.
  */
 #include "bench.h"
 
@@ -13,10 +15,12 @@
 
 #include <openssl/x509.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-enum { RECORDS = 20000, QUICK_RECORDS = 2000, ADDED = 100 };
+enum { RECORDS = 20000, MILLION = 1000000, QUICK_RECORDS = 2000, ADDED = 100, WIDE = 100000, LESS_WIDE = 10000, QUICK_WIDE = 1000 };
 static const uint64_t NOW = 1800000000000ULL;
 
 struct chain {
@@ -61,19 +65,29 @@ static void make_report(struct chain *c)
 	BENCH_REQUIRE(object_sign(KIND_REPORT, &report, &c->root, &c->report, c->report_oid) == OK);
 }
 
-static void make_record(struct chain *c, size_t at)
+/* Record `at` with these parents. */
+static void make_record_of(struct chain *c, size_t at, const size_t *parents, size_t parent_count)
 {
 	struct record_data data = {.name = "x"};
-	struct record_parent parent = {.enclave = c->uri};
-	struct record record = {.v = 1, .kind = at ? RECORD_DERIVE : RECORD_ORIGIN, .enclave = c->uri, .epoch = 1,
+	struct record_parent list[RECORD_MAX_PARENTS];
+	struct record record = {.v = 1, .kind = parent_count ? RECORD_DERIVE : RECORD_ORIGIN, .enclave = c->uri, .epoch = 1,
 		.seq = at + 1, .time = NOW, .operation = "run", .out = &data, .out_count = 1, .in = &data,
-		.in_count = at ? 1 : 0, .parents = &parent, .parent_count = at ? 1 : 0};
+		.in_count = parent_count ? 1 : 0, .parents = list, .parent_count = parent_count};
 	memcpy(record.certificate, c->certificate_digest, SHA256_SIZE);
 	memcpy(record.host_report, c->report_oid, OID_SIZE);
 	memcpy(record.rot_id, c->trusted.rot_id, OID_SIZE);
-	if (at)
-		memcpy(parent.oid, c->oids[at - 1], OID_SIZE);
+	for (size_t p = 0; p < parent_count; p++) {
+		list[p].enclave = c->uri;
+		memcpy(list[p].oid, c->oids[parents[p]], OID_SIZE);
+	}
+	BENCH_REQUIRE(schema_sort(&record_parent_schema, list, parent_count) == OK);
 	BENCH_REQUIRE(object_sign(KIND_RECORD, &record, &c->sign, &c->records[at], c->oids[at]) == OK);
+}
+
+static void make_record(struct chain *c, size_t at)
+{
+	const size_t parent = at - 1;
+	make_record_of(c, at, &parent, at ? 1 : 0);
 }
 
 static void make_chain(struct chain *c, size_t count)
@@ -91,8 +105,46 @@ static void make_chain(struct chain *c, size_t count)
 	c->records = calloc(count, sizeof(*c->records));
 	c->oids = calloc(count, sizeof(*c->oids));
 	BENCH_REQUIRE(c->records && c->oids);
+}
+
+static void free_chain(struct chain *c)
+{
+	for (size_t i = 0; i < c->count; i++)
+		bytes_free(&c->records[i]);
+	free(c->records);
+	free(c->oids);
+	bytes_free(&c->certificate);
+	bytes_free(&c->report);
+	key_free(&c->root);
+	key_free(&c->sign);
+	key_free(&c->kem);
+}
+
+static void make_long(struct chain *c, size_t count)
+{
+	make_chain(c, count);
 	for (size_t i = 0; i < count; i++)
 		make_record(c, i);
+}
+
+/* `width` ORIGINs that end in one DERIVE, 64 at a time. */
+static void make_wide(struct chain *c, size_t width)
+{
+	size_t parents[RECORD_MAX_PARENTS], made = width, from = 0, count = width;
+	for (size_t layer = width; layer > 1; layer = (layer + RECORD_MAX_PARENTS - 1) / RECORD_MAX_PARENTS)
+		count += (layer + RECORD_MAX_PARENTS - 1) / RECORD_MAX_PARENTS;
+	make_chain(c, count);
+	for (size_t i = 0; i < width; i++)
+		make_record_of(c, i, NULL, 0);
+	while (made < count) {
+		size_t end = made;
+		while (from < end) {
+			size_t n = 0;
+			while (n < RECORD_MAX_PARENTS && from < end)
+				parents[n++] = from++;
+			make_record_of(c, made++, parents, n);
+		}
+	}
 }
 
 static struct dac *load(const struct chain *c, size_t count)
@@ -157,14 +209,10 @@ static double peer_rate(const struct chain *c, unsigned threads)
 	return rate * threads;
 }
 
-int main(int argc, char **argv)
+static void measure_long(unsigned threads, size_t whole)
 {
-	bench_open(argc, argv, "dac");
 	static struct chain chain;
-	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned threads = processors > 64 ? 64 : (unsigned)processors;
-	make_chain(&chain, (bench_quick() ? QUICK_RECORDS : RECORDS) + ADDED);
-	size_t whole = chain.count - ADDED;
+	make_long(&chain, whole + ADDED);
 	double floor = floor_rate(&chain, threads), peer = peer_rate(&chain, threads);
 	struct dac *dac = load(&chain, whole);
 	uint64_t start = clock_monotonic_ns();
@@ -177,6 +225,33 @@ int main(int argc, char **argv)
 	verify(dac, chain.count);
 	bench_row(&(struct bench_row){"dac.verify_added", (double)ADDED / seconds_since(start), "records/s", floor, 0, NULL});
 	dac_free(dac);
+	free_chain(&chain);
+}
+
+static void measure_wide(unsigned threads, size_t width)
+{
+	static struct chain chain;
+	make_wide(&chain, width);
+	double floor = floor_rate(&chain, threads);
+	struct dac *dac = load(&chain, chain.count);
+	uint64_t start = clock_monotonic_ns();
+	verify(dac, chain.count);
+	bench_row(&(struct bench_row){"dac.verify_fan_in", (double)chain.count / seconds_since(start), "records/s", floor, 0, NULL});
+	dac_free(dac);
+	free_chain(&chain);
+}
+
+int main(int argc, char **argv)
+{
+	bench_open(argc, argv, "dac");
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned threads = processors > 64 ? 64 : (unsigned)processors;
+	bool million = getenv("TROTH_BENCH_MILLION") != NULL;
+	struct rusage use;
+	measure_wide(threads, bench_quick() ? QUICK_WIDE : million ? WIDE : LESS_WIDE);
+	measure_long(threads, bench_quick() ? QUICK_RECORDS : million ? MILLION : RECORDS);
+	getrusage(RUSAGE_SELF, &use);
+	bench_row(&(struct bench_row){"dac.memory", (double)use.ru_maxrss / 1024, "MiB, chain and its source", 0, 0, NULL});
 	bench_close();
 	return 0;
 }

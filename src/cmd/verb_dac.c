@@ -27,8 +27,7 @@ static result parse_32(const char *option, const char *text, uint8_t out[static 
 
 struct get_words {
 	struct host_options host;
-	const char *record, *output, *nonce;
-	bool tpm_head;
+	const char *record, *output;
 };
 
 static result fetch(const struct get_words *words, const char *target, struct bytes *out)
@@ -36,14 +35,10 @@ static result fetch(const struct get_words *words, const char *target, struct by
 	CLEANUP(client_close) struct client client = CLIENT_NONE;
 	CLEANUP(fd_close) struct fd fd = FD_NONE;
 	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
-	struct service_dac_get asked = {.target = target, .has_record = words->record != NULL, .tpm_head = words->tpm_head};
+	struct service_dac_get asked = {.target = target, .has_record = words->record != NULL};
 	struct service_dac_got got;
 	if (words->record)
 		TRY(parse_32("--record", words->record, asked.record));
-	if (words->nonce)
-		TRY(parse_32("--nonce", words->nonce, asked.nonce));
-	if (words->tpm_head != (words->nonce != NULL))
-		return fail(USAGE, "--tpm-head and --nonce go together: the TPM answers your nonce and nobody else's");
 	TRY(verb_attach(&words->host, &client));
 	TRY(root_memory_file(SPAN_EMPTY, &fd));
 	const struct client_call call = {.type = SERVICE_DAC_GET, .body = &asked, .fds = &fd.n, .fd_count = 1, .expected = SERVICE_DAC_GOT,
@@ -86,8 +81,6 @@ int verb_dac_get(int argc, char **argv)
 	const struct option_row rows[] = {
 		{"record", OPTION_TEXT, &words.record, "OID", "of this record instead of the enclave's newest result"},
 		{"output", OPTION_TEXT, &words.output, "FILE", "where the chain goes (stdout)"},
-		{"tpm-head", OPTION_FLAG, &words.tpm_head, NULL, "with the TPM's word for the host's whole history (docs/TPM.md)"},
-		{"nonce", OPTION_TEXT, &words.nonce, "HEX", "64 random hex digits of the verifier, for --tpm-head"},
 		HOST_ROWS(&words.host),
 	};
 	CLEANUP(options_free)
@@ -111,15 +104,15 @@ int verb_dac_get(int argc, char **argv)
 /* ---- verify ----------------------------------------------------------------------------------------------- */
 
 struct verify_words {
-	const char *trust, *nonce, *at, *run, *last_head;
+	const char *trust, *at, *run;
 	struct words epochs;
 };
 
 struct judged {
 	struct trust trust;
 	struct epoch_files epochs;
-	struct bytes bundle, last_head;
-	uint8_t nonce[32], run_id[RUN_ID_SIZE];
+	struct bytes bundle;
+	uint8_t run_id[RUN_ID_SIZE];
 	struct chain_report report;
 };
 
@@ -127,7 +120,6 @@ static void judged_free(struct judged *judged)
 {
 	chain_report_free(&judged->report);
 	bytes_free(&judged->bundle);
-	bytes_free(&judged->last_head);
 	epoch_files_free(&judged->epochs);
 	trust_free(&judged->trust);
 }
@@ -140,18 +132,11 @@ static result judge(const char *path, const struct verify_words *words, struct j
 	TRY(epoch_files_read(&words->epochs, &judged->epochs));
 	options.bundle = bytes_span(&judged->bundle);
 	options.epochs = &judged->epochs.history;
-	if (words->nonce) {
-		TRY(parse_32("--nonce", words->nonce, judged->nonce));
-		options.nonce = SPAN_ARRAY(judged->nonce);
-	}
 	if (words->run) {
 		if (hex_decode(span_str(words->run), judged->run_id, RUN_ID_SIZE) != OK)
 			return fail(USAGE, "--run takes the %d hex digits of a run's id", 2 * RUN_ID_SIZE);
 		options.run_id = judged->run_id;
 	}
-	if (words->last_head)
-		TRY(file_read(words->last_head, BUNDLE_FILE_MAX, &judged->last_head));
-	options.last_head = bytes_span(&judged->last_head);
 	if (words->at && clock_parse(words->at, &options.at_ms) != OK)
 		return fail(USAGE, "--at takes a time like 2027-11-21T15:47:31Z");
 	return chain_verify(&options, &judged->report);
@@ -199,7 +184,6 @@ static result print_json(const struct chain_report *report)
 	json_object_set_new(json, "accepted", json_integer((json_int_t)report->accepted));
 	json_object_set_new(json, "refused", json_integer((json_int_t)report->refused));
 	json_object_set_new(json, "depth", json_integer(report->depth));
-	json_object_set_new(json, "heads", json_integer((json_int_t)report->proofs));
 	if (report->verdict == VERDICT_ACCEPTED)
 		json_object_set_new(json, "level", json_integer(report->level));
 	result printed = json_print(stdout, json);
@@ -237,8 +221,6 @@ static result print_people(const struct chain_report *report, const char *path)
 		printf("%s\n", level_sentence(report->level));
 		if (!report->compared)
 			printf("The trust file names no job: which programs these enclaves ran was not compared with anything.\n");
-		if (report->proofs)
-			printf("The TPM's head vouches for the host's history up to your nonce: nothing was cut off or rewritten.\n");
 	}
 	printf("%s\n", verdicts[report->verdict]);
 	return OK;
@@ -270,8 +252,6 @@ static result verify(const struct options *options, const struct verify_words *w
 #define JUDGE_ROWS(words)                                                                                                                  \
 	{"trust", OPTION_TEXT, &(words)->trust, "FILE", "the trust file (`troth trust new`)"},                                             \
 		{"epochs", OPTION_LIST, &(words)->epochs, "FILE", "what else you know of a root: a history, record or HALT"},             \
-		{"nonce", OPTION_TEXT, &(words)->nonce, "HEX", "64 hex digits that a TPM head must answer"},                              \
-		{"last-head", OPTION_TEXT, &(words)->last_head, "FILE", "a bundle with a TPM head that you accepted before"},             \
 		{"run", OPTION_TEXT, &(words)->run, "HEX", "the run that the records must be of"},                                        \
 	{                                                                                                                                  \
 		"at", OPTION_TEXT, &(words)->at, "TIME", "judge as of this time"                                                           \
@@ -284,7 +264,7 @@ int verb_dac_verify(int argc, char **argv)
 	CLEANUP(options_free)
 	struct options options = {
 		.verb = "dac verify",
-		.usage = "BUNDLE --trust FILE [--epochs FILE]... [--nonce HEX]",
+		.usage = "BUNDLE --trust FILE [--epochs FILE]... [--run HEX]",
 		.description = "Judges a complete chain offline, each record with its own verdict: a broken one fails itself and what was built on it,\n"
 			       "and nothing else. Accepted only if nothing is missing, nothing is there that nobody needs, and every record counts.",
 		.rows = rows,

@@ -239,19 +239,6 @@ result bundle_encode(const struct bundle_parts *parts, struct bytes *out)
 	return encoded;
 }
 
-result bundle_add_proofs(struct span bytes, const struct span *proofs, size_t count, struct bytes *out)
-{
-	CLEANUP(arena_free) struct arena arena = arena_of(ENCODE_MEMORY);
-	struct bundle bundle;
-	TRY(bundle_decode(bytes, &arena, &bundle));
-	TRY(new_items(&arena, count, &bundle.proofs));
-	for (size_t i = 0; i < count; i++)
-		bundle.proofs[i].bytes = proofs[i];
-	bundle.proof_count = count;
-	make_set(bundle.proofs, &bundle.proof_count);
-	return schema_encode(&bundle_schema, &bundle, out);
-}
-
 /* ---- Reading one --------------------------------------------------------------------------------- */
 
 result bundle_decode(struct span bytes, struct arena *arena, struct bundle *out)

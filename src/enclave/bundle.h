@@ -40,7 +40,7 @@ struct bundle {
 	size_t reference_count;
 	struct bytes_item *platform; /* platform evidence of these hosts, or none */
 	size_t platform_count;
-	struct bytes_item *proofs; /* head proofs (object/head_proof.h); no part of what is closed */
+	struct bytes_item *proofs; /* reserved for proofs of a host's whole history; no part of what is closed */
 	size_t proof_count;
 	struct bytes_item *versions; /* signed versions of policies: exactly those that records name instead of their launch's */
 	size_t version_count;
@@ -66,9 +66,6 @@ struct bundle_parts {
 
 /* DAC_MISSING_PARENT, NO_POLICY, DAC_UNTRUSTED_ROOT, EPOCH_FOREIGN, TOO_LARGE. */
 NODISCARD result bundle_encode(const struct bundle_parts *parts, struct bytes *out);
-
-/* The same bundle with these head proofs. */
-NODISCARD result bundle_add_proofs(struct span bundle, const struct span *proofs, size_t count, struct bytes *out);
 
 /* Borrows from `bytes` and from the arena. Parse reasons; NOT_DETERMINISTIC for an object that stands twice in a list. */
 NODISCARD result bundle_decode(struct span bytes, struct arena *arena, struct bundle *out);

@@ -27,7 +27,6 @@ struct index {
 struct certificate_row {
 	struct certificate certificate;
 	enum reason reason;
-	bool checked;
 	uint32_t root; /* of the issuer */
 };
 
@@ -78,6 +77,11 @@ struct dac {
 	struct index by_seq;	   /* H(certificate ‖ seq) -> record */
 	struct index by_request;   /* oid of a REQUEST -> its RESPONSE */
 	size_t alternate_count;
+	uint32_t *open;	   /* records without verdict, or whose verdict may change: what dac_verify looks at */
+	size_t open_count, open_cap;
+	size_t certificates_seen, reports_seen; /* those before are checked */
+	struct dac_summary told;		/* of the records that are not open */
+	bool report_again; /* a report that was checked is to be checked anew */
 	bool added;  /* since the last dac_verify */
 	bool shaken; /* an accepted record turned out to be one of two */
 };
@@ -229,6 +233,7 @@ void dac_free(struct dac *dac)
 	free(dac->by_seq.cells);
 	free(dac->by_request.cells);
 	free(dac->roots);
+	free(dac->open);
 	arena_free(&dac->arena);
 	free(dac);
 }
@@ -294,6 +299,7 @@ static result add_report_again(struct dac *dac, size_t at, struct span object)
 	TRY(add_alternate(dac, row->bytes, &row->alternates, object, &is_new));
 	if (is_new && row->checked && row->reason == BAD_SIGNATURE) {
 		row->checked = false;
+		dac->report_again = true;
 		dac->added = true;
 	}
 	return OK;
@@ -308,12 +314,31 @@ static void forget_verdict(struct record_row *row)
 	row->text = NULL;
 }
 
+/* Room for one more among those that dac_verify looks at. */
+static result open_reserve(struct dac *dac)
+{
+	if (dac->open_count < dac->open_cap)
+		return OK;
+	size_t cap = dac->open_cap ? 2 * dac->open_cap : 64;
+	uint32_t *grown = reallocarray(dac->open, cap, sizeof(*grown));
+	if (!grown)
+		return fail(NO_MEMORY, "attestation chain");
+	dac->open = grown;
+	dac->open_cap = cap;
+	return OK;
+}
+
 static result add_record_again(struct dac *dac, size_t at, struct span object)
 {
 	struct record_row *row = record_at(dac, at);
 	bool is_new;
 	TRY(add_alternate(dac, row->bytes, &row->alternates, object, &is_new));
 	if (is_new && row->judged && row->reason == BAD_SIGNATURE) {
+		if (!row->curable) { /* else it is among the open ones */
+			TRY(open_reserve(dac));
+			dac->open[dac->open_count++] = (uint32_t)at;
+			dac->told.refused--;
+		}
 		forget_verdict(row);
 		dac->added = true;
 	}
@@ -356,6 +381,8 @@ result dac_add_record(struct dac *dac, struct span object, uint8_t *out_oid)
 	ptrdiff_t known = index_find(dac, &dac->records.index, record_name, row->oid);
 	if (known != NOWHERE)
 		return add_record_again(dac, (size_t)known, object);
+	TRY(open_reserve(dac));
+	dac->open[dac->open_count++] = (uint32_t)dac->records.count;
 	table_commit(&dac->records, row->oid);
 	dac->added = true;
 	return OK;
@@ -413,18 +440,18 @@ static enum reason check_report(struct dac *dac, struct report_row *row)
 
 static void check_supporting(struct dac *dac)
 {
-	for (size_t i = 0; i < dac->certificates.count; i++) {
-		struct certificate_row *row = certificate_at(dac, i);
-		if (!row->checked)
-			row->reason = check_certificate(dac, row);
-		row->checked = true;
+	for (; dac->certificates_seen < dac->certificates.count; dac->certificates_seen++) {
+		struct certificate_row *row = certificate_at(dac, dac->certificates_seen);
+		row->reason = check_certificate(dac, row);
 	}
-	for (size_t i = 0; i < dac->reports.count; i++) {
+	for (size_t i = dac->report_again ? 0 : dac->reports_seen; i < dac->reports.count; i++) {
 		struct report_row *row = report_at(dac, i);
 		if (!row->checked)
 			row->reason = check_report(dac, row);
 		row->checked = true;
 	}
+	dac->reports_seen = dac->reports.count;
+	dac->report_again = false;
 }
 
 static result check_times(const struct dac *dac, const struct record *record, const struct certificate *certificate,
@@ -984,6 +1011,41 @@ static result take_back(struct dac *dac)
 	return OK;
 }
 
+static void tell(struct dac_summary *summary, const struct record_row *row)
+{
+	if (row->reason == OK)
+		summary->accepted++;
+	else
+		summary->refused++;
+	if (row->level > summary->depth)
+		summary->depth = row->level;
+}
+
+/* Verdicts that were given have changed: told anew. Happens once for each equivocation that shows late. */
+static result retell(struct dac *dac)
+{
+	TRY(take_back(dac));
+	dac->told = (struct dac_summary){0};
+	for (size_t i = 0; i < dac->records.count; i++)
+		if (record_at(dac, i)->judged && !record_at(dac, i)->curable)
+			tell(&dac->told, record_at(dac, i));
+	return OK;
+}
+
+/* What may change later stays open, the rest is told for good. */
+static void close_judged(struct dac *dac)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < dac->open_count; i++) {
+		const struct record_row *row = record_at(dac, dac->open[i]);
+		if (row->curable)
+			dac->open[kept++] = dac->open[i];
+		else
+			tell(&dac->told, row);
+	}
+	dac->open_count = kept;
+}
+
 static result verify_fresh(struct dac *dac, const uint32_t *fresh, size_t count)
 {
 	check_supporting(dac);
@@ -992,40 +1054,34 @@ static result verify_fresh(struct dac *dac, const uint32_t *fresh, size_t count)
 	CLEANUP(order_free) struct order order = {0};
 	TRY(order_new(dac, fresh, count, &order));
 	run_phase_two(dac, &order, fresh, count);
+	close_judged(dac);
 	if (dac->shaken)
-		TRY(take_back(dac));
+		TRY(retell(dac));
 	dac->shaken = false;
 	return OK;
 }
 
 result dac_verify(struct dac *dac, struct dac_summary *out)
 {
-	uint32_t *fresh = calloc(dac->records.count + 1, sizeof(*fresh));
+	uint32_t *fresh = calloc(dac->open_count + 1, sizeof(*fresh));
 	if (!fresh)
 		return fail(NO_MEMORY, "attestation chain");
 	size_t count = 0;
-	for (size_t i = 0; i < dac->records.count; i++) {
-		struct record_row *row = record_at(dac, i);
+	for (size_t i = 0; i < dac->open_count; i++) {
+		struct record_row *row = record_at(dac, dac->open[i]);
 		if (dac->added && row->curable)
 			forget_verdict(row);
 		if (!row->judged)
-			fresh[count++] = (uint32_t)i;
+			fresh[count++] = dac->open[i];
 	}
 	dac->added = false;
 	result verified = verify_fresh(dac, fresh, count);
 	free(fresh);
 	TRY(verified);
-	struct dac_summary summary = {.records = dac->records.count};
-	for (size_t i = 0; i < dac->records.count; i++) {
-		const struct record_row *row = record_at(dac, i);
-		if (row->reason == OK)
-			summary.accepted++;
-		else
-			summary.refused++;
-		if (row->level > summary.depth)
-			summary.depth = row->level;
-	}
-	*out = summary;
+	*out = dac->told;
+	out->records = dac->records.count;
+	for (size_t i = 0; i < dac->open_count; i++)
+		tell(out, record_at(dac, dac->open[i]));
 	return OK;
 }
 

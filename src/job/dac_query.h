@@ -9,7 +9,6 @@
 #include "job/service.h"
 
 /* Writes the bundle to `fd`. IRE_UNKNOWN, IRE_AMBIGUOUS, DAC_NO_RESULT, DAC_UNKNOWN_RECORD, ENCLAVE_STOPPED, TIMED_OUT ... */
-NODISCARD result dac_query(struct root_host *root, struct live *live, const struct service_dac_get *asked, int fd,
-	struct service_dac_got *out);
+NODISCARD result dac_query(struct live *live, const struct service_dac_get *asked, int fd, struct service_dac_got *out);
 
 #endif

@@ -442,7 +442,7 @@ static result handle_dac_get(struct request *request)
 	struct service_dac_got got;
 	int fd;
 	TRY(one_descriptor(request, &fd));
-	TRY(dac_query(request->server->root, request->server->live, request->body, fd, &got));
+	TRY(dac_query(request->server->live, request->body, fd, &got));
 	return reply(request, SERVICE_DAC_GOT, &got);
 }
 

@@ -250,8 +250,6 @@ struct service_dac_get {
 	const char *target; /* "NAME" or "NAME@RUN" */
 	uint8_t record[OID_SIZE];
 	bool has_record;
-	bool tpm_head; /* with a proof of the host's whole history, over the nonce */
-	uint8_t nonce[32];
 };
 
 struct service_dac_got {

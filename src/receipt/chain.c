@@ -392,6 +392,14 @@ static result check_expiry(const struct chain *c)
 	return OK;
 }
 
+/* Reserved for what a TPM says of a host's history. */
+static result require_no_heads(const struct chain *c)
+{
+	if (c->report->bundle.proof_count)
+		return fail(UNKNOWN_CRITICAL, "a head proof, which this version does not know");
+	return OK;
+}
+
 static result run(struct chain *c)
 {
 	struct chain_report *report = c->report;
@@ -399,6 +407,7 @@ static result run(struct chain *c)
 	check(c, "trust.valid", "", check_expiry(c));
 	if (!check(c, "bundle.form", "", bundle_decode(c->options->bundle, &report->arena, &report->bundle)))
 		return OK;
+	check(c, "heads", "", require_no_heads(c));
 	TRY(read_roots(c));
 	if (!check(c, "policies", "", load_policies(c)) || !check(c, "references", "", load_references(c)) ||
 		!check(c, "policies.versions", "", load_versions(c)))

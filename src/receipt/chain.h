@@ -16,8 +16,6 @@ struct chain_options {
 	const struct trust *trust;
 	struct span bundle;
 	const struct epoch_history *epochs; /* what the verifier knows of roots beside the trust file; NULL: nothing */
-	struct span nonce;    /* 32 bytes that a head proof must answer; empty: proofs are judged, none is asked for */
-	struct span last_head; /* encoding of a head proof that was accepted before, or empty: the new one must continue it */
 	const uint8_t *run_id; /* that the records must be of; NULL: any, but one */
 	uint64_t at_ms;
 	unsigned threads; /* 0: one per processor */
@@ -57,7 +55,6 @@ struct chain_report {
 	struct platform platform;
 	unsigned level; /* of the weakest host */
 	bool compared;	/* measurements were compared with those of the trust file */
-	size_t proofs;	/* head proofs that were judged good */
 };
 
 void chain_report_free(struct chain_report *report);
