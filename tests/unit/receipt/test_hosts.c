@@ -120,7 +120,7 @@ static void test_needs_every_root_in_the_trust_file(void **unused)
 	scene_free(&s);
 }
 
-static void test_refuses_by_tweak(void **unused)
+static void test_names_every_lie_of_a_host(void **unused)
 {
 	static const struct {
 		enum tweak tweak;
@@ -280,7 +280,7 @@ int hosts_tests(void)
 		cmocka_unit_test(test_accepts_a_run_on_two_hosts),
 		cmocka_unit_test(test_either_root_may_rotate),
 		cmocka_unit_test(test_needs_every_root_in_the_trust_file),
-		cmocka_unit_test(test_refuses_by_tweak),
+		cmocka_unit_test(test_names_every_lie_of_a_host),
 		cmocka_unit_test(test_the_section_belongs_to_jobs_of_several_hosts),
 		cmocka_unit_test(test_shows_the_hosts),
 		cmocka_unit_test(test_what_is_known_of_each_root_counts),
