@@ -2,11 +2,15 @@
  * The policy engine from three sides; the first byte of an input says which:
  *   'd'  a document: what compiles must load, and be the same after being shown as JSON
  *   'c'  a compiled set: what loads must be the only encoding of its meaning
+ *   'v'  a signed version: what is taken follows what it must and nothing else
+ *   'q'  a request of a person, or a list of expectations: what is read can be asked
  *   't'  a tape of choices that makes a small policy and a request; the decision is compared with a plain model
  */
 #include "policy/lint.h"
+#include "policy/query.h"
 #include "policy/schema.h"
 #include "policy/table.h"
+#include "policy/versions.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +96,55 @@ static void try_document(struct span text)
 	lint_findings_free(&findings);
 	if (compiled == OK)
 		try_compiled(bytes_span(&set));
+}
+
+/* ---- Signed versions, requests -------------------------------------------------------------------------- */
+
+static void try_version(struct span object)
+{
+	CLEANUP(policy_versions_cleanup) struct policy_versions *versions = NULL;
+	const struct policy_version *version = NULL;
+	must(policy_versions_new(&versions) == OK);
+	result added = policy_versions_add(versions, object, &version);
+	must((added == OK) == (policy_versions_count(versions) == 1));
+	if (added != OK)
+		return;
+	must(version->policy.author.len == POLICY_AUTHOR_SIZE && policy_versions_find(versions, version->policy.digest) == version);
+	must(policy_version_follows(&version->policy, version, 0) == POLICY_OLD);
+	ask_about_all(version->table);
+}
+
+static void ask_query(const struct document *document, const struct node *node, bool expectation, const struct policy_table *table)
+{
+	struct policy_query query;
+	struct policy_variation variations[POLICY_MAX_VARIATIONS];
+	struct policy_decision decision;
+	size_t count = 0;
+	if (policy_query_read(document, node, 1, expectation, &query) != OK)
+		return;
+	if (query.repeat > 1000)
+		query.repeat = 1000;
+	result asked = policy_query_ask(table, &query, &decision);
+	must((asked == OK) == decision.allow);
+	must(policy_query_vary(table, &query, variations, &count) == OK && count <= POLICY_MAX_VARIATIONS);
+	for (size_t i = 0; i < count; i++)
+		must((variations[i].reason == OK) != decision.allow);
+}
+
+static void try_query(struct span text)
+{
+	static const char policy[] = "enclave_id: A\nmax_dac_depth: 3\nrequired_attestation_level: Level-1\nallowed_communicators:\n"
+				     "- {id: B, operations: [x], rate: {operations: 1, per_s: 1}}\n- C\n";
+	CLEANUP(document_free) struct document document = {0}, rules = {0};
+	CLEANUP(policy_table_cleanup) struct policy_table *table = NULL;
+	must(document_parse("rules", span_str(policy), MAX_MEMORY, &rules) == OK);
+	must(policy_load_document(&rules, &table) == OK);
+	if (document_parse("query", text, MAX_MEMORY, &document) != OK || !document.root)
+		return;
+	if (document.root->kind == NODE_MAP)
+		ask_query(&document, document.root, false, table);
+	for (size_t i = 0; document.root->kind == NODE_LIST && i < document.root->count; i++)
+		ask_query(&document, &document.root->children[i], true, table);
 }
 
 /* ---- The tape ------------------------------------------------------------------------------------------- */
@@ -215,6 +268,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_document(rest);
 	else if (data[0] == 'c')
 		try_compiled(rest);
+	else if (data[0] == 'v')
+		try_version(rest);
+	else if (data[0] == 'q')
+		try_query(rest);
 	else if (data[0] == 't')
 		try_tape(rest);
 	return 0;

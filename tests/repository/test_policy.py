@@ -31,13 +31,36 @@ def test_only_the_engine_looks_inside_a_table():
     assert all(path.startswith('policy/') for path in compiled)
 
 
-# Who asks. A new place belongs here, so that whoever adds one says so.
-CALLERS = {'enclave', 'receipt', 'job', 'cmd', 'policy'}
+# Who asks, by file. A new place belongs here, so that whoever adds one says so.
+CALLERS = {
+    'policy/decision.c',          # the engine itself
+    'policy/query.c',             # questions of people
+    'enclave/runtime_channel.c',  # handshakes, operations and records of a runtime
+    'enclave/dac.c',              # rule 6 of the attestation chain, in runtimes, hosts and verifiers
+}
 
 
 def test_every_place_that_asks_is_known():
-    asking = {path.split('/')[0] for path, text in sources('*.c') if re.search(r'\bpolicy_(decide|require)\(', text)}
-    assert asking <= CALLERS
+    asking = {path for path, text in sources('*.c') if re.search(r'\bpolicy_(decide|require)\(', text)}
+    assert asking == CALLERS
+
+
+def test_every_gate_of_a_channel_asks():
+    """Handshake, operation in both directions, acceptance of a record, and again when the policy has changed."""
+    asked = {}
+    for path, text in sources('runtime_*.c'):
+        for resource in re.findall(r'RESOURCE_(\w+), ', text):
+            asked.setdefault(resource, set()).add(os.path.basename(path))
+    assert 'runtime_channel.c' in asked['CHANNEL'], asked
+    assert 'runtime_pump.c' in asked['OPERATION'], asked
+    assert 'runtime_records.c' in asked['RECORD'], asked
+    assert lines_with(r'channel_decide_again\(channel\);', where='policy_received'), 'channels are asked about again'
+
+
+def test_a_runtime_decides_by_the_policy_in_force():
+    """One pointer, set in one place: there is no second table that a decision could use."""
+    assert lines_with(r'rt->policy = ') == ['enclave/runtime_policy.c: rt->policy = table;']
+    assert all('runtime->policy,' in line for line in lines_with(r'policy_(decide|require)\(channel'))
 
 
 def test_no_answer_is_thrown_away():

@@ -95,6 +95,7 @@ def test_a_policy_is_replaced_under_load(home):
     assert named and all(version <= last[name] for name, version in named), (named, last)
 
 
+@pytest.mark.attack('PO-09')
 def test_a_version_that_forbids_a_channel_ends_it(home):
     machine = Authored(home)
     path = machine.signed('B', 2, deny=['C'])
@@ -112,6 +113,7 @@ def test_a_version_that_forbids_a_channel_ends_it(home):
         again.refused('DENIED_BY_RULE')
 
 
+@pytest.mark.attack('PO-09')
 def test_what_has_come_in_is_asked_about_again(home):
     """B has all of A's data already; a version that no longer allows A must not be worked on with it."""
     machine = Authored(home, middle='cat >all; sleep 5; cat all')
