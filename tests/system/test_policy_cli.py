@@ -156,7 +156,7 @@ def test_an_edge_that_a_policy_forbids(box):
     ('B', {'allowed_communicators': [{'id': 'A', 'cores': ['00' * 48]}, 'C']}, 'MEASUREMENT_NOT_ALLOWED'),
     ('C', {'max_dac_depth': 1}, 'DEPTH_EXCEEDED'),
     ('C', {'not_after': '2020-01-01T00:00:00Z', 'not_before': '2019-01-01T00:00:00Z'}, 'POLICY_NOT_VALID_NOW'),
-    ('B', {'rot_ids': ['11' * 32]}, 'ROT_NOT_ALLOWED'),
+    ('B', {'rot_ids': ['11' * 32]}, 'ROOT_NOT_EXPECTED'),
     ('B', {'allow_interpreter': False}, 'INTERPRETER_OPEN')])
 def test_each_condition_of_a_policy_is_enforced(box, name, change, reason):
     job, inputs = pipeline(box)
