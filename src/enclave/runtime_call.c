@@ -458,7 +458,7 @@ static result hand_to_causes(struct runtime *rt, const struct call *call)
 
 static bool is_for_policy(enum reason reason)
 {
-	return reason >= NO_POLICY && reason <= POLICY_CONFLICT;
+	return (reason >= NO_POLICY && reason <= POLICY_CONFLICT) || reason == RATE_EXCEEDED || reason == FACTOR_MISSING;
 }
 
 static result take_end(struct runtime *rt, struct call *call, const struct data_end *end)

@@ -98,12 +98,27 @@ struct denied {
 	char text[CONTROL_TEXT_MAX]; /* why */
 };
 
+/* In this log and in the host's; the failure stays what it was. */
+static void tell(const struct channel *channel, result why)
+{
+	char text[1024], reason[640];
+	snprintf(reason, sizeof(reason), "%s", failure_text());
+	snprintf(text, sizeof(text), "edge '%s' with '%s' was closed, as version %" PRIu64 " of the policy does not allow it: %s",
+		channel->spec.edge, channel->spec.peer, channel->runtime->policy_version, reason);
+	const struct control_note body = {(uint32_t)why, text};
+	if (control_send(channel->runtime->control, CONTROL_NOTE, &control_note_schema, &body, NULL, 0, 0) != OK)
+		log_debug("the host was not told");
+	(void)fail(why, "%s", reason);
+}
+
 static void note(struct denied *denied, const struct channel *channel, result why)
 {
 	log_warning("a channel is closed: the new version of the policy does not allow it", LOG_TEXT("peer", channel->spec.peer),
 		LOG_TEXT("reason", reason_name(why)));
-	if (denied->count++ != 0)
-		return;
+	tell(channel, why);
+	denied->count++;
+	if (channel->link || denied->first != OK)
+		return; /* a channel of calls ends its calls, not the enclave */
 	denied->first = why;
 	snprintf(denied->text, sizeof(denied->text), "%s", failure_text());
 }
@@ -113,12 +128,15 @@ static void decide_channels(struct runtime *rt, struct denied *denied)
 {
 	for (size_t i = 0; i < rt->channel_count; i++) {
 		struct channel *channel = rt->channels[i];
-		if (!channel->open || channel->finished)
+		if (!channel->open || channel->finished || channel->ended)
 			continue;
 		failure_clear();
 		result decided = channel_decide_again(channel);
-		if (decided != OK)
-			note(denied, channel, decided);
+		if (decided == OK)
+			continue;
+		note(denied, channel, decided);
+		if (channel->link)
+			call_channel_failed(rt, channel, decided);
 	}
 }
 
@@ -147,7 +165,7 @@ result policy_received(struct runtime *rt, const struct control_message *message
 	log_info("a newer version of the policy is in force", LOG_NUMBER("version", rt->policy_version));
 	decide_channels(rt, &denied);
 	TRY(answer(rt, OK, &denied));
-	if (denied.count)
+	if (denied.first != OK)
 		return fail(denied.first, "version %" PRIu64 " of the policy came while the channel was open: %s", rt->policy_version,
 			denied.text);
 	return records_decide_inputs(rt);
