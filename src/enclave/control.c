@@ -228,6 +228,7 @@ static const struct {
 	{CONTROL_REVOKED, "REVOKED", &control_revoked_schema},
 	{CONTROL_NOTE, "NOTE", &control_note_schema},
 	{CONTROL_BUNDLE, "BUNDLE", &control_bundle_schema},
+	{CONTROL_STOP, "STOP", &control_empty_schema},
 	{CONTROL_PREPARED, "PREPARED", &control_prepared_schema},
 	{CONTROL_ENDORSE, "ENDORSE", &control_endorse_schema},
 	{CONTROL_PROOF, "PROOF", &control_proof_schema},

@@ -33,6 +33,7 @@ enum control_type {
 	CONTROL_BUNDLE = 16,   /* at any time after READY: asks for a complete chain */
 	CONTROL_POLICY = 15, /* from READY on: a newer signed version of its policy */
 	CONTROL_REVOKED = 14,  /* the newest revocation head; + the lists, when they are others than before */
+	CONTROL_STOP = 19,     /* while it runs: no new calls are served */
 	/* troth-ire -> host */
 	CONTROL_PREPARED = 32,
 	CONTROL_ENDORSE = 33,

@@ -921,6 +921,13 @@ const struct launch_failure *launch_failure(const struct ire *ire)
 	return ire->state == LAUNCH_FAILED ? &ire->failure : NULL;
 }
 
+void launch_tell_stop(struct ire *ire)
+{
+	static const struct control_empty nothing;
+	if ((ire->state == LAUNCH_RUNNING || ire->state == LAUNCH_STARTING) && send_to(ire, CONTROL_STOP, &nothing) != OK)
+		log_debug("an enclave could not be told to stop", LOG_TEXT("enclave", ire->manifest.name));
+}
+
 void launch_abort(struct ire *ire, enum reason reason, const char *text)
 {
 	launch_fail(ire, reason, text, "");

@@ -169,6 +169,9 @@ struct launch_failure {
 /* NULL unless LAUNCH_FAILED. */
 const struct launch_failure *launch_failure(const struct ire *ire);
 
+/* Its program, if it serves calls, is told that nobody comes any more; best effort. */
+void launch_tell_stop(struct ire *ire);
+
 /* Ends it now; it becomes LAUNCH_FAILED with this reason unless it has an end already. */
 void launch_abort(struct ire *ire, enum reason reason, const char *text);
 

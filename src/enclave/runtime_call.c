@@ -398,7 +398,8 @@ static result take_question(struct runtime *rt, struct channel *channel, const s
 	TRY(made);
 	call->sid = event->sid;
 	call->push = event->open.push;
-	call->deadline_ns = deadline_of(event->open.timeout_ms);
+	/* It is the caller who says that its time is over; this is for one that does not. */
+	call->deadline_ns = deadline_of(event->open.timeout_ms) + CALLEE_SLACK_MS * UINT64_C(1000000);
 	memcpy(call->call_id, event->open.call_id, CALL_ID_SIZE);
 	TRY(start_receiving(call, &event->open));
 	result allowed = channel_decide(channel, RESOURCE_OPERATION, DIRECTION_RECEIVE, event->open.operation, 0);

@@ -21,6 +21,7 @@ enum {
 	MAX_ACCEPTS = 64,     /* ACCEPTs that wait */
 	CALL_DEFAULT_MS = 60 * 1000,
 	CALL_LONGEST_MS = 24 * 3600 * 1000,
+	CALLEE_SLACK_MS = 5000,
 	LINK_BACKLOG_MAX = 4 << 20, /* of frames that a peer does not take: then it is not read from either */
 	LINK_BACKLOG_ENOUGH = 256 * 1024,
 	FABRIC_BACKLOG_MAX = 1 << 20, /* of replies that the program does not take: then it is not read from either */

@@ -839,6 +839,10 @@ static result serve_control(struct runtime *rt, void *what, short events)
 	(void)what;
 	(void)events;
 	TRY(runtime_next(rt, RUNTIME_REPLY_MS, &message, &have));
+	if (have && message.type == CONTROL_STOP) {
+		calls_stop(rt);
+		return OK;
+	}
 	return have ? fail(ILLEGAL_STATE, "the host sent %s after START", control_type_name(message.type)) : OK;
 }
 

@@ -296,7 +296,7 @@ result run_wait(struct run *run, enum launch_state until)
 /* From now on they can be asked for their chains. */
 static result list_stages(struct run *run)
 {
-	const struct live_row info = {.job = run->plan.job.name, .since = clock_wall_ms()};
+	const struct live_row info = {.job = run->plan.job.name, .since = clock_wall_ms(), .stays = run->stays};
 	for (size_t i = 0; i < run->plan.stage_count; i++)
 		if (run->stages[i].here)
 			TRY(live_add(run->host->live, &info, run->stages[i].launch, &run->stages[i].listed));
@@ -940,4 +940,66 @@ result flow_run(const struct flow_host *host, const struct flow_request *request
 	const struct flow_listener *listener, struct arena *arena, struct flow_outcome *out, struct flow_failure *out_failure)
 {
 	return run_main(host, request, NULL, fds, fd_count, listener, run_job, arena, out, out_failure);
+}
+
+/* ---- A job that stays ------------------------------------------------------------------------------- */
+
+enum { STOP_GRACE_MS = 5000 };
+
+static result bring_up(struct run *run, const struct flow_stay *stay)
+{
+	TRY(run_load_plan(run));
+	if (run->plan.job.host_count)
+		return fail(NOT_SUPPORTED, "enclaves that stay on several hosts");
+	TRY(run_check_roles(run));
+	TRY(run_open_folder(run));
+	name_run(run);
+	TRY(run_authorise(run));
+	TRY(run_launch_stages(run));
+	TRY(run_set_going(run));
+	TRY(run_wait(run, LAUNCH_RUNNING));
+	stay->up(stay->ctx, run->plan.job.name, run->run_id);
+	return run_wait(run, LAUNCH_FINISHED);
+}
+
+/* Programs that serve are told that nobody comes any more; the others have the same time. */
+static void bring_down(struct run *run)
+{
+	for (size_t i = 0; run->launches && i < run->launch_count; i++)
+		launch_tell_stop(run->launches[i]);
+	if (run->launch_count && launch_wait(run->launches, run->launch_count, LAUNCH_FINISHED, -1, STOP_GRACE_MS) != OK)
+		log_debug("enclaves that stayed did not end by themselves", LOG_TEXT("job", run->plan.job.name));
+}
+
+result flow_stay(const struct flow_host *host, const struct flow_request *request, const struct flow_stay *stay,
+	struct flow_failure *out_failure)
+{
+	struct flow_request own = *request;
+	const struct flow_listener listener = {.cancel_fd = stay->stop_fd};
+	struct run run = {
+		.host = host,
+		.request = &own,
+		.listener = &listener,
+		.arena = arena_of(RUN_MEMORY),
+		.began = clock_monotonic_ns(),
+		.folder = OUTPUT_FOLDER_NONE,
+		.stays = true,
+	};
+	ROOT_IDENTITY_HELD root = root_host_hold(host->root);
+	char text[FLOW_TEXT_MAX];
+	own.out = "";
+	own.has_nonce = false;
+	*out_failure = (struct flow_failure){.cause = OK};
+	if (!root)
+		return fail(NO_ROOT, "the state folder of this host");
+	run.began_under = root;
+	result stayed = bring_up(&run, stay);
+	if (stayed != OK && run_is_cancelled(&run)) {
+		bring_down(&run);
+		stayed = OK;
+	} else if (stayed != OK)
+		stayed = explain_failure(&run, stayed, out_failure);
+	snprintf(text, sizeof(text), "%s", stayed == OK ? "" : failure_text());
+	run_end(&run);
+	return stayed == OK ? OK : fail(stayed, "%s", text);
 }

@@ -97,6 +97,19 @@ struct flow_listener {
 	int cancel_fd; /* readable or at its end: the run is given up (RUN_ABORTED); -1: none */
 };
 
+/*
+ * A job whose enclaves stay: launched as in a run and listed as such, without results and receipt. Returns when `stop_fd` is
+ * readable (OK: they were told, and what did not end within five seconds was ended), when all have ended by themselves, or
+ * when one has failed. `up` is called once all programs run; `nonce`, `out` and `replace` of the request do not count.
+ */
+struct flow_stay {
+	int stop_fd;
+	void *ctx;
+	void (*up)(void *ctx, const char *job, const uint8_t run_id[static RUN_ID_SIZE]);
+};
+NODISCARD result flow_stay(const struct flow_host *host, const struct flow_request *request, const struct flow_stay *stay,
+	struct flow_failure *out_failure);
+
 /* Texts and lists of the outcome live in `arena`. `out_failure` is filled when the result is STAGE_FAILED. */
 NODISCARD result flow_run(const struct flow_host *host, const struct flow_request *request, const int *fds, size_t fd_count,
 	const struct flow_listener *listener, struct arena *arena, struct flow_outcome *out, struct flow_failure *out_failure);

@@ -57,6 +57,7 @@ struct run {
 	uint8_t rand[32], run_id[RUN_ID_SIZE], nonce[32];
 	bool has_nonce;
 	bool authorised;
+	bool stays; /* flow_stay: no results and no receipt */
 	struct stage_run *stages; /* by index of the plan's stages */
 	struct ire **launches; /* of the stages that are here */
 	size_t launch_count;

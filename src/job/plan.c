@@ -639,7 +639,10 @@ static result read_outputs(struct draft *draft, const struct node *root)
 					"a second output '%s' or file '%s'", job->outputs[i].name, job->outputs[i].file);
 	}
 	job->output_count = list->count;
-	if (list->count == 0)
+	bool serves = false;
+	for (size_t i = 0; i < job->edge_count; i++)
+		serves |= job->edges[i].call;
+	if (list->count == 0 && !serves)
 		return document_fail(draft->document, root, JOB_INCONSISTENT, "the job has no outputs");
 	return OK;
 }
@@ -1001,7 +1004,7 @@ static result read_stages(struct draft *draft, const struct node *root)
 
 static result read_job(struct draft *draft)
 {
-	static const char *const fields[] = {"!job", "!enclaves", "flow", "inputs", "!outputs", "externals", "references", "hosts", NULL};
+	static const char *const fields[] = {"!job", "!enclaves", "flow", "inputs", "outputs", "externals", "references", "hosts", NULL};
 	const struct node *root = draft->document->root;
 	TRY(document_fields(draft->document, root, fields));
 	TRY(read_name(draft, node_field(root, "job"), &draft->plan->job.name));

@@ -20,6 +20,7 @@
 #include "job/dac_query.h"
 #include "job/keeper.h"
 #include "job/listener.h"
+#include "job/live_jobs.h"
 #include "object/policy_version.h"
 #include "job/service.h"
 #include "job/state.h"
@@ -64,6 +65,7 @@ struct server {
 	struct recorder *recorder;
 	struct uid_pool uids;
 	struct live *live;
+	struct live_jobs *live_jobs;
 	struct policies *policies;
 	struct revocation_host *revocations;
 	uid_t ap_uid;
@@ -592,6 +594,33 @@ static result handle_officers(struct request *request)
 	return reply(request, SERVICE_OFFICERS_ARE, &answer);
 }
 
+/* ---- Enclaves that stay ----------------------------------------------------------------------------- */
+
+static result handle_ire_run(struct request *request)
+{
+	struct server *server = request->server;
+	struct service_ire_up up;
+	if (server->config->private_host)
+		return fail(IRE_NEEDS_HOST, "'%s' is served by a private host", server->state.path);
+	TRY(live_jobs_start(server->live_jobs, request->message->body, &request->arena, &up, &request->failure));
+	return reply(request, SERVICE_IRE_UP, &up);
+}
+
+static result handle_ire_list(struct request *request)
+{
+	struct service_ires ires;
+	TRY(live_jobs_list(request->server->live_jobs, &request->arena, &ires));
+	return reply(request, SERVICE_IRES_ARE, &ires);
+}
+
+static result handle_ire_stop(struct request *request)
+{
+	const struct service_ire_stop *body = request->body;
+	struct service_ire_stopped stopped = {0};
+	TRY(live_jobs_stop(request->server->live_jobs, body->all ? NULL : body->name, &stopped.count));
+	return reply(request, SERVICE_IRE_STOPPED, &stopped);
+}
+
 /* ---- One client -------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -627,6 +656,9 @@ static const struct {
 	{SERVICE_REVOKE, true, handle_revoke},
 	{SERVICE_REVOCATIONS, true, handle_revocations},
 	{SERVICE_REVOCATION_KEY, true, handle_revocation_key},
+	{SERVICE_IRE_RUN, true, handle_ire_run},
+	{SERVICE_IRE_LIST, false, handle_ire_list},
+	{SERVICE_IRE_STOP, false, handle_ire_stop},
 	{SERVICE_SHUTDOWN, false, handle_shutdown},
 	{SERVICE_BYE, false, handle_bye},
 };
@@ -660,6 +692,8 @@ static result dispatch(struct request *request)
 		struct service_enrol enrol;
 		struct service_name name;
 		struct service_officers officers;
+		struct service_ire_run ire_run;
+		struct service_ire_stop ire_stop;
 	} body;
 	for (size_t i = 0; i < COUNT_OF(handlers); i++) {
 		if (handlers[i].type != request->message->type)
@@ -924,6 +958,16 @@ static result start(struct server *server)
 	TRY(revocations_start(server->root, server->state.path, server->config->revocation_lease_ms, &server->revocations));
 	TRY(recorder_journal_open(server->state.journal, &server->recorder));
 	TRY(start_hosts(server));
+	const struct flow_host host = {
+		.root = server->root,
+		.recorder = server->recorder,
+		.uids = &server->uids,
+		.scratch = server->state.scratch,
+		.live = server->live,
+		.policies = server->policies,
+		.copies = server->without_namespaces ? server->copies : NULL,
+	};
+	TRY(live_jobs_new(&host, &server->live_jobs));
 	server->wake = fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (server->wake.n < 0)
 		return fail_errno("eventfd");
@@ -938,6 +982,7 @@ static void server_end(struct server *server)
 	listener_stop(server->hosts);
 	tls_identity_free(server->own.identity);
 	peers_close(server->own.peers);
+	live_jobs_free(server->live_jobs);
 	keeper_stop(server->keeper);
 	recorder_close(server->recorder);
 	policies_free(server->policies);

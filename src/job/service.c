@@ -143,6 +143,39 @@ static const struct field run_fields[] = {
 };
 const struct schema service_run_schema = SCHEMA(struct flow_request, "run", SHAPE_MAP, run_fields);
 
+static const struct field ire_run_fields[] = {
+	F_TEXT(struct service_ire_run, 1, name, 0, NAME_MAX_LEN),
+	F_STRUCT(struct service_ire_run, 2, run, &service_run_schema),
+};
+const struct schema service_ire_run_schema = SCHEMA(struct service_ire_run, "ire run", SHAPE_MAP, ire_run_fields);
+
+static const struct field ire_up_fields[] = {
+	F_TEXT(struct service_ire_up, 1, name, 1, NAME_MAX_LEN),
+	F_FIXED(struct service_ire_up, 2, run_id),
+};
+const struct schema service_ire_up_schema = SCHEMA(struct service_ire_up, "ire up", SHAPE_MAP, ire_up_fields);
+
+static const struct field ire_fields[] = {
+	F_TEXT(struct service_ire, 1, name, 1, NAME_MAX_LEN),
+	F_TEXT(struct service_ire, 2, job, 0, NAME_MAX_LEN),
+	F_FIXED(struct service_ire, 3, run_id),
+	F_BOOL(struct service_ire, 4, stays),
+	F_TIME(struct service_ire, 5, since),
+	F_TEXT(struct service_ire, 6, group, 0, NAME_MAX_LEN),
+};
+static const struct schema ire_schema = SCHEMA(struct service_ire, "ire", SHAPE_MAP, ire_fields);
+static const struct field ires_fields[] = {F_LIST(struct service_ires, 1, rows, count, &ire_schema, 0, 0, 16384)};
+const struct schema service_ires_schema = SCHEMA(struct service_ires, "ires", SHAPE_MAP, ires_fields);
+
+static const struct field ire_stop_fields[] = {
+	F_TEXT(struct service_ire_stop, 1, name, 0, NAME_MAX_LEN),
+	F_BOOL(struct service_ire_stop, 2, all),
+};
+const struct schema service_ire_stop_schema = SCHEMA(struct service_ire_stop, "ire stop", SHAPE_MAP, ire_stop_fields);
+
+static const struct field ire_stopped_fields[] = {F_UINT(struct service_ire_stopped, 1, count, 0)};
+const struct schema service_ire_stopped_schema = SCHEMA(struct service_ire_stopped, "ire stopped", SHAPE_MAP, ire_stopped_fields);
+
 static const struct field use_fields[] = {
 	F_TEXT(struct flow_stage_use, 1, name, 1, NAME_MAX_LEN),
 	F_UINT(struct flow_stage_use, 2, bytes_in, 0),
@@ -369,6 +402,12 @@ static const struct {
 	{SERVICE_POLICY_PUSHED, "POLICY_PUSHED", &policies_pushed_schema},
 	{SERVICE_DAC_GET, "DAC_GET", &service_dac_get_schema},
 	{SERVICE_DAC_GOT, "DAC_GOT", &service_dac_got_schema},
+	{SERVICE_IRE_RUN, "IRE_RUN", &service_ire_run_schema},
+	{SERVICE_IRE_UP, "IRE_UP", &service_ire_up_schema},
+	{SERVICE_IRE_LIST, "IRE_LIST", &service_empty_schema},
+	{SERVICE_IRES_ARE, "IRES_ARE", &service_ires_schema},
+	{SERVICE_IRE_STOP, "IRE_STOP", &service_ire_stop_schema},
+	{SERVICE_IRE_STOPPED, "IRE_STOPPED", &service_ire_stopped_schema},
 	{SERVICE_PROGRESS, "PROGRESS", &service_progress_schema},
 	{SERVICE_LOG, "LOG", &service_log_schema},
 };

@@ -50,6 +50,9 @@ enum service_type {
 	SERVICE_REVOKE = 84, /* + a descriptor of a signed revocation list */
 	SERVICE_REVOCATIONS = 85,
 	SERVICE_REVOCATION_KEY = 86,
+	SERVICE_IRE_RUN = 72,
+	SERVICE_IRE_LIST = 73,
+	SERVICE_IRE_STOP = 74,
 	/* replies */
 	SERVICE_ERROR = 32,
 	SERVICE_DONE = 33,
@@ -73,6 +76,9 @@ enum service_type {
 	SERVICE_DAC_GOT = 144,
 	SERVICE_REVOKED = 148,
 	SERVICE_REVOCATIONS_ARE = 149,
+	SERVICE_IRE_UP = 136,
+	SERVICE_IRES_ARE = 137,
+	SERVICE_IRE_STOPPED = 138,
 	/* on the way to a reply */
 	SERVICE_PROGRESS = 48,
 	SERVICE_LOG = 49,
@@ -259,6 +265,40 @@ struct service_dac_got {
 struct service_empty {
 	bool nothing;
 };
+
+/* troth ire run: inputs by path, none by descriptor. */
+struct service_ire_run {
+	const char *name; /* by which it is stopped; "": the job's */
+	struct flow_request run;
+};
+
+struct service_ire_up {
+	const char *name;
+	uint8_t run_id[RUN_ID_SIZE];
+};
+
+struct service_ire {
+	const char *name; /* of the enclave */
+	const char *job;
+	uint8_t run_id[RUN_ID_SIZE];
+	bool stays;
+	uint64_t since;
+	const char *group; /* of one that stays: the name by which its job is stopped; else "" */
+};
+struct service_ires {
+	struct service_ire *rows;
+	size_t count;
+};
+
+struct service_ire_stop {
+	const char *name; /* of the job that stays, or of one of its enclaves */
+	bool all;
+};
+struct service_ire_stopped {
+	uint64_t count; /* jobs */
+};
+
+extern const struct schema service_ire_run_schema, service_ire_up_schema, service_ires_schema, service_ire_stop_schema, service_ire_stopped_schema;
 
 extern const struct schema service_error_schema, service_status_schema, service_init_schema, service_attest_schema, service_attested_schema,
 	service_seal_schema, service_sealed_schema, service_run_schema, service_ran_schema, service_events_schema, service_progress_schema,

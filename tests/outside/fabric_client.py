@@ -171,12 +171,22 @@ class Fabric:
             call = self.accept()
             if call['end']:
                 return
-            data = self.read_all(call['handle'])
+            # A caller that gave up is no reason to end; what `answer` raises is.
+            data = self.unless_refused(call['handle'], lambda: self.read_all(call['handle']))
+            if data is None:
+                continue
+            said = answer(call, data)
             if call['push']:
-                answer(call, data)
                 self.close(call['handle'])
             else:
-                self.respond(call['handle'], answer(call, data))
+                self.unless_refused(call['handle'], lambda: self.respond(call['handle'], said))
+
+    def unless_refused(self, handle, act):
+        try:
+            return act()
+        except Refused:
+            self.close(handle)
+            return None
 
     def record(self, name, data, causes=()):
         reply = self.do(RECORD, {1: name, 2: list(causes), 3: data})
