@@ -741,6 +741,50 @@ static void refused_record(struct world *w, size_t enclave, struct record *recor
 		refused_record(&w, enclave, &r, with, COUNT_OF(with), wanted, __LINE__);                               \
 	} while (0)
 
+/* By its own time: what was signed before `from` stays, what came after goes with all that was built on it. */
+static void records_of_what_is_revoked_are_refused(void **unused)
+{
+	enum { WHAT = 6 };
+	struct world w;
+	world_of_four(&w);
+	struct made before = world_origin(&w, A, "rows"), after = world_origin(&w, A, "more"), other = world_origin(&w, B, "rows");
+	const struct world_enclave *a = &w.enclaves[A];
+	const struct revocation_entry entries[WHAT] = {
+		{REVOKE_MEASUREMENT, SPAN_ARRAY(a->launch.measurement), after.record.time, ""},
+		{REVOKE_MEASUREMENT, SPAN_ARRAY(a->launch.core), after.record.time, ""},
+		{REVOKE_KEY, SPAN_ARRAY(a->sign.id), after.record.time, ""},
+		{REVOKE_CERTIFICATE, SPAN_ARRAY(a->certificate_digest), after.record.time, ""},
+		{REVOKE_POLICY, SPAN_ARRAY(a->policy_digest), after.record.time, ""},
+		{REVOKE_HOST, SPAN_ARRAY(w.root.rot_id), after.record.time, ""},
+	};
+	assert_true(before.record.time < after.record.time);
+	for (size_t i = 0; i < WHAT; i++) {
+		struct revocation_set set = {.count = 1};
+		struct revocation_entry entry = entries[i];
+		struct revocation_list list = {.version = 1, .time = 1, .not_after = 2, .entries = &entry, .entry_count = 1};
+		CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
+		expect_ok(revocation_list_sign(&list, &w.root_key, &object, NULL));
+		expect_ok(revocation_open(bytes_span(&object), NULL, &set.lists[0]));
+		w.config.revocations = &set;
+		struct dac *dac = chain(&w);
+		add(dac, &before);
+		add(dac, &after);
+		add(dac, &other);
+		verify(dac);
+		require(dac, &before, OK);
+		require(dac, &after, REVOKED);
+		/* Another enclave goes on, unless its whole host is revoked. */
+		bool all = entries[i].class == REVOKE_HOST;
+		bool same = entries[i].class == REVOKE_MEASUREMENT &&
+			memcmp(i ? w.enclaves[B].launch.core : w.enclaves[B].launch.measurement, entry.value.data, SHA384_SIZE) == 0;
+		require(dac, &other, (all || same) && other.record.time >= entry.from ? REVOKED : OK);
+		dac_free(dac);
+		revocation_set_free(&set);
+	}
+	w.config.revocations = NULL;
+	world_free(&w);
+}
+
 static void kinds_have_their_shape(void **unused)
 {
 	struct world w;
@@ -1012,6 +1056,7 @@ int group_dac(void)
 		cmocka_unit_test(weak_launches_are_weighed),
 		cmocka_unit_test(a_request_is_answered_once_and_by_its_target),
 		cmocka_unit_test(an_expired_certificate_carries_nothing),
+		cmocka_unit_test(records_of_what_is_revoked_are_refused),
 		cmocka_unit_test(kinds_have_their_shape),
 		cmocka_unit_test(inputs_are_supplied_by_parents),
 		cmocka_unit_test(foreign_parents_must_be_addressed_here),

@@ -7,6 +7,7 @@ int group_pipeline(void);
 int group_plan(void);
 int group_plan_hosts(void);
 int group_recorder(void);
+int group_revocation_store(void);
 int group_service(void);
 int group_state(void);
 int group_uid_pool(void);

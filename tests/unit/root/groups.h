@@ -20,6 +20,7 @@
 	GROUP(test_tcb)                                                                                                \
 	GROUP(test_token_settings)                                                                                     \
 	GROUP(test_upgrades)                                                                                           \
+	GROUP(test_ap_revocation)                                                                                      \
 	GROUP(test_ap_upgrade)                                                                                         \
 	GROUP(test_wrap)
 
