@@ -391,6 +391,7 @@ static result load(struct ledger_engine *engine, struct ledger_recovery *recover
 		TRY(begin_anew(engine, &replay, recovery));
 	}
 	replay.state = engine->state;
+	replay.roots_from = journal_head(engine->journal).sequence;
 	TRY(open_tree(engine, &replay.head, recovery));
 	uint64_t before = replay.head.size;
 	TRY(replay_tail(engine, &replay));

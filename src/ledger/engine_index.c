@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { INDEX_VERSION = 1, SUM_TEXT = 64, READ_SIZE = 1 << 18 };
@@ -149,6 +150,8 @@ static result connect_to(struct ledger_index *index)
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
 	if (sqlite3_open_v2(index->in_memory ? ":memory:" : index->path, &index->db, flags, NULL) != SQLITE_OK)
 		return failed(index, "opening");
+	if (!index->in_memory && chmod(index->path, 0600) != 0)
+		return fail_errno("index.sqlite");
 	/* Written without syncs: after a loss of power it is checked, and made again when it must be. */
 	return run(index, "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-4096;");
 }

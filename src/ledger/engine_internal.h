@@ -50,6 +50,7 @@ struct replay {
 	struct frontier frontier;   /* used without a tree */
 	const struct note_key *log; /* checks the signature of each checkpoint; NULL: it does not */
 	bool verify;		    /* signatures of what was sent, too */
+	uint64_t roots_from;	    /* state roots are compared from this entry on: the last one is one over all before it */
 	struct ledger_head head;
 	uint64_t transactions, refused;
 };

@@ -62,6 +62,12 @@ result window_view(struct window *window, uint64_t offset, size_t len, struct sp
 	return OK;
 }
 
+/* Space that was taken ahead is long: it is compared with itself, moved by one. */
+static bool is_zero(struct span bytes)
+{
+	return bytes.len == 0 || (bytes.data[0] == 0 && memcmp(bytes.data, bytes.data + 1, bytes.len - 1) == 0);
+}
+
 result window_last_used(struct window *window, uint64_t from, uint64_t *out)
 {
 	uint64_t last = from;
@@ -70,9 +76,10 @@ result window_last_used(struct window *window, uint64_t from, uint64_t *out)
 		TRY(window_view(window, at, WINDOW_SIZE, &part));
 		if (part.len == 0)
 			break;
-		for (size_t i = 0; i < part.len; i++)
-			if (part.data[i] != 0)
-				last = at + i + 1;
+		if (!is_zero(part))
+			for (size_t i = 0; i < part.len; i++)
+				if (part.data[i] != 0)
+					last = at + i + 1;
 		at += part.len;
 	}
 	*out = last;

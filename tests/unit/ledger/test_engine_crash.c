@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SENT_MAX = 64, SEEDS = 5 };
+enum { SENT_MAX = 64, SEEDS = 4 };
 
 /* What was acknowledged, and when in terms of the disk's operations. */
 struct sent {
@@ -136,10 +136,10 @@ static void every_crash_of_a_life(void **state)
 	(void)state;
 	struct life *life = life_new();
 	house_open(&life->house);
-	live(life, 14);
+	live(life, 10);
 	house_close(&life->house);
 	house_open(&life->house);
-	live(life, 9);
+	live(life, 7);
 	struct span extra = house_event(&life->house, 1000);
 	for (size_t op_count = 0; op_count <= life->disk.op_count; op_count++)
 		for (uint64_t seed = 0; seed < SEEDS; seed++)
