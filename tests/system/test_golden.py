@@ -2,7 +2,8 @@
 
 A folder holds receipt.troth, trust.json, the outputs under their names and inputs as role.*; nothing in it is ever rewritten. A new
 format gets a new folder. rotated and recovered (tests/tools/make_golden.py) are runs during which the root rotated, with what was
-known of the root at the end (history) and the same with a HALT (history.halted). level-2 was left by a run on a simulated TPM.
+known of the root at the end (history) and the same with a HALT (history.halted). level-2 was left by a run on a simulated TPM, calls by a
+chain of calls through four enclaves.
 """
 import json
 import os

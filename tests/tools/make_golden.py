@@ -3,11 +3,13 @@
 
     make_golden.py rotated DIR     the root rotates before the run and twice while it runs
     make_golden.py recovered DIR   the root rotated, was recovered by 2 of 3 keys, and rotates while the job runs
+    make_golden.py calls DIR       a chain of four: B asks A, A asks C, C asks D, each before it answers
 
-Both rotate once more and leave what is known of the root at the end (history) and the same with a HALT (history.halted).
+The first two rotate once more and leave what is known of the root at the end (history) and the same with a HALT (history.halted).
 """
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -66,7 +68,82 @@ def halt(machine, history, halted):
     machine.troth('root', 'halt', 'assemble', '--candidate', candidate, '--history', history, '--signature', *signatures, '--output', halted).ok()
 
 
+CALLS = r'''
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <troth/troth.h>
+
+static int ask(struct troth *t, const char *peer, const char *question, size_t len)
+{
+	void *answer;
+	if (troth_call(t, peer, "", question, len, &answer, &len) != TROTH_OK)
+		return 1;
+	printf("%.*s\n", (int)len, (char *)answer);
+	free(answer);
+	return 0;
+}
+
+static int serve(struct troth *t, const char *next)
+{
+	struct troth_incoming call;
+	while (troth_accept(t, &call) == TROTH_OK) {
+		void *data, *more = NULL;
+		size_t len;
+		char answer[512];
+		if (troth_read_all(t, call.handle, 256, &data, &len) != TROTH_OK ||
+			(next && troth_call(t, next, "", data, len, &more, &len) != TROTH_OK))
+			return 1;
+		snprintf(answer, sizeof(answer), "<%s>", (char *)(more ? more : data));
+		if (troth_respond(t, call.handle, answer, strlen(answer)) != TROTH_OK)
+			return 1;
+		free(data);
+		free(more);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct troth *t;
+	char question[200] = "";
+	if (troth_open(&t) != TROTH_OK)
+		return 2;
+	if (argc == 3)
+		return ask(t, argv[2], question, fread(question, 1, sizeof(question) - 1, stdin));
+	return serve(t, argc == 2 ? argv[1] : NULL);
+}
+'''
+
+
+def calls(folder):
+    home = tempfile.mkdtemp(prefix='troth-golden-')
+    machine = jobs.Machine(home)
+    machine.troth('host', 'init', '--state', machine.state, '--no-recovery').ok()
+    source = jobs.written(machine.work, 'calls.c', CALLS)
+    subprocess.run(['cc', '-static', '-O1', '-D_GNU_SOURCE', '-I', os.path.join(ROOT, 'include'), '-o', os.path.join(machine.work, 'calls'), source,
+                    os.path.join(ROOT, 'src', 'libtroth', 'libtroth.c')], check=True)
+    chain = ['B', 'A', 'C', 'D']
+    peers = {name: chain[max(at - 1, 0):at] + chain[at + 1:at + 2] for at, name in enumerate(chain)}
+    arguments = {'B': ['ask', 'A'], 'A': ['C'], 'C': ['D'], 'D': []}
+    job = jobs.write_job(machine.work, [jobs.enclave(n, './calls', arguments[n], peers=peers[n]) for n in chain],
+                         flow=[{'from': a, 'to': b, 'operation': 'ask', 'call': True} for a, b in zip(chain, chain[1:])],
+                         inputs=[{'role': 'question', 'to': 'B'}], outputs=[{'name': 'answer', 'from': 'B', 'file': 'answer.txt', 'statement': True}],
+                         name='calls')
+    question, trust = jobs.written(machine.work, 'question', 'who was it'), os.path.join(home, 'trust.json')
+    machine.troth('run', job, '--state', machine.state, '--input', f'question={question}', '--output', machine.out).ok()
+    machine.troth('trust', 'new', '--root', os.path.join(machine.state, 'inception.epoch'), '--reference', job, '--output', trust).ok()
+    os.makedirs(folder, exist_ok=True)
+    for path, name in ((os.path.join(machine.out, 'receipt.troth'), 'receipt.troth'), (os.path.join(machine.out, 'answer.txt'), 'answer.txt'),
+                       (trust, 'trust.json'), (question, 'question.txt')):
+        shutil.copyfile(path, os.path.join(folder, name))
+    shutil.rmtree(home)
+
+
 def main(story, folder):
+    if story == 'calls':
+        calls(folder)
+        return
     home = tempfile.mkdtemp(prefix='troth-golden-')
     machine = recoverable(home)
     job = slow_pipeline(machine)
@@ -99,6 +176,6 @@ def main(story, folder):
 
 
 if __name__ == '__main__':
-    if len(sys.argv) != 3 or sys.argv[1] not in ('rotated', 'recovered'):
+    if len(sys.argv) != 3 or sys.argv[1] not in ('rotated', 'recovered', 'calls'):
         sys.exit(__doc__)
     main(*sys.argv[1:])

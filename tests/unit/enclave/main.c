@@ -37,6 +37,7 @@ int main(void)
 		group_limits() +
 		confined_groups() +
 		group_runtime_records() +
+		group_calls() +
 		group_iecp() +
 		group_iecp_anchor() +
 		group_iecp_channel() +
