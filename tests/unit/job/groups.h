@@ -2,6 +2,7 @@
 #ifndef TROTH_TESTS_JOB_GROUPS_H
 #define TROTH_TESTS_JOB_GROUPS_H
 
+int group_link(void);
 int group_output_folder(void);
 int group_pipeline(void);
 int group_plan(void);
