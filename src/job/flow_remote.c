@@ -12,6 +12,7 @@
 #include "crypto/random.h"
 #include "enclave/broker.h"
 #include "job/listener.h"
+#include "job/revocations.h"
 
 /*
  * Theory of operation. Between a coordinator and one host the run goes in steps: each is one message of the coordinator and one
@@ -64,6 +65,7 @@ struct remote {
 	struct join_seat *seat;
 	struct fd poll;
 	uint8_t told[OID_SIZE]; /* the epoch of this host that the others know of */
+	uint64_t revocations; /* generation of the lists that they were told of, and one */
 	pthread_t heart;
 	bool beats;
 	pthread_mutex_t lock; /* of stop */
@@ -144,6 +146,12 @@ static bool has_stage(const struct run *run, const struct job_host *host)
 	return false;
 }
 
+/* It has done all there is to do, and may hang up. */
+static bool is_done(const struct run *run, const struct remote_host *host)
+{
+	return run->remote->coordinates && host->answered == COUNT_OF(steps);
+}
+
 /* ---- Roots of the others ---------------------------------------------------------------------------- */
 
 /* Only what is enrolled counts; whoever tells it is a messenger. What has stopped a root is found by whoever uses it. */
@@ -211,6 +219,45 @@ static result take_news(struct run *run, bool *out_changed)
 	return refreshed == OK ? OK : fail(refreshed, "%s", text);
 }
 
+static result tell_revocations(struct run *run)
+{
+	struct remote *remote = run->remote;
+	struct revocation_host *revocations = listener_own(run->host->listener)->revocations;
+	CLEANUP(arena_free) struct arena arena = arena_of(256 << 20);
+	struct link_revocations body = {0};
+	struct span *lists;
+	size_t count;
+	void *items;
+	if (!revocations || remote->revocations == revocations_generation(revocations) + 1)
+		return OK;
+	remote->revocations = revocations_generation(revocations) + 1;
+	TRY(revocations_lists(revocations, &arena, &lists, &count));
+	TRY(arena_alloc(&arena, count + 1, sizeof(struct bytes_item), &items));
+	body.lists = items;
+	for (size_t i = 0; i < count && i < LINK_LISTS_MAX; i++)
+		body.lists[body.list_count++].bytes = lists[i];
+	for (size_t i = 0; i < remote->host_count && count > 0; i++)
+		if (!is_done(run, &remote->hosts[i]))
+			TRY(link_send(remote->hosts[i].link, LINK_REVOCATIONS, &body));
+	return OK;
+}
+
+/* Taken only where that operator's key is pinned; a list that does not count is no fault of whoever passes it on. */
+static result take_revocations(struct run *run, const struct link_message *message)
+{
+	struct revocation_host *revocations = listener_own(run->host->listener)->revocations;
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	struct link_revocations body;
+	TRY(link_decode(message, &arena, &body));
+	for (size_t i = 0; revocations && i < body.list_count; i++) {
+		bool changed;
+		result offered = revocations_offer(revocations, body.lists[i].bytes, &changed);
+		if (offered != OK)
+			log_failure(LOG_LEVEL_DEBUG, "a revocation list of another host was not taken", offered);
+	}
+	return OK;
+}
+
 /* This host's root has moved on, or another's: everybody hears of it. */
 static result pass_news(struct run *run)
 {
@@ -219,12 +266,13 @@ static result pass_news(struct run *run)
 	bool own = now && memcmp(now->epoch_oid, remote->told, OID_SIZE) != 0, others = false;
 	if (!remote->roots)
 		return OK;
+	TRY(tell_revocations(run));
 	TRY(take_news(run, &others));
 	if (!own && !(others && remote->coordinates))
 		return OK;
 	memcpy(remote->told, now->epoch_oid, OID_SIZE);
 	for (size_t i = 0; i < remote->host_count; i++)
-		if (remote->hosts[i].asked > 1)
+		if (remote->hosts[i].asked > 1 && !is_done(run, &remote->hosts[i]))
 			TRY(tell_roots(run, &remote->hosts[i], LINK_EPOCHS));
 	return OK;
 }
@@ -287,12 +335,6 @@ static result take_step(struct run *run, struct remote_host *host, struct link_m
 	return OK;
 }
 
-/* It has done all there is to do, and may hang up. */
-static bool is_done(const struct run *run, const struct remote_host *host)
-{
-	return run->remote->coordinates && host->answered == COUNT_OF(steps);
-}
-
 static result hear(struct run *run, struct remote_host *host)
 {
 	while (!is_done(run, host)) {
@@ -306,7 +348,9 @@ static result hear(struct run *run, struct remote_host *host)
 			taken = take_epochs(run, &message);
 		else if (taken == OK && message.type == LINK_PROGRESS)
 			taken = take_progress(run, host, &message);
-		else if (taken == OK && message.type != LINK_REVOCATIONS)
+		else if (taken == OK && message.type == LINK_REVOCATIONS)
+			taken = take_revocations(run, &message);
+		else if (taken == OK)
 			taken = take_step(run, host, &message);
 		TRY(taken);
 	}

@@ -36,7 +36,7 @@ static const struct field epochs_fields[] = {
 static const struct schema epochs_schema = SCHEMA(struct link_epochs, "epochs", SHAPE_MAP, epochs_fields);
 
 static const struct field revocations_fields[] = {
-	F_LIST(struct link_revocations, 1, lists, list_count, &bytes_item_schema, 0, 0, 64),
+	F_LIST(struct link_revocations, 1, lists, list_count, &bytes_item_schema, 0, 0, LINK_LISTS_MAX),
 };
 static const struct schema revocations_schema = SCHEMA(struct link_revocations, "revocations", SHAPE_MAP, revocations_fields);
 

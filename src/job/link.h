@@ -47,6 +47,7 @@ enum {
 	LINK_WAIT_MAX_MS = 8 * 1000, /* of an OFFER: shorter than silence */
 	LINK_TOKEN_SIZE = 32,
 	LINK_EDGES_MAX = 1024,
+	LINK_LISTS_MAX = 64,
 };
 
 struct link_hello {
@@ -125,11 +126,14 @@ NODISCARD result link_parse(struct span bytes, enum link_type *out_type, struct 
 
 /* ---- links ----------------------------------------------------------------------------------------------------- */
 
+struct revocation_host;
+
 /* What a host shows and judges with; shared by all its links. */
 struct link_own {
 	struct root_host *root;
 	struct peers *peers;
 	struct tls_identity *identity;
+	struct revocation_host *revocations; /* lists are passed on to each other; NULL: none */
 };
 
 struct link;

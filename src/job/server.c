@@ -936,6 +936,7 @@ static result divide_uids(struct server *server)
 static result start_hosts(struct server *server)
 {
 	server->own.root = server->root;
+	server->own.revocations = server->revocations;
 	TRY(peers_open(server->state.path, &server->own.peers));
 	TRY(tls_identity_new(&server->own.identity));
 	return listener_start(&server->own, server->config->listen, &server->hosts);

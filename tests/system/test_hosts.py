@@ -63,7 +63,7 @@ def run_both(north, south, job, data, seconds=DEADLINE):
 
 
 def trust_of(host, job, *roots):
-    path = os.path.join(host.machine.home, f'trust-{len(roots)}.json')
+    path = os.path.join(host.machine.home, 'trust-' + '-'.join(r.name for r in roots) + '.json')
     words = [w for other in roots for w in ('--root', other.inception)]
     host.machine.troth('trust', 'new', *words, '--reference', job, '--output', path).ok()
     return path
