@@ -362,6 +362,13 @@ static result read_fabric(struct draft *draft, const struct node *map, struct jo
 	TRY(refuse_own_fabric(draft, map, &stage->manifest));
 	if (!node && !is_on_a_call(draft, stage->name))
 		return OK;
+	for (size_t i = 0; i < stage->manifest.secret_count;)
+		if (stage->manifest.secrets[i].fd == number) {
+			number++;
+			i = 0; /* they are in the order of their names */
+		} else {
+			i++;
+		}
 	if (node)
 		TRY(node_uint(draft->document, node, 63, &number));
 	snprintf(text, sizeof(text), "%u", (unsigned)number);

@@ -186,6 +186,72 @@ static void test_what_is_wrong_is_named_with_its_place(void **state)
 	}
 }
 
+static const char *variable(const struct manifest *manifest, const char *name)
+{
+	for (size_t i = 0; i < manifest->environment_count; i++)
+		if (strcmp(manifest->environment[i].name, name) == 0)
+			return manifest->environment[i].value;
+	return NULL;
+}
+
+static void test_a_call_gives_both_programs_a_measured_descriptor(void **state)
+{
+	struct job_plan before, plan;
+	int fd;
+	write_program(*state);
+	expect_ok(job_plan_load(folder_write(*state, "job.yaml", good), &before));
+	assert_false(before.job.edges[0].call);
+	assert_null(variable(&before.stages[0].manifest, "TROTH_FABRIC"));
+	/* A's secret has descriptor 3. Calls may lead in circles, and many may call one. */
+	expect_ok(job_plan_load(altered(*state, "- {from: A, to: B}", "- {from: A, to: B, call: true}\n- {from: B, to: A, call: true, operation: more}"), &plan));
+	assert_string_equal(variable(&job_plan_stage(&plan, "A")->manifest, "TROTH_FABRIC"), "4");
+	assert_string_equal(variable(&job_plan_stage(&plan, "B")->manifest, "TROTH_FABRIC"), "3");
+	expect_ok(manifest_fabric(&job_plan_stage(&plan, "A")->manifest, &fd));
+	assert_int_equal(fd, 4);
+	assert_true(plan.job.edges[0].call && plan.job.edges[1].call);
+	assert_string_equal(plan.job.edges[0].output, "fabric");
+	assert_string_equal(plan.job.edges[0].input, "fabric");
+	assert_memory_not_equal(plan.digest, before.digest, SHA256_SIZE);
+	assert_memory_not_equal(job_plan_stage(&plan, "B")->core, job_plan_stage(&before, "B")->core, SHA384_SIZE);
+	job_plan_free(&plan);
+	expect_ok(job_plan_load(altered(*state, "program: cat,", "program: cat, fabric: 9,"), &plan));
+	assert_string_equal(variable(&job_plan_stage(&plan, "B")->manifest, "TROTH_FABRIC"), "9");
+	job_plan_free(&plan);
+	/* Said and not meant: the same job as before. */
+	expect_ok(job_plan_load(altered(*state, "- {from: A, to: B}", "- {from: A, to: B, call: false}"), &plan));
+	assert_memory_equal(plan.digest, before.digest, SHA256_SIZE);
+	job_plan_free(&plan);
+	job_plan_free(&before);
+}
+
+static void test_what_is_no_call(void **state)
+{
+	static const struct {
+		const char *from, *to;
+		result reason;
+	} cases[] = {
+		{"- {from: A, to: B}", "- {from: A, to: B, call: maybe}", BAD_TYPE},
+		{"- {from: A, to: B}", "- {from: A, to: B, call: true, output: o}", JOB_INCONSISTENT},
+		{"- {from: A, to: B}", "- {from: A, to: B, call: true, input: x}", JOB_INCONSISTENT},
+		{"- {from: A, to: B}", "- {from: A, to: A, call: true}", JOB_INCONSISTENT},
+		{"- {from: A, to: B}", "- {from: A, to: C, call: true}", UNKNOWN_ENCLAVE},
+		{"- {from: A, to: B}", "- {from: A, to: B, input: fabric}", JOB_INCONSISTENT},
+		{"- {role: in, to: A}", "- {role: in, to: A, input: fabric}", JOB_INCONSISTENT},
+		{"{name: o, path", "{name: fabric, path", JOB_INCONSISTENT},
+		{"program: cat,", "program: cat, fabric: 2,", BAD_VALUE},
+		{"program: cat,", "program: cat, permissions: [fabric],", JOB_INCONSISTENT},
+		{"program: cat,", "program: cat, env: {TROTH_FABRIC: '3'},", JOB_INCONSISTENT},
+		{"env: {Z: '1', A: '2'}", "fabric: 3", BAD_VALUE}, /* is the secret's */
+	};
+	write_program(*state);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct job_plan plan;
+		result loaded = job_plan_load(altered(*state, cases[i].from, cases[i].to), &plan);
+		if (loaded != cases[i].reason || !strstr(failure_text(), "job.yaml:"))
+			fail_msg("case %zu (%s): %s: %s", i, cases[i].to, reason_name(loaded), failure_text());
+	}
+}
+
 static void test_a_command(void **state)
 {
 	const char *argv[] = {"sort", "-n", NULL}, *files[] = {"data", NULL};
@@ -205,6 +271,8 @@ int group_plan(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_job_is_measured, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_wrong_is_named_with_its_place, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_a_call_gives_both_programs_a_measured_descriptor, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_no_call, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(test_reference_sets_of_a_job, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(test_a_command, folder_setup, folder_teardown),
 	};
