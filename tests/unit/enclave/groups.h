@@ -16,6 +16,7 @@ int group_sandbox(void);
 int group_tier(void);
 int group_relocation(void);
 int group_iecp(void);
+int group_ring(void);
 int group_iecp_anchor(void);
 int group_iecp_channel(void);
 int group_iecp_rekey(void);

@@ -39,6 +39,7 @@ int main(void)
 		group_runtime_records() +
 		group_calls() +
 		group_iecp() +
+		group_ring() +
 		group_iecp_anchor() +
 		group_iecp_channel() +
 		group_iecp_rekey() +
