@@ -4,9 +4,9 @@
  * Keys come from fixed seeds: the certificates are made once.
  */
 #include "crypto/crypto.h"
-#include "crypto/x509.h"
-#include "enclave/iecp_anchor.h"
 #include "enclave/iecp_internal.h"
+
+#include "../tests/iecp_pinned.h"
 
 #include <stdlib.h>
 
@@ -19,67 +19,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 __attribute__((weak)) void __lsan_disable(void);
 __attribute__((weak)) void __lsan_enable(void);
 
-enum { DAY_MS = 86400000, FRAMES = 3, FRAME_MAX = 8192 };
+enum { FRAMES = 3, FRAME_MAX = 8192 };
 #define WALL_MS UINT64_C(1780272000000)
 
-struct side {
-	struct key sign_key, kem_key;
-	struct bytes certificate;
-	struct iecp_pin pin;
-	struct iecp_anchor anchor;
-	struct iecp_config config;
-};
-
-static struct side sides[2];
-
-static result judge(void *ctx, struct span chain, const struct iecp_epoch *epoch, const char *expected, uint64_t now,
-	struct iecp_peer *out)
-{
-	return iecp_anchor_certificate(ctx, chain, epoch, expected, now, out);
-}
-
-static result appraise(void *ctx, struct span evidence, const uint8_t bind[static IECP_BIND_SIZE], struct iecp_peer *peer)
-{
-	(void)ctx;
-	(void)bind;
-	return iecp_appraise_pinned(evidence, peer);
-}
-
-static result decide(void *ctx, enum iecp_question question, const struct iecp_peer *peer)
-{
-	(void)ctx;
-	(void)question;
-	(void)peer;
-	return OK;
-}
+static struct pinned_side sides[2];
 
 static void must(bool holds)
 {
-	if (!holds)
-		abort();
-}
-
-static void make_side(struct side *s, struct side *peer, enum iecp_role role, uint8_t seed, const char *uri)
-{
-	struct certificate_fields fields = {.serial = {1}, .uri = uri, .not_before = WALL_MS - DAY_MS, .not_after = WALL_MS + DAY_MS};
-	uint8_t seed48[48] = {seed};
-
-	must(key_from_seed48(SPAN_ARRAY(seed48), &s->sign_key) == OK);
-	seed48[1] = 1;
-	must(key_from_seed48(SPAN_ARRAY(seed48), &s->kem_key) == OK);
-	memcpy(fields.sign_point, s->sign_key.point, POINT_SIZE);
-	memcpy(fields.kem_point, s->kem_key.point, POINT_SIZE);
-	must(certificate_issue(&fields, &s->sign_key, "issuer", &s->certificate) == OK);
-	s->pin = (struct iecp_pin){"peer", &peer->sign_key};
-	s->anchor = (struct iecp_anchor){.pins = &s->pin, .pin_count = 1};
-	s->config = (struct iecp_config){
-		.role = role,
-		.certificate = bytes_span(&s->certificate),
-		.sign_key = &s->sign_key,
-		.kem_key = &s->kem_key,
-		.expected_name = "peer",
-		.verifier = {&s->anchor, judge, iecp_no_evidence, appraise, decide},
-	};
+	pinned_must(holds);
 }
 
 struct tape {
@@ -152,11 +99,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (__lsan_disable)
 			__lsan_disable();
 		crypto_warm_up();
-		make_side(&sides[0], &sides[1], IECP_INITIATOR, 1, "spiffe://fuzz.example/ire/a");
-		make_side(&sides[1], &sides[0], IECP_RESPONDER, 2, "spiffe://fuzz.example/ire/b");
+		pinned_make(&sides[0], &sides[1], IECP_INITIATOR, 1, "spiffe://fuzz.example/ire/a", WALL_MS);
+		pinned_make(&sides[1], &sides[0], IECP_RESPONDER, 2, "spiffe://fuzz.example/ire/b", WALL_MS);
 		if (__lsan_enable)
 			__lsan_enable();
 	}
+	/* Who has suite 2, by the length of the tape: with OpenSSL's ML-KEM where there is one. */
+	sides[0].config.pq = size % 4 & 1 ? IECP_PQ_PREFER : IECP_PQ_OFF;
+	sides[1].config.pq = size % 4 & 2 ? IECP_PQ_PREFER : IECP_PQ_OFF;
 	for (int s = 0; s < 2; s++)
 		must(iecp_new(&sides[s].config, now, &t.side[s]) == OK);
 	for (size_t i = 0; i + 2 < size && i < 30; i += 3)
