@@ -1,10 +1,11 @@
 #include "enclave/broker.h"
 
 #include "base/sock.h"
+#include "enclave/ring.h"
 
 enum { CONNECT_MS = 5000 };
 
-static result give_end(struct ire *ire, const char *peer, bool initiator, const struct broker_edge *edge, int fd)
+static result give_end(struct ire *ire, const char *peer, bool initiator, const struct broker_edge *edge, int fd, int memory)
 {
 	struct launch_channel channel = {
 		.edge = edge->edge,
@@ -13,16 +14,20 @@ static result give_end(struct ire *ire, const char *peer, bool initiator, const 
 		.port = initiator ? edge->output : edge->input,
 		.initiator = initiator,
 	};
-	return launch_give_channel(ire, &channel, fd);
+	return launch_give_channel(ire, &channel, fd, memory);
 }
 
 result broker_connect(struct ire *from, struct ire *to, const struct broker_edge *edge)
 {
+	CLEANUP(fd_close) struct fd memory = FD_NONE;
 	struct fd pair[2];
 	TRY(sock_pair(pair));
-	result given = give_end(from, launch_name(to), true, edge, pair[0].n);
+	/* Without a ring the socket carries the bytes. */
+	if (ring_create(&memory) != OK)
+		failure_clear();
+	result given = give_end(from, launch_name(to), true, edge, pair[0].n, memory.n);
 	if (given == OK)
-		given = give_end(to, launch_name(from), false, edge, pair[1].n);
+		given = give_end(to, launch_name(from), false, edge, pair[1].n, memory.n);
 	fd_close(&pair[0]);
 	fd_close(&pair[1]);
 	return given;
@@ -45,10 +50,10 @@ result broker_connect_external(struct ire *ire, const struct broker_external *ex
 	result connected = sock_connect(external->socket, CONNECT_MS, &socket);
 	if (connected != OK)
 		return fail_within(connected, "external peer '%s'", external->name);
-	return launch_give_channel(ire, &channel, socket.n);
+	return launch_give_channel(ire, &channel, socket.n, -1);
 }
 
 result broker_connect_remote(struct ire *ire, const char *peer, bool sends, const struct broker_edge *edge, int fd)
 {
-	return give_end(ire, peer, sends, edge, fd);
+	return give_end(ire, peer, sends, edge, fd, -1);
 }

@@ -971,12 +971,17 @@ void launch_free(struct ire *ire)
 
 /* ---- What it works on --------------------------------------------------------------------------- */
 
-static result give(struct ire *ire, enum control_type type, const void *body, int fd)
+static result give_all(struct ire *ire, enum control_type type, const void *body, const int *fds, size_t count)
 {
 	if (ire->state != LAUNCH_READY)
 		return fail(ILLEGAL_STATE, "%s while '%s' is %s", control_type_name(type), ire->manifest.name,
 			launch_state_name(ire->state));
-	return control_send(ire->control.n, type, control_schema(type), body, &fd, 1, CALL_MS);
+	return control_send(ire->control.n, type, control_schema(type), body, fds, count, CALL_MS);
+}
+
+static result give(struct ire *ire, enum control_type type, const void *body, int fd)
+{
+	return give_all(ire, type, body, &fd, 1);
 }
 
 result launch_give_input(struct ire *ire, const char *role, const char *input, int fd)
@@ -991,8 +996,9 @@ result launch_give_output(struct ire *ire, const char *name, const char *output,
 	return give(ire, CONTROL_OUTPUT, &body, fd);
 }
 
-result launch_give_channel(struct ire *ire, const struct launch_channel *channel, int fd)
+result launch_give_channel(struct ire *ire, const struct launch_channel *channel, int fd, int memory)
 {
+	const int fds[] = {fd, memory};
 	struct control_channel body = {
 		.edge = channel->edge,
 		.peer = channel->peer,
@@ -1005,7 +1011,7 @@ result launch_give_channel(struct ire *ire, const struct launch_channel *channel
 		memcpy(body.point, channel->point, POINT_SIZE);
 		body.uri = channel->uri;
 	}
-	return give(ire, CONTROL_CHANNEL, &body, fd);
+	return give_all(ire, CONTROL_CHANNEL, &body, fds, memory < 0 ? 1 : 2);
 }
 
 result launch_begin(struct ire *ire)

@@ -120,7 +120,8 @@ struct launch_channel {
 	uint8_t point[POINT_SIZE]; /* external: the pinned key, which signed its certificate, or that of the authority */
 	const char *uri; /* external: whom that authority may vouch for; NULL: it is a pinned key */
 };
-NODISCARD result launch_give_channel(struct ire *ire, const struct launch_channel *channel, int fd);
+/* The connected socket, and for a peer on this host the memory of a ring (enclave/ring.h) or -1. */
+NODISCARD result launch_give_channel(struct ire *ire, const struct launch_channel *channel, int fd, int memory);
 
 /*
  * A root of another host has moved on, was halted or has forked: its history as it is known now. At any time until the launch

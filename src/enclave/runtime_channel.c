@@ -391,7 +391,8 @@ static result set_up(struct channel *channel)
 	return channel->received ? OK : fail(NO_MEMORY, "channel");
 }
 
-result channel_new(struct runtime *rt, const struct control_channel *spec, struct fd *socket, struct channel **out)
+result channel_new(struct runtime *rt, const struct control_channel *spec, struct fd *socket, struct fd *memory,
+	struct channel **out)
 {
 	struct channel *channel = calloc(1, sizeof(*channel));
 	if (!channel)
@@ -402,7 +403,9 @@ result channel_new(struct runtime *rt, const struct control_channel *spec, struc
 	channel->sending.bytes = writer_growing(64u << 20);
 	channel->held.bytes = writer_growing(2 * HOLD_MAX);
 	channel->data = data_receiver_new();
-	result made = set_up(channel);
+	result made = transport_attach(channel, memory);
+	if (made == OK)
+		made = set_up(channel);
 	if (made != OK) {
 		channel_free(channel);
 		return made;
@@ -425,7 +428,7 @@ void channel_free(struct channel *channel)
 	if (channel->received)
 		wipe(channel->received, RECEIVE_BUFFER);
 	free(channel->received);
-	fd_close(&channel->socket);
+	transport_free(channel);
 	free(channel);
 }
 
@@ -472,16 +475,9 @@ result channel_receive(struct channel *channel, bool *out_ended)
 	}
 	if (channel->received_len == RECEIVE_BUFFER)
 		return OK;
-	ssize_t got = recv(channel->socket.n, channel->received + channel->received_len,
-		RECEIVE_BUFFER - channel->received_len, MSG_DONTWAIT);
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return OK;
-	if (got < 0 && errno != ECONNRESET)
-		return fail_errno("receiving from '%s'", channel->spec.peer);
-	if (got <= 0)
-		*out_ended = true;
-	else
-		channel->received_len += (size_t)got;
+	size_t got;
+	TRY(transport_receive(channel, channel->received + channel->received_len, RECEIVE_BUFFER - channel->received_len, &got, out_ended));
+	channel->received_len += got;
 	return OK;
 }
 
@@ -849,22 +845,20 @@ result channel_flush(struct channel *channel)
 {
 	struct backlog *sending = &channel->sending;
 	while (!backlog_is_empty(sending)) {
-		ssize_t sent = send(channel->socket.n, sending->bytes.data + sending->at, sending->bytes.len - sending->at,
-			MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0 && errno == EAGAIN)
-			return OK;
-		if (sent < 0 && !channel->spec.initiator && channel->finished) {
+		size_t sent;
+		result r = transport_send(channel, span_of(sending->bytes.data + sending->at, sending->bytes.len - sending->at), &sent);
+		if (r == PEER_CLOSED && !channel->spec.initiator && channel->finished) {
 			/* A sender that has handed over everything need not wait for our CLOSE. */
 			sending->at = sending->bytes.len;
 			return OK;
 		}
-		if (sent < 0) {
+		if (r != OK) {
 			runtime_blame(channel->runtime, channel->spec.peer);
-			return fail(PEER_CLOSED, "'%s' closed edge '%s'", channel->spec.peer, channel->spec.edge);
+			return r == PEER_CLOSED ? fail(r, "'%s' closed edge '%s'", channel->spec.peer, channel->spec.edge) : r;
 		}
-		sending->at += (size_t)sent;
+		if (sent == 0)
+			return OK;
+		sending->at += sent;
 	}
 	return OK;
 }
@@ -890,8 +884,9 @@ void channel_give_up(struct channel *channel, enum reason reason, const char *ca
 {
 	if (!channel->open || channel->finished || put_last_words(channel, reason, cause) != OK)
 		return;
-	struct pollfd wait = {.fd = channel->socket.n, .events = POLLOUT};
-	for (int tries = 0; tries < 8 && channel_flush(channel) == OK && !backlog_is_empty(&channel->sending); tries++)
+	for (int tries = 0; tries < 8 && channel_flush(channel) == OK && !backlog_is_empty(&channel->sending); tries++) {
+		struct pollfd wait = {.fd = channel->socket.n, .events = transport_events(channel, false, true)};
 		if (poll(&wait, 1, GIVE_UP_MS / 8) < 0)
 			return;
+	}
 }

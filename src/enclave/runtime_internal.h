@@ -10,6 +10,7 @@
 #include "enclave/iecp_anchor.h"
 #include "enclave/iecp_channel.h"
 #include "enclave/iecp_rekey.h"
+#include "enclave/ring.h"
 #include "enclave/sandbox.h"
 #include "object/epoch_chain.h"
 #include "object/seal.h"
@@ -84,6 +85,7 @@ struct channel {
 	struct control_channel spec;
 	const struct manifest_peer *rule; /* of the manifest */
 	struct fd socket;
+	struct ring ring; /* between two IREs of one host: then the socket carries bells */
 	char expected_name[URI_MAX_LEN + 1]; /* endorsed URI, or the local name of an external peer */
 	struct key pin;
 	struct iecp_pin pin_rule;
@@ -338,7 +340,9 @@ NODISCARD result foreign_require_standing(const struct runtime *rt, const size_t
 void foreign_free(struct runtime *rt);
 
 /* runtime_channel.c: one IECP channel with evidence and policy */
-NODISCARD result channel_new(struct runtime *rt, const struct control_channel *spec, struct fd *socket, struct channel **out);
+/* Takes both descriptors over; `memory` may be none. */
+NODISCARD result channel_new(struct runtime *rt, const struct control_channel *spec, struct fd *socket, struct fd *memory,
+	struct channel **out);
 void channel_free(struct channel *channel);
 NODISCARD result channel_begin(struct channel *channel); /* starts the handshake */
 /* Reads what is there, without blocking. *out_ended: the peer has closed the connection. */
@@ -369,6 +373,15 @@ NODISCARD result channel_decide(const struct channel *channel, enum policy_resou
 	const char *operation, unsigned depth);
 bool backlog_is_empty(const struct backlog *backlog);
 void backlog_free(struct backlog *backlog);
+
+/* runtime_transport.c: how a channel's bytes travel; nothing blocks */
+NODISCARD result transport_attach(struct channel *channel, struct fd *memory); /* of the ring, or none */
+void transport_free(struct channel *channel);
+NODISCARD result transport_receive(struct channel *channel, uint8_t *out, size_t room, size_t *out_len, bool *out_ended);
+/* *out_len 0: not now. PEER_CLOSED. */
+NODISCARD result transport_send(struct channel *channel, struct span bytes, size_t *out_len);
+/* What to poll the channel's socket for; 0: nothing. To be asked anew before each wait. */
+short transport_events(struct channel *channel, bool wants_data, bool wants_room);
 
 /* runtime_records.c: what is signed about data */
 NODISCARD result records_begin(struct runtime *rt); /* after endorsement */

@@ -85,15 +85,19 @@ static result add_consumer(struct runtime *rt, const char *name, const char *por
 
 static result accept_channel(struct runtime *rt, struct control_message *message)
 {
-	CLEANUP(fd_close) struct fd socket = FD_NONE;
+	CLEANUP(fd_close) struct fd socket = FD_NONE, memory = FD_NONE;
 	struct control_channel spec;
 	struct channel *channel;
 	struct consumer *consumer;
+	if (message->raw.fd_count == 2) { /* with the memory of a ring */
+		memory = fd_move(&message->raw.fds[1]);
+		message->raw.fd_count = 1;
+	}
 	TRY(take_fd(message, &socket));
 	if (rt->channel_count == COUNT_OF(rt->channels))
 		return fail(TOO_LARGE, "more than %zu channels", COUNT_OF(rt->channels));
 	TRY(control_decode(message, &rt->arena, &spec));
-	TRY(channel_new(rt, &spec, &socket, &channel));
+	TRY(channel_new(rt, &spec, &socket, &memory, &channel));
 	rt->channels[rt->channel_count++] = channel; /* transferred */
 	if (strcmp(channel->spec.port, JOB_FABRIC) == 0)
 		return call_accept_channel(rt, channel);
@@ -474,7 +478,7 @@ static result serve_channel(struct runtime *rt, void *what, short events)
 	struct channel *channel = what;
 	if (channel->link)
 		return call_serve(rt, channel, events);
-	if ((events & (POLLIN | POLLHUP | POLLERR)) && wants_to_receive(rt, channel)) {
+	if ((events & (POLLIN | POLLHUP | POLLERR) || channel->ring.memory) && wants_to_receive(rt, channel)) {
 		TRY(read_ahead(rt, channel));
 		TRY(channel_receive(channel, &channel->ended));
 		TRY(read_ahead(rt, channel));
@@ -879,9 +883,7 @@ static void watch_all(struct runtime *rt, struct watches *w)
 	watch(w, fabric_fd(rt), fabric_events(rt), fabric_serve, NULL);
 	for (size_t i = 0; i < rt->channel_count; i++) {
 		struct channel *channel = rt->channels[i];
-		short events = wants_to_receive(rt, channel) ? POLLIN : 0;
-		if (!backlog_is_empty(&channel->sending))
-			events |= POLLOUT;
+		short events = transport_events(channel, wants_to_receive(rt, channel), !backlog_is_empty(&channel->sending));
 		watch(w, channel->socket.n, events, serve_channel, channel);
 	}
 	watch_inputs(rt, w);
