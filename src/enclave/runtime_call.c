@@ -220,7 +220,7 @@ static void break_link(struct runtime *rt, struct channel *channel, enum reason 
 		channel_give_up(channel, reason, "");
 	channel->link->dead = true;
 	channel->ended = channel->finished = true;
-	fd_close(&channel->socket);
+	transport_free(channel);
 	runtime_blame(rt, channel->spec.peer);
 	fail_all(rt, channel, reason, text);
 	fabric_offer(rt);

@@ -511,12 +511,23 @@ static void handshake_done(struct channel *channel)
 	channel->renew_at = life < SHORT_LIFE_MS ? UINT64_MAX : channel->ageing_at + any_of(life / 6);
 }
 
-/* Whoever reads the log sees which channels a later quantum computer could open. */
+/*
+ * Which channels a later quantum computer could open. The host's log has those that could have been better: this side has the
+ * post-quantum suite, its policy wants it, and the peer has none. What a machine without it does is no news.
+ */
 static void note_suite(const struct channel *channel)
 {
+	struct runtime *rt = channel->runtime;
 	unsigned suite = iecp_channel_suite(channel->open);
+	char text[256];
 	log_info(suite == IECP_SUITE_HYBRID ? "a channel is open, post-quantum hybrid" : "a channel is open, classical",
 		LOG_TEXT("edge", channel->spec.edge), LOG_TEXT("peer", channel->spec.peer), LOG_NUMBER("suite", suite));
+	if (suite == IECP_SUITE_HYBRID || pq_of(rt) == IECP_PQ_OFF || !mlkem_available())
+		return;
+	snprintf(text, sizeof(text), "edge '%s': '%s' has no ML-KEM, the channel is classical", channel->spec.edge, channel->spec.peer);
+	struct control_note body = {PQ_CLASSICAL, text};
+	if (control_send(rt->control, CONTROL_NOTE, &control_note_schema, &body, NULL, 0, 0) != OK)
+		failure_clear();
 }
 
 static result opened(struct channel *channel)
