@@ -4,6 +4,7 @@
 #include "job/flow_remote.h"
 #include "receipt/trust.h"
 #include "receipt/verify.h"
+#include "root/host_evidence.h"
 #include "root/tcb.h"
 
 enum { MOST_BUILDS = 64, RUN_S = 7 * 86400 };
@@ -87,19 +88,61 @@ static result list_authors(struct run *run, struct digest32 **out, size_t *out_c
 	return schema_sort(&digest32_schema, *out, *out_count);
 }
 
+/* Those that the roots name: a trust file has all of them. */
+static result list_recovery(struct run *run, const struct belief *belief, struct digest32 **out, size_t *out_count)
+{
+	size_t most = 0;
+	struct epoch *epochs;
+	TRY(run_alloc(run, belief->inception_count, sizeof(*epochs), &epochs));
+	for (size_t i = 0; i < belief->inception_count; i++) {
+		uint8_t rot_id[OID_SIZE];
+		TRY(epoch_open_inception(belief->inceptions[i], &run->arena, &epochs[i], rot_id));
+		most += epochs[i].has_recovery ? epochs[i].recovery.key_count : 0;
+	}
+	TRY(run_alloc(run, most, sizeof(**out), out));
+	for (size_t i = 0; i < belief->inception_count; i++)
+		for (size_t k = 0; epochs[i].has_recovery && k < epochs[i].recovery.key_count; k++) {
+			bool known = false;
+			for (size_t o = 0; o < *out_count; o++)
+				known |= memcmp((*out)[o].bytes, epochs[i].recovery.keys[k].bytes, KEY_ID_SIZE) == 0;
+			if (!known)
+				(*out)[(*out_count)++] = epochs[i].recovery.keys[k];
+		}
+	return schema_sort(&digest32_schema, *out, *out_count);
+}
+
+/* Whose TPMs count is this operator's word, as for the enclaves here. */
+static result list_platforms(struct run *run, struct platform_trust *trust, const struct platform_trust **out)
+{
+	struct span encoded;
+	TRY(root_host_platform_trust(run->host->root, &run->arena, &encoded));
+	if (encoded.len == 0)
+		return OK;
+	TRY(schema_decode(&platform_trust_schema, encoded, &run->arena, trust));
+	*out = trust;
+	return OK;
+}
+
 static result make_trust(struct run *run, struct trust *out)
 {
 	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
 	struct belief *belief;
-	struct digest32 *authors;
-	size_t author_count = 0;
+	struct digest32 *authors, *recovery;
+	size_t author_count = 0, recovery_count = 0;
+	struct platform_trust platform_trust;
+	const struct platform_trust *platform = NULL;
 	TRY(run_alloc(run, 1, sizeof(*belief), &belief));
 	TRY(take_roots(run, belief));
+	TRY(list_recovery(run, belief, &recovery, &recovery_count));
+	TRY(list_platforms(run, &platform_trust, &platform));
 	TRY(take_builds(run, belief));
 	TRY(list_authors(run, &authors, &author_count));
 	struct trust_parts parts = {
 		.inceptions = belief->inceptions,
 		.inception_count = belief->inception_count,
+		.recovery_keys = recovery,
+		.recovery_key_count = recovery_count,
+		.platform = platform,
 		.tcbs = belief->tcbs,
 		.tcb_count = belief->tcb_count,
 		.job = &run->plan.job,

@@ -2,7 +2,8 @@
 
 A folder holds receipt.troth, trust.json, the outputs under their names and inputs as role.*; nothing in it is ever rewritten. A new
 format gets a new folder. rotated and recovered (tests/tools/make_golden.py) are runs during which the root rotated, with what was
-known of the root at the end (history) and the same with a HALT (history.halted). level-2 was left by a run on a simulated TPM, calls by a
+known of the root at the end (history) and the same with a HALT (history.halted). two-hosts is the same of two roots, each of which
+rotated while the job ran; history.other is that of the host that did not coordinate. level-2 was left by a run on a simulated TPM, calls by a
 chain of calls through four enclaves.
 """
 import json
@@ -71,6 +72,28 @@ def test_is_judged_by_what_is_known_of_the_root(folder, troth, home):
         f.write(cbor2.dumps(content))
     troth(*command, '--epochs', forged).refused('BAD_SIGNATURE', code=1)
     troth('root', 'verify-history', forged).refused('BAD_SIGNATURE', code=1)
+
+
+def test_two_hosts_count_each_for_itself(troth, home):
+    """What is known of the other host's root is worth as much as what is known of the coordinator's."""
+    place = os.path.join(GOLDEN, 'two-hosts')
+    command = ['verify', os.path.join(place, 'receipt.troth'), '--trust', os.path.join(place, 'trust.json'), '--json']
+    other = os.path.join(place, 'history.other')
+    answer = troth(*command, '--epochs', other, '--epochs', os.path.join(place, 'history')).ok().json
+    assert [(h['name'], h['coordinator'], h['enclaves'], h['level']) for h in answer['hosts']] == [('south', True, 1, 1), ('north', False, 1, 1)]
+    assert troth('root', 'verify-history', other, '--json').ok().json['fingerprint'] == answer['hosts'][1]['root']
+    unjudged = troth(*command, '--epochs', f'{other}.halted').refused('RECEIPT_UNJUDGED', code=4)
+    failed = [c for c in unjudged.json['checks'] if not c['ok']]
+    assert [(c['name'], c['object']) for c in failed] == [('epochs.standing', 'north')]
+    with open(f'{other}.halted', 'rb') as f:
+        content = cbor2.loads(f.read())
+    forged = os.path.join(home, 'forged')
+    content[2][-1] = content[2][-1][:-1] + bytes([content[2][-1][-1] ^ 1])
+    with open(forged, 'wb') as f:
+        f.write(cbor2.dumps(content))
+    troth(*command, '--epochs', forged).refused('BAD_SIGNATURE', code=1)
+    shown = troth('show', os.path.join(place, 'receipt.troth')).ok().stdout
+    assert 'ran on north' in shown and 'ran on south' in shown and answer['hosts'][1]['root'] in shown
 
 
 def test_level_2_is_what_the_trust_file_makes_of_it(troth, home):

@@ -4,9 +4,12 @@
     make_golden.py rotated DIR     the root rotates before the run and twice while it runs
     make_golden.py recovered DIR   the root rotated, was recovered by 2 of 3 keys, and rotates while the job runs
     make_golden.py calls DIR       a chain of four: B asks A, A asks C, C asks D, each before it answers
+    make_golden.py hosts DIR       two hosts: each root rotated before, and rotates while the job runs; beside the history of the
+                                   coordinator's root that of the other one (history.other, history.other.halted)
 
-The first two rotate once more and leave what is known of the root at the end (history) and the same with a HALT (history.halted).
+All but the calls rotate once more and leave what is known of the root at the end (history) and the same with a HALT (history.halted).
 """
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path[:0] = [os.path.join(ROOT, 'tests', 'system'), os.path.join(ROOT, 'tests')]
 import hosts  # noqa: E402
 import jobs  # noqa: E402
+import networks  # noqa: E402
 import test_rotation as rotation  # noqa: E402
 
 
@@ -140,10 +144,86 @@ def calls(folder):
     shutil.rmtree(home)
 
 
+def recoverable_by_keys(machine):
+    machine.keys = rotation.openssl_keys(os.path.join(machine.home, 'keys'), 3)
+    machine.give_away()
+    machine.troth('host', 'init', '--state', machine.state, '--recovery', '2', *[public for _, public in machine.keys], '--grace', '5').ok()
+
+
+def job_of(folder, north, south):
+    """rows and a secret -> A (north) -> B (south) -> out.txt"""
+    os.makedirs(folder)
+    for host in (north, south):
+        with open(host.inception, 'rb') as f:
+            jobs.written(folder, f'{host.name}.epoch', f.read())
+    jobs.written(folder, 'slow.sh', '#!/bin/sh\nread -r key <&3\nwhile read -r x; do echo "$key $x"; sleep 0.4; done\n', 0o755)
+    a = jobs.enclave('A', './slow.sh', files=['/usr/bin/sleep'], secrets=[{'name': 'key', 'fd': 3}], host='north')
+    b = jobs.enclave('B', '/usr/bin/cat', host='south')
+    a['policy'] = jobs.policy('A', ['B'], rot_ids=[south.rot])
+    b['policy'] = jobs.policy('B', ['A'], rot_ids=[north.rot])
+    path = jobs.write_job(folder, [a, b], flow=[{'from': 'A', 'to': 'B', 'operation': 'rows'}],
+                          inputs=[{'role': 'rows', 'to': 'A'}, {'role': 'key', 'to': 'A', 'secret': 'key'}],
+                          outputs=[{'name': 'out', 'from': 'B', 'file': 'out.txt', 'statement': True}], name='two-hosts')
+    with open(path) as f:
+        job = json.load(f)
+    job['hosts'] = [{'name': h.name, 'root': f'{h.name}.epoch'} for h in (north, south)]
+    jobs.written(folder, os.path.basename(path), json.dumps(job))
+    return path
+
+
+def two_hosts(folder):
+    home = tempfile.mkdtemp(prefix='troth-golden-')
+    jobs.Machine.init = recoverable_by_keys
+    network = networks.Networks()
+    pair = []
+    for name in ('north', 'south'):
+        os.makedirs(os.path.join(home, name))
+        pair.append(networks.Host(home, name, network))
+    north, south = pair
+    clients = []
+    for host in pair:
+        host.start(*rotation.OFTEN)
+        clients.append(host.service.client())
+        rotate(clients[-1])
+    north.enrol(south).ok()
+    south.enrol(north).ok()
+    job = job_of(os.path.join(home, 'job'), north, south)
+    rows = jobs.written(home, 'rows', ''.join(f'{i}\n' for i in range(40)))
+    sealed, trust = os.path.join(home, 'key.sealed'), os.path.join(home, 'trust.json')
+    with open(sealed, 'wb') as f:
+        f.write(north.troth('seal', '--job', job, '--enclave', 'A', '--as', 'key', '--root', north.inception, input=b'open-sesame\n').ok().raw)
+    publics = [a for host in pair for _, public in host.machine.keys for a in ('--recovery', public)]
+    north.machine.troth('trust', 'new', '--root', north.inception, '--root', south.inception, *publics, '--reference', job, '--output', trust).ok()
+    join = north.background('join', job, '--from', 'south', '--input', f'rows={rows}', '--sealed', f'key={sealed}')
+    run = south.background('run', job)
+    jobs.until(lambda: len(jobs.processes('sleep')) > 1 or join.poll() is not None, 'the pipeline runs', 30)
+    for client in clients:
+        rotate(client)
+    ran, joined = networks.ended(run, 90), networks.ended(join, 90)
+    if ran[0] or joined[0]:
+        sys.exit(f'{ran} {joined} {north.service.error} {south.service.error}')
+    for client in clients:
+        rotate(client)
+        client.close()
+    os.makedirs(folder, exist_ok=True)
+    for host, name in ((south, 'history'), (north, 'history.other')):
+        rotation.history(host.machine)
+        shutil.copyfile(os.path.join(host.machine.home, 'history'), os.path.join(folder, name))
+        halt(host.machine, os.path.join(folder, name), os.path.join(folder, f'{name}.halted'))
+        host.stop()
+    network.close()
+    for source, name in ((os.path.join(south.machine.out, 'receipt.troth'), 'receipt.troth'), (os.path.join(south.machine.out, 'out.txt'), 'out.txt'),
+                         (trust, 'trust.json'), (rows, 'rows.txt')):
+        shutil.copyfile(source, os.path.join(folder, name))
+    shutil.rmtree(home)
+
+
 def main(story, folder):
     if story == 'calls':
         calls(folder)
         return
+    if story == 'hosts':
+        return two_hosts(folder)
     home = tempfile.mkdtemp(prefix='troth-golden-')
     machine = recoverable(home)
     job = slow_pipeline(machine)
@@ -176,6 +256,6 @@ def main(story, folder):
 
 
 if __name__ == '__main__':
-    if len(sys.argv) != 3 or sys.argv[1] not in ('rotated', 'recovered', 'calls'):
+    if len(sys.argv) != 3 or sys.argv[1] not in ('rotated', 'recovered', 'calls', 'hosts'):
         sys.exit(__doc__)
     main(*sys.argv[1:])
