@@ -114,7 +114,7 @@ static void test_needs_every_root_in_the_trust_file(void **unused)
 	expect_first(&first, VERDICT_REFUSED, "host.trusted", TRUST_ROOT_MISSING, fingerprint);
 	rot_fingerprint(s.here.rot_id, fingerprint);
 	judge(&s, &other, bytes_span(&s.run.receipt), SPAN_EMPTY, &second);
-	expect_first(&second, VERDICT_REFUSED, "head.root", DAC_UNTRUSTED_ROOT, fingerprint);
+	expect_first(&second, VERDICT_REFUSED, "host.trusted", TRUST_ROOT_MISSING, fingerprint);
 	trust_free(&one);
 	trust_free(&other);
 	scene_free(&s);
