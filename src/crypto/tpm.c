@@ -15,7 +15,7 @@
 
 /* Making a key takes hardware a few seconds; nothing here takes longer. */
 enum { ANSWER_MS = 20 * 1000, RESPONSE_HEADER = 10, RESPONSE_MAX = 4096, HANDLES_MAX = 64 };
-enum { COUNTER_FIRST = 0x01840000, RECORD_FIRST = 0x01850000, PLACE_MASK = 0xffff, PLACE_TRIES = 8, NV_CHUNK = 512, CERTIFICATE_MAX_SIZE = 8192 };
+enum { COUNTER_FIRST = 0x01840000, RECORD_FIRST = 0x01850000, HEAD_FIRST = 0x01860000, PLACE_MASK = 0xffff, PLACE_TRIES = 8, NV_CHUNK = 512, CERTIFICATE_MAX_SIZE = 8192 };
 
 /* ---- transport over a descriptor ---- */
 
@@ -543,7 +543,8 @@ static const struct place_kind {
 	TPMA_NV attributes;
 	uint16_t size;
 } a_counter = {"counter", COUNTER_FIRST, PLACE_ATTRIBUTES | (TPMA_NV)TPM2_NT_COUNTER << TPMA_NV_TPM2_NT_SHIFT, 8},
-  a_record = {"record", RECORD_FIRST, PLACE_ATTRIBUTES | (TPMA_NV)TPM2_NT_ORDINARY << TPMA_NV_TPM2_NT_SHIFT, TPM_RECORD_SIZE};
+  a_record = {"record", RECORD_FIRST, PLACE_ATTRIBUTES | (TPMA_NV)TPM2_NT_ORDINARY << TPMA_NV_TPM2_NT_SHIFT, TPM_RECORD_SIZE},
+  a_head = {"head", HEAD_FIRST, PLACE_ATTRIBUTES | (TPMA_NV)TPM2_NT_EXTEND << TPMA_NV_TPM2_NT_SHIFT, SHA256_SIZE};
 
 static result open_place(struct tpm *tpm, const struct place_kind *kind, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE],
 	ESYS_TR *out)
@@ -698,6 +699,37 @@ result tpm_record_define(struct tpm *tpm, const uint8_t auth[static TPM_COUNTER_
 	return OK;
 }
 
+result tpm_head_extend(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE],
+	const uint8_t digest[static SHA256_SIZE])
+{
+	TPM2B_MAX_NV_BUFFER data = {.size = SHA256_SIZE};
+	ESYS_TR handle = ESYS_TR_NONE;
+	memcpy(data.buffer, digest, SHA256_SIZE);
+	result opened = open_place(tpm, &a_head, index, auth, &handle);
+	TSS2_RC rc = TSS2_RC_SUCCESS;
+	if (opened == OK)
+		rc = Esys_NV_Extend(tpm->esys, handle, handle, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE, &data);
+	forget_place(tpm, &handle);
+	TRY(opened);
+	return rc == TSS2_RC_SUCCESS ? OK : place_error(rc, &a_head, "TPM2_NV_Extend");
+}
+
+result tpm_head_define(struct tpm *tpm, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], uint32_t *out_index)
+{
+	static const uint8_t nothing[SHA256_SIZE];
+	uint32_t index;
+	TRY(define_place(tpm, &a_head, auth, &index));
+	/* As for a record: the TPM reads none that was never extended. */
+	TRY(tpm_head_extend(tpm, index, auth, nothing));
+	*out_index = index;
+	return OK;
+}
+
+result tpm_head_read(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], uint8_t out[static SHA256_SIZE])
+{
+	return read_place(tpm, &a_head, index, auth, out);
+}
+
 static result remove_place(struct tpm *tpm, const struct place_kind *kind, uint32_t index)
 {
 	ESYS_TR handle = ESYS_TR_NONE;
@@ -718,6 +750,11 @@ result tpm_counter_remove(struct tpm *tpm, uint32_t index)
 result tpm_record_remove(struct tpm *tpm, uint32_t index)
 {
 	return remove_place(tpm, &a_record, index);
+}
+
+result tpm_head_remove(struct tpm *tpm, uint32_t index)
+{
+	return remove_place(tpm, &a_head, index);
 }
 
 /* ---- identity ---- */
@@ -881,6 +918,39 @@ result tpm_quote(struct tpm *tpm, struct span nonce, tpm_pcr_set pcrs, struct by
 		memcpy(qualifying.buffer, nonce.data, nonce.len);
 	TRY(need_ak(tpm));
 	TPM_TRY(Esys_Quote(tpm->esys, tpm->ak, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &qualifying, &of_the_key, &selection, &attest, &signature));
+	TPM_TRY(Tss2_MU_TPMT_SIGNATURE_Marshal(signature, buffer, sizeof(buffer), &offset));
+	TRY(bytes_copy(span_of(attest->attestationData, attest->size), &attest_bytes));
+	TRY(bytes_copy(span_of(buffer, offset), out_signature));
+	*out_attest = bytes_move(&attest_bytes);
+	return OK;
+}
+
+result tpm_head_certify(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], struct span nonce,
+	struct bytes *out_attest, struct bytes *out_signature)
+{
+	static const TPMT_SIG_SCHEME of_the_key = {.scheme = TPM2_ALG_NULL};
+	TPM2B_DATA qualifying = {.size = (uint16_t)nonce.len};
+	ESYS_TR handle = ESYS_TR_NONE;
+	ESYS_OWNED TPM2B_ATTEST *attest = NULL;
+	ESYS_OWNED TPMT_SIGNATURE *signature = NULL;
+	CLEANUP(bytes_free) struct bytes attest_bytes = BYTES_EMPTY;
+	uint8_t buffer[1024];
+	size_t offset = 0;
+
+	if (nonce.len > TPM_NONCE_MAX)
+		return fail(BAD_VALUE, "a nonce of %zu bytes", nonce.len);
+	if (nonce.len > 0)
+		memcpy(qualifying.buffer, nonce.data, nonce.len);
+	TRY(need_ak(tpm));
+	result opened = open_place(tpm, &a_head, index, auth, &handle);
+	TSS2_RC rc = TSS2_RC_SUCCESS;
+	if (opened == OK)
+		rc = Esys_NV_Certify(tpm->esys, tpm->ak, handle, handle, ESYS_TR_PASSWORD, tpm->session, ESYS_TR_NONE, &qualifying, &of_the_key,
+			SHA256_SIZE, 0, &attest, &signature);
+	forget_place(tpm, &handle);
+	TRY(opened);
+	if (rc != TSS2_RC_SUCCESS)
+		return place_error(rc, &a_head, "TPM2_NV_Certify");
 	TPM_TRY(Tss2_MU_TPMT_SIGNATURE_Marshal(signature, buffer, sizeof(buffer), &offset));
 	TRY(bytes_copy(span_of(attest->attestationData, attest->size), &attest_bytes));
 	TRY(bytes_copy(span_of(buffer, offset), out_signature));

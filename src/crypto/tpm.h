@@ -56,6 +56,20 @@ NODISCARD result tpm_record_write(struct tpm *tpm, uint32_t index, const uint8_t
 	const uint8_t bytes[static TPM_RECORD_SIZE]);
 NODISCARD result tpm_record_remove(struct tpm *tpm, uint32_t index);
 
+/*
+ * A head that is only extended: head' = SHA-256(head ‖ digest), from SHA-256 of 64 zero bytes on, in the TPM's own memory and guarded
+ * like the counter. What was extended once cannot be taken back, but by taking the whole index away with the owner's
+ * authorisation: whoever made it then finds TAMPERED. Each step is a write of the TPM's memory, which wears.
+ */
+NODISCARD result tpm_head_define(struct tpm *tpm, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], uint32_t *out_index);
+NODISCARD result tpm_head_read(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], uint8_t out[static SHA256_SIZE]);
+NODISCARD result tpm_head_extend(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE],
+	const uint8_t digest[static SHA256_SIZE]);
+/* The attestation key's word for the head as it is now, over the nonce: TPMS_ATTEST (TPM2_NV_Certify) and TPMT_SIGNATURE. */
+NODISCARD result tpm_head_certify(struct tpm *tpm, uint32_t index, const uint8_t auth[static TPM_COUNTER_AUTH_SIZE], struct span nonce,
+	struct bytes *out_attest, struct bytes *out_signature);
+NODISCARD result tpm_head_remove(struct tpm *tpm, uint32_t index);
+
 NODISCARD result tpm_pcr_read(struct tpm *tpm, tpm_pcr_set pcrs, uint8_t out[static TPM_PCRS][SHA256_SIZE]);
 /* Sets a PCR of application use (16, 23) to zero. */
 NODISCARD result tpm_pcr_reset(struct tpm *tpm, unsigned pcr);

@@ -14,6 +14,7 @@
 #include "crypto/tpm.h"
 #include "evidence/credential.h"
 #include "evidence/tpm.h"
+#include "evidence/tpm_head.h"
 
 static const uint8_t auth[TPM_COUNTER_AUTH_SIZE] = {7, 7, 7}, other_auth[TPM_COUNTER_AUTH_SIZE] = {8};
 
@@ -166,6 +167,122 @@ static void record_is_kept(void **state)
 	expect_ok(tpm_record_remove(b.tpm, index));
 	expect(tpm_record_read(b.tpm, index, auth, out), TAMPERED);
 	expect(tpm_record_write(b.tpm, index, auth, in), TAMPERED);
+	close_bench(&b);
+}
+
+/* What a host says of its history, and what its TPM says of the head. */
+struct told {
+	struct tpm_head head;
+	struct bytes attest, signature, public;
+	struct platform_key key;
+	uint8_t nonce[32];
+};
+
+static void told_free(struct told *told)
+{
+	bytes_free(&told->attest);
+	bytes_free(&told->signature);
+	bytes_free(&told->public);
+	platform_key_free(&told->key);
+}
+
+static void certify(struct bench *b, uint32_t index, const struct digest32 *log, size_t count, struct told *told)
+{
+	CLEANUP(tpm_identity_free) struct tpm_identity identity = {0};
+	struct tpm_public ak;
+	*told = (struct told){.key = PLATFORM_KEY_EMPTY};
+	random_bytes(told->nonce, sizeof(told->nonce));
+	expect_ok(tpm_identify(b->tpm, &identity));
+	told->public = bytes_move(&identity.ak_public);
+	expect_ok(tpm_head_certify(b->tpm, index, auth, SPAN_ARRAY(told->nonce), &told->attest, &told->signature));
+	expect_ok(tpm_public_parse(bytes_span(&told->public), &ak));
+	expect_ok(tpm_public_key(&ak, &told->key));
+	told->head = (struct tpm_head){.attest = bytes_span(&told->attest), .ak = &told->key, .nonce = SPAN_ARRAY(told->nonce), .index = index,
+		.log = log, .log_count = count};
+	expect_ok(tpm_signature_parse(bytes_span(&told->signature), &told->head.signature));
+}
+
+static void head_vouches_for_a_history(void **state)
+{
+	struct bench b;
+	struct told told;
+	struct digest32 log[5], other[6];
+	uint32_t index, another;
+	uint8_t value[SHA256_SIZE], folded[SHA256_SIZE];
+	open_bench(&b, SWTPM_EK_NONE);
+	expect_ok(tpm_head_define(b.tpm, auth, &index));
+	for (size_t i = 0; i < COUNT_OF(log); i++) {
+		memset(log[i].bytes, (int)i + 1, sizeof(log[i].bytes));
+		expect_ok(tpm_head_extend(b.tpm, index, auth, log[i].bytes));
+	}
+	expect_ok(tpm_head_read(b.tpm, index, auth, value));
+	tpm_head_fold(log, COUNT_OF(log), folded);
+	assert_memory_equal(value, folded, sizeof(value));
+	expect(tpm_head_extend(b.tpm, index, other_auth, log[0].bytes), TAMPERED);
+	tpm_close(b.tpm);
+	swtpm_reboot(&b.sw);
+	expect_ok(tpm_open(b.sw.fd.n, &b.tpm));
+	certify(&b, index, log, COUNT_OF(log), &told);
+	expect_ok(tpm_head_verify(&told.head));
+
+	told.head.log_count--; /* the last one left out */
+	expect(tpm_head_verify(&told.head), HEAD_MISMATCH);
+	told.head.log = log + 1; /* the first one */
+	expect(tpm_head_verify(&told.head), HEAD_MISMATCH);
+	memcpy(other, log, sizeof(log));
+	memset(other[5].bytes, 9, sizeof(other[5].bytes));
+	told.head.log = other; /* one added */
+	told.head.log_count = 6;
+	expect(tpm_head_verify(&told.head), HEAD_MISMATCH);
+	told.head.log_count = 5;
+	expect_ok(tpm_head_verify(&told.head));
+	other[2].bytes[0] ^= 1; /* one altered */
+	expect(tpm_head_verify(&told.head), HEAD_MISMATCH);
+	other[2] = log[1]; /* two exchanged */
+	other[1] = log[2];
+	expect(tpm_head_verify(&told.head), HEAD_MISMATCH);
+	told.head.log = log;
+	told.head.index ^= 1; /* another index */
+	expect(tpm_head_verify(&told.head), HEAD_MISMATCH);
+	told.head.index ^= 1;
+	told.nonce[0] ^= 1; /* an older answer */
+	expect(tpm_head_verify(&told.head), TPM_NONCE_MISMATCH);
+	told.nonce[0] ^= 1;
+	told.attest.data[told.attest.len - 1] ^= 1;
+	expect(tpm_head_verify(&told.head), BAD_SIGNATURE);
+	told.attest.data[told.attest.len - 1] ^= 1;
+	for (size_t len = 0; len < told.attest.len; len++) {
+		told.head.attest.len = len;
+		assert_int_not_equal(tpm_head_verify(&told.head), OK);
+	}
+	told_free(&told);
+
+	/* Taken away and made anew by the owner of the TPM: whoever made it first cannot use it. */
+	expect_ok(tpm_head_remove(b.tpm, index));
+	expect(tpm_head_extend(b.tpm, index, auth, log[0].bytes), TAMPERED);
+	expect_ok(tpm_head_define(b.tpm, auth, &another));
+	expect(tpm_record_remove(b.tpm, another), BAD_VALUE);
+	certify(&b, another, log, 0, &told);
+	expect_ok(tpm_head_verify(&told.head));
+	told_free(&told);
+	close_bench(&b);
+}
+
+/* A quote by the same key is no word for a head. */
+static void a_quote_is_no_head(void **state)
+{
+	struct bench b;
+	struct told told;
+	uint32_t index;
+	CLEANUP(bytes_free) struct bytes attest = BYTES_EMPTY, signature = BYTES_EMPTY;
+	open_bench(&b, SWTPM_EK_NONE);
+	expect_ok(tpm_head_define(b.tpm, auth, &index));
+	certify(&b, index, NULL, 0, &told);
+	expect_ok(tpm_quote(b.tpm, SPAN_ARRAY(told.nonce), 1, &attest, &signature));
+	told.head.attest = bytes_span(&attest);
+	expect_ok(tpm_signature_parse(bytes_span(&signature), &told.head.signature));
+	expect(tpm_head_verify(&told.head), TPM_NOT_A_QUOTE);
+	told_free(&told);
 	close_bench(&b);
 }
 
@@ -347,6 +464,8 @@ int device_tests(void)
 		cmocka_unit_test(another_or_cleared_tpm),
 		cmocka_unit_test(counter_only_grows),
 		cmocka_unit_test(record_is_kept),
+		cmocka_unit_test(head_vouches_for_a_history),
+		cmocka_unit_test(a_quote_is_no_head),
 		cmocka_unit_test(quotes_of_three_kinds_of_tpm),
 		cmocka_unit_test(credentials),
 		cmocka_unit_test(users_that_were_killed),
