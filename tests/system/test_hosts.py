@@ -9,6 +9,7 @@ import time
 
 import networks
 import pytest
+import test_revocation
 from jobs import enclave, policy, write_job, written
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -302,6 +303,26 @@ def test_whoever_gives_up_ends_it_for_all(home, pair):
     nothing_published(north, south)
     (code, text), (joined, words) = run_both(north, south, job, rows(home))
     assert (code, joined) == (0, 0), 'and the next run is as good as any: ' + text + words
+
+
+def test_a_list_that_one_host_has_closes_channels_of_both(home, pair):
+    """The operator's key is pinned on both; the list is loaded on south alone and comes to north over the link."""
+    north, south = pair
+    operator = test_revocation.Operator(home)
+    for host in pair:
+        test_revocation.pin(host.machine, operator)
+    job = two_host_job(os.path.join(home, 'job'), north, south)
+    run, join = under_way(north, south, job, 1.5)
+    value = bytes.fromhex(test_revocation.live(south.machine, 'B')['measurement'])
+    test_revocation.load(south.machine, operator.list(1, [test_revocation.revokes('measurement', value)])).ok()
+    code, text, seconds = networks.ended(run, DEADLINE)
+    joined, words, _ = networks.ended(join, DEADLINE)
+    assert (code, joined) == (1, 1) and seconds < 15, text + words
+    nothing_published(north, south)
+    # A run tells the lists when it begins; north refuses B's code from then on, whatever south would say.
+    (code, text), (joined, words) = run_both(north, south, job, rows(home))
+    assert code == 1 and 'REVOKED' in text, text
+    assert test_revocation.status(north.machine)['lists'][0]['version'] == 1, 'north has it too'
 
 
 # ---- who harms the wire
