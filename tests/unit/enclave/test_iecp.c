@@ -995,6 +995,27 @@ static void half_open_handshakes_are_limited(void **state)
 	free(table);
 }
 
+/* Ten thousand peers that begin and never finish: so many places and no more, no memory of its own, room again when time is over. */
+static void ten_thousand_half_open(void **state)
+{
+	static struct iecp_half_open table;
+	struct iecp_half_open_place place;
+	size_t let_in = 0;
+	(void)state;
+
+	for (uint32_t i = 0; i < 10000; i++) {
+		result r = iecp_half_open_enter(&table, span_of((uint8_t *)&i, sizeof i), SPAN_EMPTY, 1000 + i / 100, 1000 + IECP_HANDSHAKE_MS, &place);
+		assert_true(r == OK || r == TOO_MANY_HALF_OPEN);
+		let_in += r == OK;
+	}
+	assert_int_equal(let_in, IECP_HALF_OPEN_MAX);
+	uint32_t honest = 77777;
+	struct span name = span_of((uint8_t *)&honest, sizeof honest);
+	assert_int_equal(iecp_half_open_enter(&table, name, SPAN_EMPTY, 1000 + IECP_HANDSHAKE_MS, 30000, &place), TOO_MANY_HALF_OPEN);
+	assert_int_equal(iecp_half_open_enter(&table, name, SPAN_EMPTY, 1001 + IECP_HANDSHAKE_MS, 30000, &place), OK);
+	iecp_half_open_leave(&table, &place);
+}
+
 static void half_open_rows_run_out(void **state)
 {
 	struct iecp_half_open *table = calloc(1, sizeof *table);
@@ -1120,6 +1141,7 @@ int group_iecp(void)
 		ROOTED(psk_must_agree),
 		ROOTED(handshake_has_a_deadline),
 		ROOTED(half_open_handshakes_are_limited),
+		ROOTED(ten_thousand_half_open),
 		ROOTED(half_open_rows_run_out),
 		ROOTED(secrets_are_erased),
 		ROOTED(secrets_are_erased_after_a_failure),
