@@ -618,8 +618,10 @@ static result serve(struct runtime *rt, struct channel *channel, short events)
 		if (channel->open)
 			TRY(advance(rt, channel));
 	}
-	if (channel->ended && channel->closed_by_peer && channel->finished)
+	if (channel->ended && channel->closed_by_peer && channel->finished) {
+		channel->sending.at = channel->sending.bytes.len; /* nobody is there to take it, nor needs to */
 		return OK;
+	}
 	return channel_flush(channel);
 }
 

@@ -500,6 +500,7 @@ static result receive(struct runtime *rt, bool *out_ended)
 	return OK;
 }
 
+/* A program that takes no replies any more may still have said something. */
 static void flush(struct calls *calls)
 {
 	struct backlog *replies = &calls->replies;
@@ -508,8 +509,12 @@ static void flush(struct calls *calls)
 			MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (sent < 0 && errno == EINTR)
 			continue;
-		if (sent < 0)
+		if (sent < 0 && errno == EAGAIN)
 			break;
+		if (sent < 0) {
+			replies->at = replies->bytes.len;
+			break;
+		}
 		replies->at += (size_t)sent;
 	}
 	if (replies->at == replies->bytes.len) {
@@ -562,8 +567,7 @@ result fabric_serve(struct runtime *rt, void *what, short events)
 	if (!(events & (POLLIN | POLLHUP | POLLERR)))
 		return OK;
 	result received = receive(rt, &ended);
-	if (calls->program.n >= 0)
-		flush(calls);
+	flush(calls);
 	if (calls->host_failed != OK)
 		return calls->host_failed;
 	if (received != OK)
