@@ -7,6 +7,7 @@
  *   epochs/          every record of the root, and why it came       share         the host's half of what opens the next keys
  *   confinement      "L" when hosts on this folder do without namespaces
  *   tmp/             emptied at each start
+ *   peers/           other hosts that are enrolled            officers      who must sign for one more (job/peers.h)
  */
 #ifndef TROTH_JOB_STATE_H
 #define TROTH_JOB_STATE_H
