@@ -609,7 +609,7 @@ bool call_wants_to_receive(const struct channel *channel)
 
 static result serve(struct runtime *rt, struct channel *channel, short events)
 {
-	if ((events & (POLLIN | POLLHUP | POLLERR)) && call_wants_to_receive(channel)) {
+	if ((events & (POLLIN | POLLHUP | POLLERR) || channel->ring.memory) && call_wants_to_receive(channel)) {
 		TRY(channel_receive(channel, &channel->ended));
 		if (!channel->open)
 			TRY(channel_handshake(channel));
