@@ -70,6 +70,7 @@ static const struct command {
 	{"dac", "get", verb_dac_get, "the complete attestation chain from an enclave that lives here"},
 	{"dac", "verify", verb_dac_verify, "check a complete chain offline, record by record"},
 	{"dac", "show", verb_dac_show, "draw a chain: tree, HTML, SVG"},
+	{"ledger", "apply", verb_ledger_apply, "what the ledger's contract says to batches of transactions on stdin"},
 	{"doctor", NULL, verb_doctor, "what this machine can prove, and what would raise it"},
 	{"version", NULL, verb_version, "version and build"},
 };

@@ -95,6 +95,7 @@ int verb_seal(int argc, char **argv);
 int verb_trust_new(int argc, char **argv);
 int verb_job_new(int argc, char **argv);
 int verb_job_lint(int argc, char **argv);
+int verb_ledger_apply(int argc, char **argv);
 int verb_ire_run(int argc, char **argv);
 int verb_ire_list(int argc, char **argv);
 int verb_ire_stop(int argc, char **argv);
