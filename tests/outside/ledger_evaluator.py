@@ -3,7 +3,7 @@
 
     ledger_evaluator.py < STREAM        prints what `troth ledger apply --stdin < STREAM` must print, line by line
 
-All types of transactions are judged but one: of type 10 (epochs of a root of trust, docs/PROTOCOL.epochs) only what precedes the record itself.
+All types of transactions are judged but one: of type 10 (epochs of a root of trust, docs/PROTOCOL.epochs) only the form of the record.
 """
 import hashlib
 import json
@@ -648,6 +648,9 @@ class Ledger:
         self.events.append([REPORTED, b[3], b[1]])
 
     def type_10(self, b):
+        payload, _ = many_signed(b[1])
+        fields = decode(payload)
+        form(type(fields) is dict and list(fields) in (list(range(1, 5)), list(range(1, 19))))
         raise NotHere()
 
     def type_11(self, b):
