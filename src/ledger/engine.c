@@ -193,15 +193,15 @@ static result make_keys(struct ledger_engine *engine, const char *log_name)
 {
 	CLEANUP(secret_free) struct secret seed = SECRET_EMPTY;
 	uint8_t point[ED25519_PUBLIC_SIZE];
-	char text[NOTE_VKEY_SIZE + 1];
+	char text[NOTE_VKEY_SIZE], line[NOTE_VKEY_SIZE + 1];
 	struct note_key key;
 	TRY(ed25519_generate(&seed));
 	TRY(ed25519_public(&seed, point));
 	TRY(note_key_new(log_name, NOTE_KEY_LOG, point, &key));
 	note_key_format(&key, text);
-	strcat(text, "\n");
+	snprintf(line, sizeof(line), "%s\n", text);
 	TRY(write_small(engine, key_name, secret_span(&seed)));
-	return write_small(engine, vkey_name, span_str(text));
+	return write_small(engine, vkey_name, span_str(line));
 }
 
 /* ---- Opening -------------------------------------------------------------------------------------------- */
