@@ -82,7 +82,8 @@ static void reload(struct run *run)
 	struct ledger_state *loaded;
 	struct span bytes;
 	struct merkle_hash root, twin;
-	must(ledger_state_save(run->twin, &w) == OK && writer_finish(&w, &bytes) == OK);
+	must(ledger_state_save(run->twin, &w) == OK);
+	must(writer_finish(&w, &bytes) == OK);
 	must(ledger_state_load(bytes, &loaded) == OK);
 	ledger_state_free(run->twin);
 	run->twin = loaded;
