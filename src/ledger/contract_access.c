@@ -421,13 +421,15 @@ static result check_request(struct call *call, const struct operation *operation
 	memcpy(id, actor, ADDRESS_SIZE);
 	memcpy(id + ADDRESS_SIZE, out->nonce, 32);
 	TRY(call_find(call, FACT_NONCE, SPAN_ARRAY(id), &fact, &there));
-	if (there)
+	/* The transaction's own nonce stands among them already: it must not shorten how long the request's is kept. */
+	bool own = memcmp(actor, call->sender, ADDRESS_SIZE) == 0 && memcmp(out->nonce, call->tx.nonce, 32) == 0;
+	if (there || own)
 		return fail(TX_REPLAYED, "the request was used before");
 	/* Kept as long as an operation could still name it: until its own end, and for the time that one may be late. */
 	uint64_t late = call->config.spool_bound_ms > call->config.time_bound_ms ? call->config.spool_bound_ms : call->config.time_bound_ms;
 	memcpy(call->nonces[call->nonce_count].address, actor, ADDRESS_SIZE);
 	memcpy(call->nonces[call->nonce_count].nonce, out->nonce, 32);
-	call->nonces[call->nonce_count++].valid_until = out->not_after + late + 1;
+	call->nonces[call->nonce_count++].valid_until = late < UINT64_MAX - out->not_after ? out->not_after + late + 1 : UINT64_MAX;
 	return OK;
 }
 

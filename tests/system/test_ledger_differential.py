@@ -251,3 +251,10 @@ def test_one_nonce_twice():
         operation = {1: 1, 2: w.chain, 3: processor.point, 4: w.vmms[0], 5: w.bytes(32), 6: request, 7: w.bytes(32), 8: w.now, 9: w.codes[0], 10: None}
         sent.append(w.transaction(processor, 6, {1: w.signed(b'troth operation', operation, processor)[0], 2: [root[2]]}))
     assert w.verdicts(sent[:1], sent[1:])[0] == ['OK', 'TX_REPLAYED']
+    # Who sends a request of their own under its own nonce would have it forgotten with the transaction's.
+    w = World()
+    nonce = w.bytes(32)
+    request, _ = w.signed(b'troth access request', {**fields, 2: w.chain, 3: w.owner.point, 7: nonce}, w.owner)
+    operation = {1: 1, 2: w.chain, 3: w.processors[0].point, 4: w.vmms[0], 5: w.bytes(32), 6: request, 7: w.bytes(32), 8: w.now, 9: w.codes[0], 10: None}
+    body = evaluator.encode({1: w.signed(b'troth operation', operation, w.processors[0])[0], 2: []})
+    assert w.verdicts([w.raw(w.event(f3=w.owner.point, f4=nonce, f6=6, f7=body), w.owner)], [w.raw(w.event(f5=w.now + 9000, f6=6, f7=body), w.processors[0])])[0] == ['TX_REPLAYED'] * 2
