@@ -20,7 +20,7 @@ enum { PERIOD_S = 24 * 3600, MOST_PERIOD_S = 10 * 366 * 24 * 3600, BURST = 8 };
 struct arguments {
 	const char *state, *wrap, *tpm, *tpm_pcrs, *queue, *accept, *authorise, *log_level, *listen, *confinement;
 	uint64_t passphrase_fd, ready_fd, first_uid, rotate_every_s, rotate_burst, lease_ms;
-	bool create, private_host, recovery, log_json;
+	bool create, private_host, recovery, log_json, tpm_head;
 };
 
 static result configure_log(const struct arguments *arguments)
@@ -54,6 +54,7 @@ static result serve(const struct arguments *arguments)
 		.wrap = {WRAP_UNSAID, -1},
 		.recovery = arguments->recovery,
 		.confinement = arguments->confinement,
+		.tpm_head = arguments->tpm_head,
 		.schedule = schedule_defaults,
 		.listen = arguments->listen,
 	};
@@ -112,6 +113,8 @@ int trothd_host(int argc, char **argv)
 			"rotations on request or on events at once, one more each minute (8); 0: not limited"},
 		{"confinement", OPTION_TEXT, &arguments.confinement, "TIER",
 			"N, or L where namespaces are refused, as in many containers: weaker, only for policies that accept it (kept in the folder)"},
+		{"tpm-head", OPTION_FLAG, &arguments.tpm_head, NULL,
+			"let the TPM of the root hold the head of the history of what enclaves sign here (kept in the folder; docs/TPM.md)"},
 		{"revocation-lease", OPTION_NUMBER, &arguments.lease_ms, "MS",
 			"how long channels of enclaves live without a fresh word of what is revoked (5000); see docs/REVOCATION.md"},
 		{"recovery", OPTION_FLAG, &arguments.recovery, NULL,

@@ -105,6 +105,7 @@ result verb_connect_with(const struct host_options *options, const struct client
 	client.passphrase_fd = options->passphrase_fd ? (int)options->passphrase_fd : -1;
 	client.first_uid = options->first_uid;
 	client.confinement = options->confinement;
+	client.tpm_head = options->tpm_head;
 	return client_connect(&client, out);
 }
 

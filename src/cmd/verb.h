@@ -35,6 +35,7 @@ struct host_options {
 	uint64_t passphrase_fd; /* 0: none; stdin cannot be it */
 	const char *first_uid;
 	const char *confinement; /* `troth host init` */
+	bool tpm_head; /* the same */
 };
 #define HOST_ROWS(target)                                                                                                                  \
 	{"state", OPTION_TEXT, &(target)->state, "DIR", "state folder of the host (default: /var/lib/troth, or ~/.local/state/troth)"},    \

@@ -27,8 +27,22 @@ static result parse_32(const char *option, const char *text, uint8_t out[static 
 
 struct get_words {
 	struct host_options host;
-	const char *record, *output;
+	const char *record, *output, *nonce;
+	bool tpm_head;
 };
+
+/* An even number of hex digits, at most 32 bytes. */
+static result parse_nonce(const char *text, uint8_t buffer[static HEAD_NONCE_MAX], struct span *out)
+{
+	size_t len = text ? strlen(text) : 0;
+	*out = SPAN_EMPTY;
+	if (!text)
+		return OK;
+	if (len == 0 || len % 2 || len / 2 > HEAD_NONCE_MAX || hex_decode(span_str(text), buffer, len / 2) != OK)
+		return fail(USAGE, "--nonce takes 2 to %d hex digits, two for each byte", 2 * HEAD_NONCE_MAX);
+	*out = span_of(buffer, len / 2);
+	return OK;
+}
 
 static result fetch(const struct get_words *words, const char *target, struct bytes *out)
 {
@@ -37,8 +51,12 @@ static result fetch(const struct get_words *words, const char *target, struct by
 	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
 	struct service_dac_get asked = {.target = target, .has_record = words->record != NULL};
 	struct service_dac_got got;
+	uint8_t nonce[HEAD_NONCE_MAX];
 	if (words->record)
 		TRY(parse_32("--record", words->record, asked.record));
+	if (words->tpm_head != (words->nonce != NULL))
+		return fail(USAGE, "--tpm-head and --nonce go together");
+	TRY(parse_nonce(words->nonce, nonce, &asked.nonce));
 	TRY(verb_attach(&words->host, &client));
 	TRY(root_memory_file(SPAN_EMPTY, &fd));
 	const struct client_call call = {.type = SERVICE_DAC_GET, .body = &asked, .fds = &fd.n, .fd_count = 1, .expected = SERVICE_DAC_GOT,
@@ -80,13 +98,15 @@ int verb_dac_get(int argc, char **argv)
 	struct get_words words = {.record = NULL};
 	const struct option_row rows[] = {
 		{"record", OPTION_TEXT, &words.record, "OID", "of this record instead of the enclave's newest result"},
+		{"tpm-head", OPTION_FLAG, &words.tpm_head, NULL, "with a proof of the host's whole history by its TPM (docs/TPM.md)"},
+		{"nonce", OPTION_TEXT, &words.nonce, "HEX", "that this proof is to be over: random, of whoever will verify it"},
 		{"output", OPTION_TEXT, &words.output, "FILE", "where the chain goes (stdout)"},
 		HOST_ROWS(&words.host),
 	};
 	CLEANUP(options_free)
 	struct options options = {
 		.verb = "dac get",
-		.usage = "IRE [--record OID] [--output FILE]",
+		.usage = "IRE [--record OID] [--nonce HEX --tpm-head] [--output FILE]",
 		.description = "Asks an enclave that lives on this host for the complete attestation chain of its newest result: its records, all that\n"
 			       "they depend on, and what is needed to judge them offline. IRE is the enclave's name, or NAME@RUN with the beginning of\n"
 			       "a run's id. Every enclave that a record has reached gives the same bytes for it. Judge it with `troth dac verify`.",
@@ -104,14 +124,16 @@ int verb_dac_get(int argc, char **argv)
 /* ---- verify ----------------------------------------------------------------------------------------------- */
 
 struct verify_words {
-	const char *trust, *at, *run;
+	const char *trust, *at, *run, *nonce, *since;
+	bool require_head;
 	struct words epochs;
 };
 
 struct judged {
 	struct trust trust;
 	struct epoch_files epochs;
-	struct bytes bundle;
+	struct bytes bundle, earlier;
+	uint8_t nonce[HEAD_NONCE_MAX];
 	uint8_t run_id[RUN_ID_SIZE];
 	struct chain_report report;
 };
@@ -119,6 +141,7 @@ struct judged {
 static void judged_free(struct judged *judged)
 {
 	chain_report_free(&judged->report);
+	bytes_free(&judged->earlier);
 	bytes_free(&judged->bundle);
 	epoch_files_free(&judged->epochs);
 	trust_free(&judged->trust);
@@ -132,6 +155,11 @@ static result judge(const char *path, const struct verify_words *words, struct j
 	TRY(epoch_files_read(&words->epochs, &judged->epochs));
 	options.bundle = bytes_span(&judged->bundle);
 	options.epochs = &judged->epochs.history;
+	options.require_head = words->require_head;
+	TRY(parse_nonce(words->nonce, judged->nonce, &options.nonce));
+	if (words->since)
+		TRY(file_read(words->since, BUNDLE_FILE_MAX, &judged->earlier));
+	options.earlier = bytes_span(&judged->earlier);
 	if (words->run) {
 		if (hex_decode(span_str(words->run), judged->run_id, RUN_ID_SIZE) != OK)
 			return fail(USAGE, "--run takes the %d hex digits of a run's id", 2 * RUN_ID_SIZE);
@@ -170,6 +198,35 @@ static json_t *checks_json(const struct chain_report *report)
 	return list;
 }
 
+static json_t *heads_json(const struct chain_report *report)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < report->head_count; i++) {
+		const struct head_verdict *head = &report->heads[i];
+		char fingerprint[EPOCH_FINGERPRINT_SIZE], begun[CLOCK_TEXT_SIZE], said[CLOCK_TEXT_SIZE];
+		rot_fingerprint(head->rot_id, fingerprint);
+		clock_format(head->proof.birth.time, begun);
+		clock_format(head->statement.time, said);
+		json_array_append_new(list, json_pack("{s:s,s:I,s:s,s:I,s:s,s:I,s:b}", "root", fingerprint, "entries", (json_int_t)head->proof.log_count - 1,
+			"begun", begun, "begun_in_start", (json_int_t)head->proof.birth.boot_gen, "time", said, "start",
+			(json_int_t)head->statement.boot_gen, "enrolled", head->enrolled));
+	}
+	return list;
+}
+
+static void print_heads(const struct chain_report *report)
+{
+	for (size_t i = 0; i < report->head_count; i++) {
+		const struct head_verdict *head = &report->heads[i];
+		char fingerprint[EPOCH_FINGERPRINT_SIZE], begun[CLOCK_TEXT_SIZE], said[CLOCK_TEXT_SIZE];
+		rot_fingerprint(head->rot_id, fingerprint);
+		clock_format(head->proof.birth.time, begun);
+		clock_format(head->statement.time, said);
+		printf("  history of %s: %zu entries since %s, whole at %s by %s\n", fingerprint, head->proof.log_count - 1, begun, said,
+			head->enrolled ? "its TPM" : "a TPM that only its secure processor vouches for");
+	}
+}
+
 static result print_json(const struct chain_report *report)
 {
 	json_t *json = NULL;
@@ -184,6 +241,7 @@ static result print_json(const struct chain_report *report)
 	json_object_set_new(json, "accepted", json_integer((json_int_t)report->accepted));
 	json_object_set_new(json, "refused", json_integer((json_int_t)report->refused));
 	json_object_set_new(json, "depth", json_integer(report->depth));
+	json_object_set_new(json, "histories", heads_json(report));
 	if (report->verdict == VERDICT_ACCEPTED)
 		json_object_set_new(json, "level", json_integer(report->level));
 	result printed = json_print(stdout, json);
@@ -217,6 +275,7 @@ static result print_people(const struct chain_report *report, const char *path)
 			fwrite(text.data, 1, text.len, stdout);
 		}
 	}
+	print_heads(report);
 	if (report->verdict == VERDICT_ACCEPTED) {
 		printf("%s\n", level_sentence(report->level));
 		if (!report->compared)
@@ -253,6 +312,9 @@ static result verify(const struct options *options, const struct verify_words *w
 	{"trust", OPTION_TEXT, &(words)->trust, "FILE", "the trust file (`troth trust new`)"},                                             \
 		{"epochs", OPTION_LIST, &(words)->epochs, "FILE", "what else you know of a root: a history, record or HALT"},             \
 		{"run", OPTION_TEXT, &(words)->run, "HEX", "the run that the records must be of"},                                        \
+		{"nonce", OPTION_TEXT, &(words)->nonce, "HEX", "that a proof of a host's history must be over (`troth dac get --nonce`)"},  \
+		{"require-tpm-head", OPTION_FLAG, &(words)->require_head, NULL, "every root must prove its host's whole history"},         \
+		{"since", OPTION_TEXT, &(words)->since, "BUNDLE", "accepted earlier, whose host's history this one must go on from"},                                        \
 	{                                                                                                                                  \
 		"at", OPTION_TEXT, &(words)->at, "TIME", "judge as of this time"                                                           \
 	}
@@ -264,7 +326,7 @@ int verb_dac_verify(int argc, char **argv)
 	CLEANUP(options_free)
 	struct options options = {
 		.verb = "dac verify",
-		.usage = "BUNDLE --trust FILE [--epochs FILE]... [--run HEX]",
+		.usage = "BUNDLE --trust FILE [--epochs FILE]... [--run HEX] [--nonce HEX] [--since BUNDLE]",
 		.description = "Judges a complete chain offline, each record with its own verdict: a broken one fails itself and what was built on it,\n"
 			       "and nothing else. Accepted only if nothing is missing, nothing is there that nobody needs, and every record counts.",
 		.rows = rows,

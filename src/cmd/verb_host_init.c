@@ -149,9 +149,11 @@ static result init(const struct arguments *arguments, bool json)
 		return fail(USAGE, "--valid takes 1 to %d days", MOST_DAYS);
 	if (arguments->grace_s > MOST_GRACE_S)
 		return fail(USAGE, "--grace takes at most %d s, a week", MOST_GRACE_S);
-	enum wrap_kind wrap;
+	enum wrap_kind wrap = WRAP_UNSAID;
 	if (arguments->host.wrap)
 		TRY(wrap_kind_parse(arguments->host.wrap, &wrap)); /* here, where whoever typed it is told */
+	if (arguments->host.tpm_head && (!arguments->host.wrap || wrap != WRAP_TPM))
+		return fail(USAGE, "--tpm-head goes with --wrap tpm");
 	if (arguments->recovery.count && arguments->no_recovery)
 		return fail(USAGE, "--recovery and --no-recovery exclude each other");
 	if (arguments->recovery.count)
@@ -186,6 +188,8 @@ int verb_host_init(int argc, char **argv)
 		{"wrap", OPTION_TEXT, &arguments.host.wrap, "KIND",
 			"where the key of the state comes from: file, keyring, credential, passphrase, tpm"},
 		{"tpm-pcrs", OPTION_TEXT, &arguments.host.tpm_pcrs, "LIST", "PCRs that a key in a TPM is sealed to (7)"},
+		{"tpm-head", OPTION_FLAG, &arguments.host.tpm_head, NULL,
+			"with --wrap tpm: the TPM holds the head of the history of what enclaves sign here (kept; docs/TPM.md)"},
 		{"confinement", OPTION_TEXT, &arguments.host.confinement, "TIER",
 			"N, or L where namespaces are refused, as in many containers (kept; docs/THREATS.md says what L cannot stop)"},
 		{"sign-with", OPTION_TEXT, &arguments.sign_with, "WHERE",

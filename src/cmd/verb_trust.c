@@ -25,7 +25,7 @@ struct trust_words {
 	struct words platforms; /* enrolments of TPMs */
 	struct words authors; /* of reference sets */
 	struct words operators; /* of revocation lists */
-	bool allow_synthetic;
+	bool allow_synthetic, require_tpm_head;
 	struct words programs; /* folders */
 	const char *reference, *domain, *confinement, *expires, *output;
 	uint64_t max_run_s;
@@ -248,6 +248,7 @@ static result compose(const struct trust_words *words, struct gathered *g, struc
 		.tcbs = g->tcbs,
 		.tcb_count = g->tcb_count,
 		.job = &g->plan.job,
+		.require_tpm_head = words->require_tpm_head,
 		.max_run_s = words->max_run_s,
 		.expires = words->expires,
 		.platform = words->platforms.count ? &g->platform : NULL,
@@ -380,6 +381,8 @@ int verb_trust_new(int argc, char **argv)
 		{"tpm", OPTION_LIST, &words.platforms, "FILE", "enrolment of a host's TPM (`troth tpm enrol`): its evidence counts as Level-2 (repeat)"},
 		{"author", OPTION_LIST, &words.authors, "KEYID", "whose reference sets count where a policy names one: 64 hex digits (repeat)"},
 		{"revocation-key", OPTION_LIST, &words.operators, "FILE|KEYID", "whose revocation lists count: a public key, or its id (repeat)"},
+		{"require-tpm-head", OPTION_FLAG, &words.require_tpm_head, NULL,
+			"chains (`troth dac verify`) must prove the whole history of their hosts by a TPM"},
 		{"allow-synthetic", OPTION_FLAG, &words.allow_synthetic, NULL, "let simulated or self-made platforms count as Level-2; for tests"},
 		{"reference", OPTION_TEXT, &words.reference, "JOB", "job file that receipts must be about; its programs are measured here"},
 		{"file", OPTION_LIST, &words.files, "PATH", "with a command: a file that it reads or starts, as given to `troth exec` (repeat)"},

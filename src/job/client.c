@@ -60,6 +60,8 @@ static result spawn_host(const struct client_options *options, int ready, struct
 		argv[count++] = "--create";
 	if (options->recovery)
 		argv[count++] = "--recovery";
+	if (options->tpm_head)
+		argv[count++] = "--tpm-head";
 	const struct {
 		const char *option, *value;
 	} pairs[] = {{"--wrap", options->wrap}, {"--tpm", options->tpm}, {"--tpm-pcrs", options->tpm_pcrs}, {"--accept-ap", options->accept}, {"--authorise", options->authorise}, {"--first-uid", options->first_uid},

@@ -18,6 +18,7 @@ struct client_options {
 	const char *authorise; /* file of a signed reference set, for programs that have changed, or NULL: as accept */
 	const char *first_uid; /* decimal, or NULL */
 	const char *confinement; /* "N", "L", or NULL: as the folder was used last */
+	bool tpm_head; /* let the TPM hold the head of the history from now on */
 	bool recovery; /* start it also where its root cannot go on (`troth root recover`, `troth host restore`) */
 	bool running_only; /* HOST_NOT_RUNNING instead of starting one */
 };

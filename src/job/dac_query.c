@@ -1,6 +1,7 @@
 #include "job/dac_query.h"
 
 #include "base/file.h"
+#include "job/history.h"
 
 enum { ASK_MS = 60 * 1000 };
 
@@ -16,15 +17,22 @@ static result decode_answer(struct span encoded, struct arena *arena, struct spa
 	return OK;
 }
 
-result dac_query(struct live *live, const struct service_dac_get *asked, int fd, struct service_dac_got *out)
+result dac_query(const struct flow_host *host, const struct service_dac_get *asked, int fd, struct service_dac_got *out)
 {
-	CLEANUP(bytes_free) struct bytes encoded = BYTES_EMPTY;
+	CLEANUP(bytes_free) struct bytes encoded = BYTES_EMPTY, proved = BYTES_EMPTY;
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
 	struct control_bundle question = {.has_record = asked->has_record};
 	struct span bundle;
 	memcpy(question.record, asked->record, OID_SIZE);
-	TRY(live_ask(live, asked->target, CONTROL_BUNDLE, &question, CONTROL_BUNDLE_IS, ASK_MS, &encoded));
+	TRY(live_ask(host->live, asked->target, CONTROL_BUNDLE, &question, CONTROL_BUNDLE_IS, ASK_MS, &encoded));
 	TRY(decode_answer(bytes_span(&encoded), &arena, &bundle));
+	if (asked->nonce.len) {
+		ROOT_IDENTITY_HELD root = root_host_hold(host->root);
+		if (!root)
+			return fail(NO_ROOT, "for a history");
+		TRY(history_prove(host->heads, root->rot_id, bundle, asked->nonce, &proved));
+		bundle = bytes_span(&proved);
+	}
 	TRY(write_all(fd, bundle));
 	out->bytes = bundle.len;
 	return OK;

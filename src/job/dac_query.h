@@ -5,10 +5,10 @@
 #ifndef TROTH_JOB_DAC_QUERY_H
 #define TROTH_JOB_DAC_QUERY_H
 
-#include "job/live.h"
+#include "job/flow.h"
 #include "job/service.h"
 
 /* Writes the bundle to `fd`. IRE_UNKNOWN, IRE_AMBIGUOUS, DAC_NO_RESULT, DAC_UNKNOWN_RECORD, ENCLAVE_STOPPED, TIMED_OUT ... */
-NODISCARD result dac_query(struct live *live, const struct service_dac_get *asked, int fd, struct service_dac_got *out);
+NODISCARD result dac_query(const struct flow_host *host, const struct service_dac_get *asked, int fd, struct service_dac_got *out);
 
 #endif

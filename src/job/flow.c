@@ -1,4 +1,5 @@
 #include "job/flow_internal.h"
+#include "job/history.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -707,6 +708,15 @@ result run_record(struct run *run)
 	return recorder_record(run->host->recorder, &entry);
 }
 
+/* Of each enclave that ran here, in the order of the job; before anybody sees what they made. */
+result run_enter_history(struct run *run)
+{
+	for (size_t i = 0; run->host->heads && i < run->plan.stage_count; i++)
+		if (run->stages[i].here)
+			TRY(history_enter(run->host->heads, run->stages[i].left));
+	return OK;
+}
+
 result run_publish(struct run *run)
 {
 	CLEANUP(fd_close) struct fd fd = FD_NONE;
@@ -769,6 +779,7 @@ static result run_job(struct run *run)
 	TRY(remote_collect(run));
 	TRY(verify_chain(run));
 	TRY(make_receipt(run));
+	TRY(run_enter_history(run));
 	TRY(remote_deliver(run));
 	TRY(run_record(run));
 	TRY(run_publish(run));

@@ -12,6 +12,7 @@
 #include "job/policies.h"
 #include "job/recorder.h"
 #include "job/uid_pool.h"
+#include "root/head_log.h"
 #include "root/host.h"
 
 enum { FLOW_LOG_TAIL = 2048, FLOW_TEXT_MAX = 1024 };
@@ -27,6 +28,7 @@ struct flow_host {
 	struct live *live; /* where its enclaves are listed */
 	struct policies *policies;
 	struct listener *listener; /* other hosts */
+	struct head_log *heads; /* of what is signed here; NULL: the TPM holds none */
 	const char *copies; /* tier L: where copies of images lie; NULL: tier N */
 };
 

@@ -99,6 +99,7 @@ NODISCARD result run_launch_stages(struct run *run); /* until all of them are RE
 NODISCARD result run_set_going(struct run *run);     /* channels, inputs, outputs, then the programs */
 NODISCARD result run_collect(struct run *run);	     /* until all of them are FINISHED, here */
 NODISCARD result run_record(struct run *run);
+NODISCARD result run_enter_history(struct run *run); /* into the TPM's, when it holds one */
 NODISCARD result run_publish(struct run *run);
 
 /* Waits until the launches here have reached `until`, whatever other hosts do meanwhile. */

@@ -212,6 +212,7 @@ static result take_part(struct run *run)
 	TRY(remote_collect(run));
 	TRY(remote_receipt(run, &run->receipt));
 	TRY(verify_receipt(run));
+	TRY(run_enter_history(run));
 	TRY(remote_convinced(run));
 	TRY(run_record(run));
 	TRY(run_publish(run));

@@ -63,6 +63,7 @@ struct server {
 	struct root_host *root;
 	struct keeper *keeper;
 	struct recorder *recorder;
+	struct head_log *heads; /* NULL: the TPM holds no history */
 	struct uid_pool uids;
 	struct live *live;
 	struct live_jobs *live_jobs;
@@ -444,7 +445,8 @@ static result handle_dac_get(struct request *request)
 	struct service_dac_got got;
 	int fd;
 	TRY(one_descriptor(request, &fd));
-	TRY(dac_query(request->server->live, request->body, fd, &got));
+	const struct flow_host host = {.root = request->server->root, .live = request->server->live, .heads = request->server->heads};
+	TRY(dac_query(&host, request->body, fd, &got));
 	return reply(request, SERVICE_DAC_GOT, &got);
 }
 
@@ -510,6 +512,7 @@ static result do_run(struct request *request, const struct join_request *join)
 		.live = server->live,
 		.policies = server->policies,
 		.listener = server->hosts,
+		.heads = server->heads,
 		.copies = server->without_namespaces ? server->copies : NULL,
 	};
 	struct flow_listener listener = {request->client, tell_state, tell_progress, tell_log, request->client->fd.n};
@@ -942,6 +945,18 @@ static result start_hosts(struct server *server)
 	return listener_start(&server->own, server->config->listen, &server->hosts);
 }
 
+/* Kept in the folder: what was begun with a history goes on with it. */
+static result start_history(struct server *server)
+{
+	bool kept;
+	TRY(state_tpm_head(server->state.path, server->config->tpm_head, &kept));
+	if (!kept)
+		return OK;
+	if (!root_host_has_tpm(server->root))
+		return fail(HEAD_NOT_KEPT, "--tpm-head");
+	return head_log_open(server->root, server->state.journal, &server->heads);
+}
+
 static result start(struct server *server)
 {
 	TRY(program_folder(server->program_dir, sizeof(server->program_dir)));
@@ -958,6 +973,7 @@ static result start(struct server *server)
 	TRY(policies_new(server->state.path, &server->policies));
 	TRY(revocations_start(server->root, server->state.path, server->config->revocation_lease_ms, &server->revocations));
 	TRY(recorder_journal_open(server->state.journal, &server->recorder));
+	TRY(start_history(server));
 	TRY(start_hosts(server));
 	const struct flow_host host = {
 		.root = server->root,
@@ -966,6 +982,7 @@ static result start(struct server *server)
 		.scratch = server->state.scratch,
 		.live = server->live,
 		.policies = server->policies,
+		.heads = server->heads,
 		.copies = server->without_namespaces ? server->copies : NULL,
 	};
 	TRY(live_jobs_new(&host, &server->live_jobs));
@@ -986,6 +1003,7 @@ static void server_end(struct server *server)
 	live_jobs_free(server->live_jobs);
 	keeper_stop(server->keeper);
 	recorder_close(server->recorder);
+	head_log_close(server->heads);
 	policies_free(server->policies);
 	live_free(server->live);
 	revocations_stop(server->revocations);

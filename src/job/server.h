@@ -24,6 +24,7 @@ struct server_config {
 	uid_t first_uid; /* of UID_POOL_SIZE, as root */
 	const char *listen; /* HOST:PORT for other hosts; NULL: none are let in */
 	const char *confinement; /* "N", "L", or NULL: as the folder was started last, at first N */
+	bool tpm_head; /* keep the head of the history in the TPM, from now on */
 	int ready_fd; /* is told DONE or ERROR (service.h) once; -1: nobody waits */
 };
 

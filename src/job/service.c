@@ -262,6 +262,7 @@ const struct schema service_farewell_schema = SCHEMA(struct service_farewell, "f
 static const struct field dac_get_fields[] = {
 	F_TEXT(struct service_dac_get, 1, target, 1, 2 * NAME_MAX_LEN),
 	F_FIXED_OR_NULL(struct service_dac_get, 2, record, has_record),
+	F_BYTES_ABSENT(struct service_dac_get, 3, nonce, 0, HEAD_NONCE_MAX),
 };
 const struct schema service_dac_get_schema = SCHEMA(struct service_dac_get, "dac get", SHAPE_MAP, dac_get_fields);
 

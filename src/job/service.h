@@ -256,6 +256,7 @@ struct service_dac_get {
 	const char *target; /* "NAME" or "NAME@RUN" */
 	uint8_t record[OID_SIZE];
 	bool has_record;
+	struct span nonce; /* with a proof of the host's history over this; empty: without */
 };
 
 struct service_dac_got {

@@ -59,6 +59,17 @@ result state_confinement(const char *path, const char *wanted, bool *out_without
 	return OK;
 }
 
+result state_tpm_head(const char *path, bool wanted, bool *out_kept)
+{
+	char file[PATH_SIZE];
+	TRY(path_join(file, path, "tpm-head"));
+	bool kept = has(path, "tpm-head");
+	if (wanted && !kept)
+		TRY(file_write_atomic(file, span_str("1\n"), 0600));
+	*out_kept = wanted || kept;
+	return OK;
+}
+
 static result check_private(const char *path)
 {
 	struct stat at;

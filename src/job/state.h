@@ -6,6 +6,7 @@
  *   journal/         what was authorised, recorded, refused          inception.epoch  E_1, to hand out
  *   epochs/          every record of the root, and why it came       share         the host's half of what opens the next keys
  *   confinement      "L" when hosts on this folder do without namespaces
+ *   tpm-head         when the TPM holds the head of the history of what is signed here
  *   tmp/             emptied at each start
  *   peers/           other hosts that are enrolled            officers      who must sign for one more (job/peers.h)
  */
@@ -28,6 +29,8 @@ NODISCARD result state_path(const char *named, char out[static PATH_SIZE]);
  * was kept, at first N. USAGE.
  */
 NODISCARD result state_confinement(const char *path, const char *wanted, bool *out_without_namespaces);
+/* Whether the TPM is to hold the head of the history: once wanted, always. */
+NODISCARD result state_tpm_head(const char *path, bool wanted, bool *out_kept);
 
 /* A root was made in it, or begun to be; the host that starts on it knows more. */
 bool state_has_root(const char *path);

@@ -2,6 +2,7 @@
 
 #include "object/backup.h"
 #include "object/epoch_chain.h"
+#include "object/head.h"
 #include "object/job.h"
 #include "object/ledger.h"
 #include "object/manifest.h"
@@ -43,6 +44,7 @@ static const struct schema *const payload_schemas[] = {
 	[KIND_TRANSPORT_KEY] = &transport_key_schema,
 	[KIND_ENROLMENT] = &enrolment_schema,
 	[KIND_POLICY_VERSION] = &policy_version_schema,
+	[KIND_HEAD_PROOF] = &head_statement_schema,
 	[KIND_REVOCATION_HEAD] = &revocation_head_schema,
 	[KIND_REVOCATION_LIST] = &revocation_list_schema,
 };

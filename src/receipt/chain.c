@@ -392,11 +392,72 @@ static result check_expiry(const struct chain *c)
 	return OK;
 }
 
-/* Reserved for what a TPM says of a host's history. */
-static result require_no_heads(const struct chain *c)
+/* ---- Histories of hosts ------------------------------------------------------------------------------------- */
+
+static const struct head_verdict *head_of(const struct chain_report *report, const uint8_t rot_id[static OID_SIZE])
 {
-	if (c->report->bundle.proof_count)
-		return fail(UNKNOWN_CRITICAL, "a head proof, which this version does not know");
+	for (size_t i = 0; i < report->head_count; i++)
+		if (memcmp(report->heads[i].rot_id, rot_id, OID_SIZE) == 0)
+			return &report->heads[i];
+	return NULL;
+}
+
+static result judge_head(struct chain *c, struct span proof)
+{
+	struct chain_report *report = c->report;
+	struct head_verdict *verdict = &report->heads[report->head_count];
+	const struct head_expectation expected = {.trust = c->trust, .known = &c->known, .nonce = c->options->nonce, .dac = report->dac,
+		.latest_ms = c->options->at_ms + c->trust->skew_ms};
+	TRY(head_proof_judge(proof, &expected, &report->arena, verdict));
+	if (head_of(report, verdict->rot_id))
+		return fail(DAC_DUPLICATE, "two proofs of one root's history");
+	if (!root_of(c, verdict->rot_id))
+		return fail(DAC_EXTRA_NODE, "a history of a root that no record names");
+	report->head_count++;
+	return OK;
+}
+
+/* The proofs of an earlier bundle were judged then. */
+static result follow_earlier(struct chain *c)
+{
+	struct chain_report *report = c->report;
+	struct bundle earlier;
+	TRY(bundle_decode(c->options->earlier, &report->arena, &earlier));
+	if (earlier.proof_count == 0)
+		return fail(HEAD_MISSING, "in the bundle that was shown earlier");
+	for (size_t i = 0; i < earlier.proof_count; i++) {
+		struct head_proof proof;
+		struct head_statement statement;
+		TRY(schema_decode(&head_proof_schema, earlier.proofs[i].bytes, &report->arena, &proof));
+		TRY(object_peek(KIND_HEAD_PROOF, proof.statement, &report->arena, &statement, NULL));
+		const struct head_verdict *now = head_of(report, statement.rot_id);
+		if (!now)
+			return fail(HEAD_MISSING, "the root of the history that was shown earlier shows none now");
+		TRY(head_proof_follows(&proof, &now->proof));
+	}
+	return OK;
+}
+
+static result require_head(const struct chain *c, const struct chain_root *root)
+{
+	char fingerprint[EPOCH_FINGERPRINT_SIZE];
+	rot_fingerprint(root->rot_id, fingerprint);
+	return head_of(c->report, root->rot_id) ? OK : fail(HEAD_MISSING, "of root %s", fingerprint);
+}
+
+static result judge_heads(struct chain *c)
+{
+	struct chain_report *report = c->report;
+	char fingerprint[EPOCH_FINGERPRINT_SIZE] = "";
+	TRY(alloc(c, report->bundle.proof_count, sizeof(*report->heads), &report->heads));
+	for (size_t i = 0; i < report->bundle.proof_count; i++)
+		check(c, "history", "", judge_head(c, report->bundle.proofs[i].bytes));
+	for (size_t i = 0; (c->options->require_head || c->trust->require_tpm_head) && i < report->root_count; i++) {
+		rot_fingerprint(report->roots[i].rot_id, fingerprint);
+		check(c, "history.shown", fingerprint, require_head(c, &report->roots[i]));
+	}
+	if (c->options->earlier.len)
+		check(c, "history.goes-on", "", follow_earlier(c));
 	return OK;
 }
 
@@ -407,7 +468,6 @@ static result run(struct chain *c)
 	check(c, "trust.valid", "", check_expiry(c));
 	if (!check(c, "bundle.form", "", bundle_decode(c->options->bundle, &report->arena, &report->bundle)))
 		return OK;
-	check(c, "heads", "", require_no_heads(c));
 	TRY(read_roots(c));
 	if (!check(c, "policies", "", load_policies(c)) || !check(c, "references", "", load_references(c)) ||
 		!check(c, "policies.versions", "", load_versions(c)))
@@ -419,6 +479,7 @@ static result run(struct chain *c)
 	TRY(dac_verify(report->dac, &summary));
 	check_roots(c);
 	check(c, "records", "", judge_records(c));
+	TRY(judge_heads(c));
 	report->compared = c->trust->has_job;
 	return OK;
 }

@@ -10,6 +10,7 @@
 #define TROTH_RECEIPT_CHAIN_H
 
 #include "enclave/bundle.h"
+#include "receipt/heads.h"
 #include "receipt/verify.h"
 
 struct chain_options {
@@ -18,6 +19,9 @@ struct chain_options {
 	const struct epoch_history *epochs; /* what the verifier knows of roots beside the trust file; NULL: nothing */
 	const uint8_t *run_id; /* that the records must be of; NULL: any, but one */
 	uint64_t at_ms;
+	struct span nonce; /* that proofs of histories must be of; empty: none was asked for */
+	bool require_head; /* every root must show its history; the trust file may ask for it too */
+	struct span earlier; /* a bundle that was accepted before, whose proofs these go on from; empty: none */
 	unsigned threads; /* 0: one per processor */
 };
 
@@ -36,6 +40,8 @@ struct chain_root {
 };
 
 struct chain_report {
+	struct head_verdict *heads; /* histories that were shown and hold */
+	size_t head_count;
 	enum verify_verdict verdict;
 	struct verify_check *checks; /* of the bundle as a whole; records have verdicts of their own */
 	size_t check_count, check_cap;

@@ -507,6 +507,8 @@ static result read_bounds(struct source *s, const struct node *root)
 	TRY(node_uint(s->document, node_field(root, "skew_s"), 86400, &seconds));
 	trust->skew_ms = seconds * 1000;
 	TRY(node_bool(s->document, node_field(root, "allow_synthetic"), &trust->allow_synthetic));
+	if (node_field(root, "require_tpm_head"))
+		TRY(node_bool(s->document, node_field(root, "require_tpm_head"), &trust->require_tpm_head));
 	const struct node *expires = node_field(root, "expires");
 	if (!expires)
 		return OK;
@@ -521,7 +523,7 @@ static result read_bounds(struct source *s, const struct node *root)
 static result read_trust(struct source *s)
 {
 	static const char *const fields[] = {"!troth_trust", "!roots", "!recovery_keys", "!tcb", "!job", "!authors", "!revoked", "revocation_keys",
-		"recovery_spki", "epochs", "tpm", "!allow_synthetic", "!max_run_s", "!skew_s", "expires", "!ledger", "!guests", "!services", NULL};
+		"recovery_spki", "epochs", "tpm", "require_tpm_head", "!allow_synthetic", "!max_run_s", "!skew_s", "expires", "!ledger", "!guests", "!services", NULL};
 	const struct node *root = s->document->root;
 	uint64_t version;
 	TRY(document_fields(s->document, root, fields));
@@ -751,6 +753,8 @@ result trust_write(const struct trust_parts *parts, struct bytes *out_text)
 		"skew_s", (json_int_t)(parts->skew_s ? parts->skew_s : DEFAULT_SKEW_S));
 	if (!file)
 		return fail(NO_MEMORY, "trust file");
+	if (parts->require_tpm_head)
+		json_object_set_new(file, "require_tpm_head", json_true());
 	if (parts->revocation_key_count)
 		json_object_set_new(file, "revocation_keys", digests_json(parts->revocation_keys, parts->revocation_key_count));
 	if (parts->recovery_spki_count)

@@ -46,6 +46,7 @@ struct trust {
 	size_t revocation_key_count;
 	struct platform_trust platform; /* `tpm` and allow_synthetic: which platforms vouch for Level-2 */
 	bool allow_synthetic;
+	bool require_tpm_head; /* chains must prove the whole history of their hosts */
 	uint64_t max_run_ms, skew_ms;
 	bool has_expires;
 	uint64_t expires_ms;
@@ -77,6 +78,7 @@ struct trust_parts {
 	uint64_t max_run_s, skew_s;
 	const char *expires; /* NULL for none */
 	const struct platform_trust *platform; /* NULL: none */
+	bool require_tpm_head;
 	const struct digest32 *authors; /* of reference sets */
 	size_t author_count;
 	const struct digest32 *revocation_keys;

@@ -282,6 +282,7 @@ static const struct move {
 	{IPQ_DERIVE, IN(AP_READY), NOW_OR_LEFT, KEEPS, ap_handle_derive},
 	{IPQ_QUOTE, IN(AP_READY), NOW_OR_LEFT, PERSISTS, ap_handle_quote},
 	{IPQ_ENROL, ANY_STATE, NOW_ONLY, PERSISTS, ap_handle_enrol},
+	{IPQ_HEAD, IN(AP_READY), NOW_OR_LEFT, PERSISTS, ap_handle_head},
 	{IPQ_PIN, ANY_STATE, NOW_ONLY, PERSISTS, ap_handle_pin},
 	{IPQ_AUTHORISE, IN(AP_READY) | IN(AP_FAILED), NOW_ONLY, PERSISTS, ap_handle_authorise},
 	{IPQ_BACKUP, IN(AP_READY), NOW_ONLY, KEEPS, ap_handle_backup},

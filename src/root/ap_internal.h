@@ -120,6 +120,7 @@ struct ap {
 	struct remembered launch_ids, signed_runs, known_runs;
 	uint64_t report_seq, head_seq;
 	uint64_t revocation_seq, steady_ms;
+	uint64_t statement_seq; /* of where the host's history stands */
 	struct revocation_head_row revocations[AP_MAX_REVOCATION_LISTS]; /* the newest of each operator in this boot */
 	size_t revocation_count;
 	uint8_t last_report[OID_SIZE], last_head[OID_SIZE];
@@ -249,6 +250,7 @@ NODISCARD result ap_handle_derive(struct ap *ap, struct span body, uint64_t now_
 NODISCARD result ap_handle_quote(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_enrol(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_pin(struct ap *ap, struct span body, uint64_t now_ms);
+NODISCARD result ap_handle_head(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_authorise(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_backup(struct ap *ap, struct span body, uint64_t now_ms);
 NODISCARD result ap_handle_restore(struct ap *ap, struct span body, uint64_t now_ms);

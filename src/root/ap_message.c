@@ -130,6 +130,20 @@ static const struct field pinned_fields[] = {
 };
 const struct schema ap_pinned_schema = SCHEMA(struct ap_pinned, "pinned", SHAPE_MAP, pinned_fields);
 
+static const struct field head_fields[] = {
+	F_UINT(struct ap_head, 1, index, 0),
+	F_FIXED_OR_NULL(struct ap_head, 2, digest, has_digest),
+	F_BYTES(struct ap_head, 3, nonce, 0, HEAD_NONCE_MAX),
+};
+const struct schema ap_head_schema = SCHEMA(struct ap_head, "head", SHAPE_MAP, head_fields);
+static const struct field headed_fields[] = {
+	F_UINT(struct ap_headed, 1, index, 0),
+	F_FIXED(struct ap_headed, 2, head),
+	F_STRUCT_OR_NULL(struct ap_headed, 3, birth, has_birth, &head_birth_schema),
+	F_BYTES(struct ap_headed, 4, statement, 0, 8192),
+};
+const struct schema ap_headed_schema = SCHEMA(struct ap_headed, "headed", SHAPE_MAP, headed_fields);
+
 static const struct field enrol_fields[] = {
 	F_BYTES(struct ap_enrol, 1, credential, 0, 1024),
 	F_BYTES(struct ap_enrol, 2, encrypted, 0, 1024),

@@ -7,6 +7,7 @@
 
 #include "object/backup.h"
 #include "object/epoch.h"
+#include "object/head.h"
 #include "object/reference.h"
 #include "object/receipt.h"
 #include "object/record.h"
@@ -380,6 +381,26 @@ struct ap_pinned {
 	uint64_t seq;
 };
 extern const struct schema ap_pinned_schema;
+
+/*
+ * HEAD: an index of the TPM that is only extended holds the head of the host's history (docs/PROTOCOL.dac "Head proof"). Made when
+ * `index` is 0; extended with the digest, if there is one; certified over the nonce, if there is one. TAMPERED: it is gone.
+ */
+struct ap_head {
+	uint32_t index;
+	uint8_t digest[SHA256_SIZE];
+	bool has_digest;
+	struct span nonce; /* empty: no statement */
+};
+extern const struct schema ap_head_schema;
+struct ap_headed {
+	uint32_t index;
+	uint8_t head[SHA256_SIZE]; /* as it is now */
+	struct head_birth birth; /* of one that was made now */
+	bool has_birth;
+	struct span statement; /* KIND_HEAD_PROOF; empty without a nonce */
+};
+extern const struct schema ap_headed_schema;
 
 /* A reply without content. */
 struct ap_done {

@@ -1,9 +1,12 @@
 #include "root/ap_platform.h"
 
+#include <stdio.h>
+
 #include "root/ap_rotation.h"
 #include "root/rot_keys.h"
 
 #include "object/evidence.h"
+#include "object/object.h"
 
 enum { TPM_PART = 32, COMMIT_STEPS_MAX = 4 };
 
@@ -18,6 +21,12 @@ void ap_platform_quote_free(struct ap_platform_quote *quote)
 {
 	bytes_free(&quote->attest);
 	bytes_free(&quote->signature);
+}
+
+void ap_platform_headed_free(struct ap_platform_headed *headed)
+{
+	bytes_free(&headed->attest);
+	bytes_free(&headed->signature);
 }
 
 result ap_seed_new(struct ap_platform *platform, struct span host_seed, struct secret *out)
@@ -195,6 +204,28 @@ result ap_handle_pin(struct ap *ap, struct span body, uint64_t now_ms)
 	return OK;
 }
 
+result ap_handle_head(struct ap *ap, struct span body, uint64_t now_ms)
+{
+	struct ap_head request;
+	struct ap_rotation *r;
+	TRY(ap_check_validity(ap, now_ms));
+	TRY(schema_decode(&ap_head_schema, body, &ap->scratch, &request));
+	if (ap->asked != &ap->current)
+		return fail(EPOCH_OLD, "where a history stands is said under the current epoch");
+	TRY(begin_errand(ap, ERRAND_HEAD, &r));
+	result copied = arena_copy(&r->arena, request.nonce, &r->statement.nonce);
+	if (copied != OK) {
+		drop_errand(ap);
+		return copied;
+	}
+	r->head = request;
+	r->statement.time = now_ms > ap->high_water ? now_ms : ap->high_water;
+	r->statement.boot_gen = ap->boot_gen;
+	memcpy(r->statement.rot_id, ap->rot_id, OID_SIZE);
+	memcpy(r->statement.epoch_oid, ap->current.oid, OID_SIZE);
+	return OK;
+}
+
 static result put_pcrs(const struct ap_platform_quote *quote, struct arena *arena, struct tpm_evidence *out)
 {
 	void *rows;
@@ -257,6 +288,49 @@ static result pin_work(struct ap_rotation *r)
 	return schema_encode(&ap_pinned_schema, &answer, &r->reply);
 }
 
+static result keep_headed(struct ap_rotation *r, const struct ap_platform_headed *headed, struct span ak_public)
+{
+	r->statement.index = headed->index;
+	TRY(arena_copy(&r->arena, ak_public, &r->statement.ak_public));
+	TRY(arena_copy(&r->arena, bytes_span(&headed->attest), &r->statement.attest));
+	return arena_copy(&r->arena, bytes_span(&headed->signature), &r->statement.signature);
+}
+
+/* Who takes the index away and lets another be made has one of another birth. */
+static result head_work(struct ap_rotation *r)
+{
+	CLEANUP(ap_platform_identity_free) struct ap_platform_identity identity = {0};
+	CLEANUP(ap_platform_headed_free) struct ap_platform_headed headed = {0};
+	struct ap_platform *platform = r->platform;
+	struct head_birth birth = {.boot_gen = r->statement.boot_gen, .time = r->statement.time};
+	uint8_t first[SHA256_SIZE];
+	memcpy(birth.rot_id, r->statement.rot_id, OID_SIZE);
+	memcpy(birth.epoch_oid, r->statement.epoch_oid, OID_SIZE);
+	head_birth_digest(&birth, first);
+	const struct ap_platform_head wanted = {r->head.index, first, r->head.has_digest ? r->head.digest : NULL, r->statement.nonce};
+	TRY(platform->head(platform->context, &wanted, &headed));
+	if (wanted.nonce.len)
+		TRY(platform->identify(platform->context, &identity));
+	TRY(keep_headed(r, &headed, bytes_span(&identity.ak_public)));
+	r->headed = (struct ap_headed){.index = headed.index, .has_birth = r->head.index == 0, .birth = birth};
+	memcpy(r->headed.head, headed.head, SHA256_SIZE);
+	return OK;
+}
+
+/* By the engine, which has the key and counts. */
+static result sign_head_statement(struct ap *ap, struct ap_rotation *r)
+{
+	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
+	if (r->statement.nonce.len) {
+		r->statement.v = 1;
+		r->statement.seq = ap->statement_seq + 1;
+		TRY(object_sign(KIND_HEAD_PROOF, &r->statement, &ap->current.keys.sign, &object, NULL));
+		ap->statement_seq++;
+	}
+	r->headed.statement = bytes_span(&object);
+	return schema_encode(&ap_headed_schema, &r->headed, &r->reply);
+}
+
 result ap_errand_run(struct ap_rotation *r)
 {
 	switch (r->kind) {
@@ -264,6 +338,8 @@ result ap_errand_run(struct ap_rotation *r)
 		return quote_work(r);
 	case ERRAND_ENROL:
 		return enrol_work(r);
+	case ERRAND_HEAD:
+		return head_work(r);
 	default:
 		return pin_work(r);
 	}
@@ -271,6 +347,11 @@ result ap_errand_run(struct ap_rotation *r)
 
 void ap_errand_done(struct ap *ap, struct ap_rotation *r, struct ap_action *out)
 {
+	if (r->done == OK && r->kind == ERRAND_HEAD) {
+		r->done = sign_head_statement(ap, r);
+		if (r->done != OK)
+			snprintf(r->text, sizeof(r->text), "%s", failure_text());
+	}
 	if (r->done != OK) {
 		ap_error_action(ap, r->done, r->text, out);
 		ap_rotation_free(r);

@@ -27,6 +27,19 @@ struct pin_mirror {
 	uint8_t digest[SHA256_SIZE];
 };
 
+/* Where the history of the host stands (docs/PROTOCOL.dac "Head proof"). */
+struct ap_platform_head {
+	uint32_t index; /* 0: makes one */
+	const uint8_t *birth; /* SHA256_SIZE bytes: the first entry of one that is made */
+	const uint8_t *digest; /* SHA256_SIZE bytes to extend it with; NULL: none */
+	struct span nonce; /* to certify it over; empty: not */
+};
+struct ap_platform_headed {
+	uint32_t index;
+	uint8_t head[SHA256_SIZE];
+	struct bytes attest, signature; /* empty without a nonce */
+};
+
 struct ap_platform {
 	void *context;
 	uint64_t counter; /* as it is now */
@@ -41,10 +54,13 @@ struct ap_platform {
 	NODISCARD result (*quote)(void *context, const uint8_t binding[static SHA256_SIZE], struct ap_platform_quote *out);
 	NODISCARD result (*activate)(void *context, struct span credential, struct span encrypted, struct secret *out);
 	NODISCARD result (*keep_pins)(void *context, const struct pin_mirror *pins);
+	/* TAMPERED: no such index, or not one that this processor made. */
+	NODISCARD result (*head)(void *context, const struct ap_platform_head *request, struct ap_platform_headed *out);
 };
 
 void ap_platform_identity_free(struct ap_platform_identity *identity);
 void ap_platform_quote_free(struct ap_platform_quote *quote);
+void ap_platform_headed_free(struct ap_platform_headed *headed);
 
 /* A new seed from the kernel's randomness, the host's and, when there is one, the TPM's. */
 NODISCARD result ap_seed_new(struct ap_platform *platform, struct span host_seed, struct secret *out);

@@ -15,6 +15,7 @@ enum rotation_kind {
 	ERRAND_QUOTE,		/* no rotation: work of the TPM, which takes its time (ap_platform.c) */
 	ERRAND_ENROL,
 	ERRAND_PIN,
+	ERRAND_HEAD,
 };
 
 struct ap_rotation {
@@ -53,6 +54,9 @@ struct ap_rotation {
 	struct span credential, encrypted;
 	uint8_t evidence_digest[SHA256_SIZE];
 	struct pin_mirror pins;
+	struct ap_head head;
+	struct ap_headed headed;
+	struct head_statement statement;
 
 	/* Made here. */
 	struct ap_epoch next;

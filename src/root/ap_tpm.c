@@ -70,6 +70,32 @@ static result keep_pins(void *context, const struct pin_mirror *pins)
 	return tpm_record_write(t->tpm, t->pins_index, t->pins_auth, bytes);
 }
 
+/* Made when there is none: its birth is its first entry, before anything of the host's. */
+static result make_head(struct ap_tpm *t, const uint8_t birth[static SHA256_SIZE], uint32_t *out_index)
+{
+	uint32_t index;
+	TRY(tpm_head_define(t->tpm, t->head_auth, &index));
+	TRY(tpm_head_extend(t->tpm, index, t->head_auth, birth));
+	*out_index = index;
+	return OK;
+}
+
+static result head(void *context, const struct ap_platform_head *request, struct ap_platform_headed *out)
+{
+	struct ap_tpm *t = context;
+	CLEANUP(ap_platform_headed_free) struct ap_platform_headed made = {.index = request->index};
+	if (made.index == 0)
+		TRY(make_head(t, request->birth, &made.index));
+	if (request->digest)
+		TRY(tpm_head_extend(t->tpm, made.index, t->head_auth, request->digest));
+	TRY(tpm_head_read(t->tpm, made.index, t->head_auth, made.head));
+	if (request->nonce.len)
+		TRY(tpm_head_certify(t->tpm, made.index, t->head_auth, request->nonce, &made.attest, &made.signature));
+	*out = made;
+	made.attest = made.signature = BYTES_EMPTY; /* transferred */
+	return OK;
+}
+
 static result read_pins(struct ap_tpm *t, struct pin_mirror *out)
 {
 	uint8_t bytes[TPM_RECORD_SIZE];
@@ -145,6 +171,7 @@ static result enrol(struct ap_tpm *t, uint32_t pcrs, struct secret *out_wrap_key
 	wipe(part, sizeof(part));
 	derive_auth(&key, "counter", t->counter_auth);
 	derive_auth(&key, "pins", t->pins_auth);
+	derive_auth(&key, "head", t->head_auth);
 	TRY(tpm_record_define(t->tpm, t->pins_auth, &t->pins_index));
 	t->platform.has_pins = true;
 	TRY(seal_key(t, pcrs, &key, &sealed));
@@ -163,6 +190,7 @@ static result resume(struct ap_tpm *t, const struct tpm_order *order, struct sec
 	TRY(take_sealed(t, &content, &key));
 	derive_auth(&key, "counter", t->counter_auth);
 	derive_auth(&key, "pins", t->pins_auth);
+	derive_auth(&key, "head", t->head_auth);
 	t->counter_index = order->counter_index;
 	TRY(look(t));
 	*out_wrap_key = secret_move(&key);
@@ -173,7 +201,7 @@ result ap_tpm_open(int fd, struct span order_bytes, struct ap_tpm *t, struct sec
 {
 	struct tpm_order order;
 	*t = (struct ap_tpm){.platform = {.context = t, .count = count, .random = random_part, .extend = extend, .identify = identify,
-				     .quote = quote, .activate = activate, .keep_pins = keep_pins}};
+				     .quote = quote, .activate = activate, .keep_pins = keep_pins, .head = head}};
 	TRY(tpm_order_read(order_bytes, &order));
 	TRY(tpm_open(fd, &t->tpm));
 	TRY(tpm_pcr_reset(t->tpm, TPM_MIRROR_PCR));

@@ -16,7 +16,7 @@ struct ap_tpm {
 	struct tpm *tpm;
 	uint32_t counter_index;
 	uint32_t pins_index;
-	uint8_t counter_auth[TPM_COUNTER_AUTH_SIZE], pins_auth[TPM_COUNTER_AUTH_SIZE];
+	uint8_t counter_auth[TPM_COUNTER_AUTH_SIZE], pins_auth[TPM_COUNTER_AUTH_SIZE], head_auth[TPM_COUNTER_AUTH_SIZE];
 	struct ap_platform platform;
 };
 

@@ -172,7 +172,7 @@ static result await_patiently(struct root_host *host, struct waiter *waiter)
 static bool takes_long(enum ipq_type type)
 {
 	return type == IPQ_ROTATE_ROT || type == IPQ_SET_RECOVERY || type == IPQ_RECOVER || type == IPQ_ADOPT_CANDIDATE || type == IPQ_DRAIN ||
-		type == IPQ_PIN;
+		type == IPQ_PIN || type == IPQ_HEAD;
 }
 
 /* One request and its reply, copied out. */

@@ -41,6 +41,18 @@ result root_host_enrol(struct root_host *host, const struct ap_enrol *request, s
 	return asked;
 }
 
+result root_host_tpm_head(struct root_host *host, const struct ap_head *request, struct arena *arena, struct ap_headed *out)
+{
+	if (!host->has_tpm)
+		return fail(TPM_UNAVAILABLE, "this root was made without a TPM");
+	pthread_mutex_lock(&host->change_lock);
+	ROOT_IDENTITY_HELD identity = root_host_hold(host);
+	result asked = identity ? root_host_call_as(host, identity, IPQ_HEAD, &ap_head_schema, request, &ap_headed_schema, arena, out) :
+				  fail(NO_ROOT, "for a history");
+	pthread_mutex_unlock(&host->change_lock);
+	return asked;
+}
+
 static bool is_fresh(const struct host_evidence *kept, const struct root_identity *identity, uint64_t now_ns)
 {
 	return kept->bytes.len > 0 && memcmp(kept->epoch_oid, identity->epoch_oid, OID_SIZE) == 0 &&

@@ -29,4 +29,7 @@ NODISCARD result root_host_enrol(struct root_host *host, const struct ap_enrol *
  */
 NODISCARD result root_host_platform_trust(const struct root_host *host, struct arena *arena, struct span *out);
 
+/* Where the history of the host stands in its TPM (root/head_log.h). TAMPERED: somebody took it away. */
+NODISCARD result root_host_tpm_head(struct root_host *host, const struct ap_head *request, struct arena *arena, struct ap_headed *out);
+
 #endif

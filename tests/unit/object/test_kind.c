@@ -29,7 +29,7 @@ static void emitted_kinds_stay_as_they_are(void **unused)
 		{6, "troth reference set"}, {7, "troth record"}, {8, "troth operation"}, {10, "troth launch"}, {11, "troth sealed object"}, {12, "troth unseal request"},
 		{13, "troth unseal grant"}, {14, "troth rot challenge"}, {15, "troth derive answer"}, {16, "troth queue hello"}, {17, "troth statement"},
 		{18, "troth receipt head"}, {19, "troth halt"}, {20, "troth revocation head"}, {21, "troth grant"}, {23, "troth registration"}, {33, "troth revocation list"}, {34, "troth receipt"}, {35, "troth job"}, {36, "troth transport key"}, {37, "troth backup"}, {38, "troth transaction"},
-		{39, "troth access request"}, {40, "troth ledger config"}, {41, "troth enrolment"}, {42, "troth policy version"}};
+		{39, "troth access request"}, {40, "troth ledger config"}, {41, "troth enrolment"}, {42, "troth policy version"}, {43, "troth head proof"}};
 	size_t emitted = 0;
 	for (size_t i = 0; i < kind_table_len; i++)
 		emitted += kind_table[i].emitted;
