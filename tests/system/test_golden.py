@@ -4,7 +4,7 @@ A folder holds receipt.troth, trust.json, the outputs under their names and inpu
 format gets a new folder. rotated and recovered (tests/tools/make_golden.py) are runs during which the root rotated, with what was
 known of the root at the end (history) and the same with a HALT (history.halted). two-hosts is the same of two roots, each of which
 rotated while the job ran; history.other is that of the host that did not coordinate. level-2 was left by a run on a simulated TPM, calls by a
-chain of calls through four enclaves.
+chain of calls through four enclaves. tpm-head is no receipt: a chain whose host proves its history by a simulated TPM, and one of before.
 """
 import json
 import os
@@ -14,7 +14,7 @@ import conftest
 import pytest
 
 GOLDEN = os.path.join(conftest.ROOT, 'tests', 'golden')
-FOLDERS = sorted(name for name in os.listdir(GOLDEN) if os.path.isdir(os.path.join(GOLDEN, name)))
+FOLDERS = sorted(name for name in os.listdir(GOLDEN) if os.path.exists(os.path.join(GOLDEN, name, 'receipt.troth')))
 WITH_HISTORY = [name for name in FOLDERS if os.path.exists(os.path.join(GOLDEN, name, 'history'))]
 
 
@@ -119,3 +119,28 @@ def test_level_2_is_what_the_trust_file_makes_of_it(troth, home):
             json.dump({**trust, **changed}, f)
         answer = troth('verify', receipt, '--trust', path, '--json')
         assert answer.code in (1, 2) and why in answer.stdout + answer.stderr, str(answer)
+
+
+def test_the_history_of_a_host_in_its_tpm(troth, home):
+    """The proof that a TPM made then is judged as it was, goes on from the earlier one, and answers no other nonce."""
+    place = os.path.join(GOLDEN, 'tpm-head')
+    at, trust = ('--at', '2026-11-22T12:00:00Z'), os.path.join(place, 'trust.json')
+    command = ['dac', 'verify', os.path.join(place, 'chain'), '--trust', trust, '--json', *at]
+    answer = troth(*command, '--nonce', '02', '--since', os.path.join(place, 'chain.earlier')).ok().json
+    assert answer['verdict'] == 'accepted' and len(answer['histories']) == 1
+    assert answer['histories'][0]['enrolled'] and answer['histories'][0]['entries'] == 2
+    old = troth('dac', 'verify', os.path.join(place, 'chain.earlier'), '--trust', trust, *at, '--nonce', '02', '--json')
+    old.refused('DAC_REFUSED', code=1)
+    assert 'TPM_NONCE_MISMATCH' in [c['reason'] for c in old.json['checks']]
+    with open(os.path.join(place, 'chain'), 'rb') as f:
+        bundle = cbor2.load(f)
+    proof = cbor2.loads(bundle[10][0])
+    del proof[4][1]
+    bundle[10] = [cbor2.dumps(proof, canonical=True)]
+    cut = os.path.join(home, 'cut')
+    with open(cut, 'wb') as f:
+        f.write(cbor2.dumps(bundle, canonical=True))
+    command[2] = cut
+    short = troth(*command, '--nonce', '02')
+    short.refused('DAC_REFUSED', code=1)
+    assert [c['reason'] for c in short.json['checks'] if not c['ok']] == ['HEAD_MISMATCH']

@@ -6,8 +6,10 @@
     make_golden.py calls DIR       a chain of four: B asks A, A asks C, C asks D, each before it answers
     make_golden.py hosts DIR       two hosts: each root rotated before, and rotates while the job runs; beside the history of the
                                    coordinator's root that of the other one (history.other, history.other.halted)
+    make_golden.py tpm-head DIR    no receipt but a chain whose host proves its history by a simulated TPM, over the nonce 02, and one
+                                   of before, over 01; the root rotates in between
 
-All but the calls rotate once more and leave what is known of the root at the end (history) and the same with a HALT (history.halted).
+All but the calls and this rotate once more and leave what is known of the root at the end (history) and the same with a HALT (history.halted).
 """
 import json
 import os
@@ -22,6 +24,8 @@ import hosts  # noqa: E402
 import jobs  # noqa: E402
 import networks  # noqa: E402
 import test_rotation as rotation  # noqa: E402
+import test_tpm  # noqa: E402
+import test_tpm_head  # noqa: E402
 
 
 def recoverable(home):
@@ -144,6 +148,25 @@ def calls(folder):
     shutil.rmtree(home)
 
 
+def tpm_head(folder):
+    home = tempfile.mkdtemp(prefix='troth-golden-')
+    tpm = test_tpm.Tpm(os.path.join(home, 'tpm'))
+    machine = jobs.Machine(home)
+    machine.troth('host', 'init', '--state', machine.state, '--no-recovery', '--wrap', 'tpm', '--tpm', f'unix:{tpm.socket}', '--tpm-head').ok()
+    machine.enrolment = os.path.join(home, 'enrolment')
+    test_tpm.enrol(machine, tpm, '--allow-synthetic').ok()
+    with hosts.service(machine):
+        earlier, _ = test_tpm_head.fetched(machine, '01', 'earlier')
+        machine.troth('root', 'rotate', '--state', machine.state).ok()
+        chain, _ = test_tpm_head.fetched(machine, '02')
+    trust = test_tpm_head.believe(machine, os.path.join(home, 'trust.json'), '--tpm', machine.enrolment, '--allow-synthetic', '--require-tpm-head')
+    tpm.stop()
+    os.makedirs(folder, exist_ok=True)
+    for path, name in ((chain, 'chain'), (earlier, 'chain.earlier'), (trust, 'trust.json')):
+        shutil.copyfile(path, os.path.join(folder, name))
+    shutil.rmtree(home)
+
+
 def recoverable_by_keys(machine):
     machine.keys = rotation.openssl_keys(os.path.join(machine.home, 'keys'), 3)
     machine.give_away()
@@ -222,6 +245,8 @@ def main(story, folder):
     if story == 'calls':
         calls(folder)
         return
+    if story == 'tpm-head':
+        return tpm_head(folder)
     if story == 'hosts':
         return two_hosts(folder)
     home = tempfile.mkdtemp(prefix='troth-golden-')
@@ -256,6 +281,6 @@ def main(story, folder):
 
 
 if __name__ == '__main__':
-    if len(sys.argv) != 3 or sys.argv[1] not in ('rotated', 'recovered', 'calls', 'hosts'):
+    if len(sys.argv) != 3 or sys.argv[1] not in ('rotated', 'recovered', 'calls', 'hosts', 'tpm-head'):
         sys.exit(__doc__)
     main(*sys.argv[1:])

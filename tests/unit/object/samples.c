@@ -426,6 +426,19 @@ static void fill_policy_version(const struct sample_keys *keys)
 	policy_version.policy = span_of(version_policy, len + KEY_ID_SIZE);
 }
 
+/* What the TPM says is carried as it is: no reader of this kind looks into it. */
+static struct head_statement head_statement = {.v = 1, .boot_gen = 7, .seq = 3, .time = T0, .index = 0x01860000};
+
+static void fill_head_statement(void)
+{
+	FILL(head_statement.rot_id, 0x01);
+	FILL(head_statement.epoch_oid, 0x02);
+	head_statement.nonce = span_str("nonce");
+	head_statement.ak_public = span_str("TPMT_PUBLIC");
+	head_statement.attest = span_str("TPMS_ATTEST");
+	head_statement.signature = span_str("TPMT_SIGNATURE");
+}
+
 void samples_make(const struct sample_keys *keys, struct sample out[static SAMPLE_COUNT])
 {
 	for (size_t i = 0; i < REGISTER_COUNT; i++)
@@ -441,6 +454,7 @@ void samples_make(const struct sample_keys *keys, struct sample out[static SAMPL
 	fill_head();
 	fill_ledger(keys);
 	fill_transport();
+	fill_head_statement();
 	fill_policy_version(keys);
 	const struct sample samples[SAMPLE_COUNT] = {
 		{"launch report", KIND_REPORT, &report_schema, &launch_report, false},
@@ -476,6 +490,7 @@ void samples_make(const struct sample_keys *keys, struct sample out[static SAMPL
 		{"transport key", KIND_TRANSPORT_KEY, &transport_key_schema, &transport, false},
 		{"enrolment", KIND_ENROLMENT, &enrolment_schema, &enrolment, false},
 		{"policy version", KIND_POLICY_VERSION, &policy_version_schema, &policy_version, false},
+		{"head proof", KIND_HEAD_PROOF, &head_statement_schema, &head_statement, false},
 	};
 	memcpy(out, samples, sizeof(samples));
 }

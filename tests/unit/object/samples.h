@@ -14,6 +14,7 @@
 #include "object/record.h"
 #include "object/revocation.h"
 #include "object/seal.h"
+#include "object/head.h"
 #include "object/transport.h"
 
 struct sample {
@@ -24,7 +25,7 @@ struct sample {
 	bool by_enclave; /* signed by the enclave's key, not by the root's */
 };
 
-enum { SAMPLE_COUNT = 33 };
+enum { SAMPLE_COUNT = 34 };
 
 /* Fixed scalars: bytes 01 02 .. 20, 21 .. 40 and so on. The caller frees the keys. */
 struct sample_keys {

@@ -7,6 +7,7 @@
 #include "../expect.h"
 #include "object/epoch_rules.h"
 #include "object/evidence.h"
+#include "object/object.h"
 #include "root/ap_internal.h"
 
 int test_ap_platform(void);
@@ -17,6 +18,8 @@ struct fake {
 	struct ap_platform platform;
 	uint64_t counter;
 	struct pin_mirror pins;
+	uint8_t head[SHA256_SIZE]; /* where the history stands */
+	uint32_t heads; /* indices that were made; the last one is there */
 	unsigned counted, asked;
 	bool dead;
 	uint8_t events[EVENTS][SHA256_SIZE];
@@ -93,12 +96,35 @@ static result keep_pins(void *context, const struct pin_mirror *pins)
 	return OK;
 }
 
+/* One index, which begins with its birth. */
+static result head(void *context, const struct ap_platform_head *request, struct ap_platform_headed *out)
+{
+	struct fake *f = context;
+	TRY(alive(f));
+	if (request->index == 0) {
+		head_begin(f->head);
+		head_step(f->head, request->birth);
+		f->heads++;
+	}
+	if (request->index != 0 && request->index != f->heads)
+		return fail(TAMPERED, "no such index");
+	if (request->digest)
+		head_step(f->head, request->digest);
+	*out = (struct ap_platform_headed){.index = f->heads};
+	memcpy(out->head, f->head, SHA256_SIZE);
+	if (request->nonce.len) {
+		TRY(bytes_copy(request->nonce, &out->attest));
+		TRY(bytes_copy(span_str("signature"), &out->signature));
+	}
+	return OK;
+}
+
 /* What a start finds: the counter as the TPM has it now. */
 static void power_up(struct fake *f)
 {
 	f->event_count = 0;
 	f->platform = (struct ap_platform){.context = f, .counter = f->counter, .count = count, .random = random_part, .extend = mirror,
-		.identify = identify, .quote = quote, .activate = activate, .has_pins = true, .pins = f->pins, .keep_pins = keep_pins};
+		.identify = identify, .quote = quote, .activate = activate, .has_pins = true, .pins = f->pins, .keep_pins = keep_pins, .head = head};
 }
 
 static void start_with(struct bench *b, struct fake *f)
@@ -405,6 +431,46 @@ static void pins_go_on_by_one(void **unused)
 	bench_free(&b);
 }
 
+/* Made once, extended, certified: what the processor signs is what it says of its own start and epoch. */
+static void a_head_is_extended_and_vouched_for(void **unused)
+{
+	struct bench b;
+	struct fake f;
+	struct ap_headed reply;
+	struct head_statement statement;
+	uint8_t expected[SHA256_SIZE], first[SHA256_SIZE];
+	make_root(&b, &f);
+	struct ap_head request = {.index = 0};
+	assert_int_equal(ask(&b, IPQ_HEAD, &ap_head_schema, &request, &ap_headed_schema, &reply), OK);
+	assert_true(reply.has_birth && reply.index == 1 && reply.statement.len == 0);
+	assert_memory_equal(reply.birth.epoch_oid, epoch_chain_head(b.chain)->oid, OID_SIZE);
+	head_birth_digest(&reply.birth, first);
+	head_begin(expected);
+	head_step(expected, first);
+	assert_memory_equal(reply.head, expected, SHA256_SIZE);
+	request = (struct ap_head){.index = 1, .has_digest = true, .nonce = span_str("fresh")};
+	memset(request.digest, 9, SHA256_SIZE);
+	head_step(expected, request.digest);
+	for (uint64_t seq = 1; seq <= 2; seq++) {
+		assert_int_equal(ask(&b, IPQ_HEAD, &ap_head_schema, &request, &ap_headed_schema, &reply), OK);
+		assert_false(reply.has_birth);
+		assert_memory_equal(reply.head, expected, SHA256_SIZE);
+		expect_ok(object_peek(KIND_HEAD_PROOF, reply.statement, &b.arena, &statement, NULL));
+		assert_int_equal(statement.seq, seq);
+		assert_true(statement.index == 1 && span_equal_str(statement.nonce, "fresh") && span_equal_str(statement.attest, "fresh"));
+		assert_memory_equal(statement.epoch_oid, epoch_chain_head(b.chain)->oid, OID_SIZE);
+		request.has_digest = false;
+	}
+	request.index = 2;
+	assert_int_equal(ask(&b, IPQ_HEAD, &ap_head_schema, &request, &ap_headed_schema, &reply), TAMPERED);
+	f.dead = true;
+	request.index = 1;
+	assert_int_equal(ask(&b, IPQ_HEAD, &ap_head_schema, &request, &ap_headed_schema, &reply), TPM_UNAVAILABLE);
+	f.dead = false;
+	rotate(&b);
+	bench_free(&b);
+}
+
 /* While a quote is made elsewhere, what only reads is answered and what changes the root waits. */
 static void a_quote_stops_nobody(void **unused)
 {
@@ -522,6 +588,7 @@ int test_ap_platform(void)
 		cmocka_unit_test(counts_that_jump),
 		cmocka_unit_test(quotes_and_answers_challenges),
 		cmocka_unit_test(pins_go_on_by_one),
+		cmocka_unit_test(a_head_is_extended_and_vouched_for),
 		cmocka_unit_test(a_quote_stops_nobody),
 		cmocka_unit_test(without_a_tpm_there_is_no_evidence),
 		cmocka_unit_test(a_tpm_that_comes_later),
