@@ -45,9 +45,13 @@ def test_a_run_is_refused_by_name(machine, deny, less):
 def test_doctor_names_what_is_missing(machine, deny, less):
     options, words = REFUSED[less]
     found = doctor(machine, deny(*options))
-    assert (found['level'], found['tier'], found['isolation'], found['denials']) == (0, 'none', 'none', [])
+    # Tier L needs none of it; what tier N lacks is told all the same.
+    assert (found['level'], found['tier']) == (1, 'L') and all(d['refused'] for d in found['denials'])
     assert found['missing'].startswith('NO_NAMESPACES: ') and all(word in found['missing'] for word in words), found['missing']
     assert any('user namespaces' in line for line in found['raises'])
+    without = doctor(machine, deny(*options, '--no-landlock'))
+    assert (without['level'], without['tier'], without['isolation'], without['denials']) == (0, 'none', 'none', [])
+    assert without['missing'] == found['missing']
 
 
 @pytest.mark.ire

@@ -1,6 +1,6 @@
 """Tier L: confinement without namespaces, on the real programs, and what it cannot stop, exactly as docs/THREATS.md says.
 
-The hostile program is the one of test_confinement.py. A launcher that refuses namespaces and mounts to all that it starts stands for a container.
+The hostile program is the one of test_confinement.py. The launcher that imitates machines with less (tests/tools/deny.c) stands for a container.
 """
 import hashlib
 import os
@@ -14,46 +14,11 @@ from jobs import probe  # noqa: F401 (fixture)
 
 pytestmark = pytest.mark.ire
 
-# Forbids what containers commonly forbid: unshare, setns, clone into namespaces, mounts. clone3 is ENOSYS, as there.
-CONTAINER = r'''
-#include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#define REFUSE(call, error) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error)
-int main(int argc, char **argv)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		REFUSE(unshare, EPERM), REFUSE(setns, EPERM), REFUSE(mount, EPERM), REFUSE(umount2, EPERM), REFUSE(pivot_root, EPERM),
-		REFUSE(fsopen, EPERM), REFUSE(fsmount, EPERM), REFUSE(open_tree, EPERM), REFUSE(move_mount, EPERM), REFUSE(clone3, ENOSYS),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
-		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x7e020000, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
-	if (argc < 2 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
-		return 120;
-	execvp(argv[1], argv + 1);
-	return 121;
-}
-'''
-
-
 @pytest.fixture(scope='session')
-def container(tmp_path_factory):
-    """A command that starts another one where namespaces are refused."""
-    folder = str(tmp_path_factory.mktemp('container'))
-    os.chmod(folder, 0o755)
-    for above in (os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
-        os.chmod(above, os.stat(above).st_mode | 0o011)
-    return [jobs.compile_text(folder, 'container', CONTAINER, '-static')]
+def container(deny):
+    """A command that starts another one where namespaces and mounts are refused, as in many containers."""
+    calls = [f'{call}=EPERM' for call in ('unshare', 'setns', 'mount', 'umount2', 'pivot_root', 'fsopen', 'fsmount', 'open_tree', 'move_mount')]
+    return deny('--no-userns', *[word for call in calls for word in ('--call', call)])
 
 
 class Alone(jobs.Machine):
@@ -119,11 +84,12 @@ def test_a_hostile_program_without_namespaces(alone, probe, container, attempt):
 @pytest.mark.attack('CF-15')
 def test_what_a_program_leaves_behind_ends(alone, container):
     """Children that leave their session, also of a program that ends at once, and of a run whose runtime is killed."""
+    name = f'left-{os.getpid()}'
     text = '''
 #include <sys/prctl.h>
 #include <unistd.h>
 int main(void) {
-	prctl(PR_SET_NAME, "left-behind");
+	prctl(PR_SET_NAME, "NAME");
 	for (int i = 0; i < 5; i++)
 		if (fork() == 0) {
 			setsid();
@@ -135,6 +101,7 @@ int main(void) {
 	return 0;
 }
 '''
+    text = text.replace('"NAME"', f'"{name}"')
     jobs.compile_text(alone.work, 'leaver', text, '-static')
     alone.run(single(alone.work, './leaver'), wrap=container).ok()
 
@@ -143,7 +110,7 @@ int main(void) {
         for pid in filter(str.isdigit, os.listdir('/proc')):
             try:
                 with open(f'/proc/{pid}/comm') as f:
-                    found += [pid] if f.read().strip() == 'left-behind' else []
+                    found += [pid] if f.read().strip() == name else []
             except OSError:
                 pass
         return found
@@ -223,3 +190,21 @@ def test_a_machine_that_refuses_namespaces(home, container):
     machine.run(job, out=os.path.join(home, 'out2')).ok()
     refused = conftest.run(machine.command('host', '--state', machine.state, '--confinement', 'N', program='trothd'), env=machine.env(), cwd=home)
     assert refused.code == 1 and 'MEASUREMENT' in refused.stderr, str(refused)
+
+
+@pytest.mark.parametrize('kernel', [['--landlock-abi', '1'], ['--landlock-abi', '2']], ids=['Landlock 1', 'Landlock 2'])
+def test_on_the_landlock_of_older_kernels(alone, probe, deny, kernel):
+    """Without Landlock's own rule about truncating, the call filter keeps the host's files whole."""
+    shutil.copy(probe, os.path.join(alone.work, 'probe'))
+    theirs = jobs.written(alone.home, 'theirs.txt', 'a file of the host', 0o666)
+    alone.run(single(alone.work, './probe', ['cf-02', theirs]), wrap=deny(*kernel)).ok()
+    with open(theirs) as f:
+        assert f.read() == 'a file of the host'
+
+
+def test_there_is_no_tier_l_without_landlock(alone, deny):
+    jobs.written(alone.work, 'p.sh', '#!/bin/sh\necho x\n', 0o755)
+    ran = alone.run(single(alone.work, './p.sh'), wrap=deny('--no-landlock'))
+    ran.refused('STAGE_FAILED')
+    assert 'NO_NAMESPACES' in ran.stderr and 'Landlock' in ran.stderr, str(ran)
+    jobs.assert_untouched(alone)
