@@ -1,7 +1,7 @@
 /*
  * libtroth: what a program inside an isolated runtime environment says to the runtime around it (docs/LIBTROTH.md;
  * the protocol below it: docs/PROTOCOL.fabric). It calls other enclaves of its job, serves their calls, pushes data along an
- * edge, has the runtime sign records and statements, and gets fresh evidence about itself.
+ * edge, has the runtime sign records and statements, seals to itself, and gets fresh evidence about itself.
  *
  *	struct troth *t;
  *	if (troth_open(&t) != TROTH_OK) ...			once; not in several threads at once
@@ -127,6 +127,21 @@ TROTH_API enum troth_status troth_attest(struct troth *t, const void *nonce, siz
 /* A statement object "program/NAME" about `data`, at most 60 KiB, signed with the enclave's key. *out is the caller's. */
 TROTH_API enum troth_status troth_sign(struct troth *t, const char *name, const char *media_type, const void *data, size_t len, void **out,
 	size_t *out_len);
+
+/* ---- Sealing ---------------------------------------------------------------------------------------------------------- */
+
+enum { TROTH_SEAL_MAX = 56 * 1024 };
+/*
+ * Seals at most TROTH_SEAL_MAX bytes to this very enclave: its name, its measurement, the root of trust of this host. What comes out
+ * may lie anywhere; the program has to have it kept, as an output or with a peer. *out is the caller's.
+ */
+TROTH_API enum troth_status troth_seal(struct troth *t, const void *data, size_t len, void **out, size_t *out_len);
+/*
+ * Opens what this enclave sealed, in this launch or one before it. The receipt says so: who unseals may know it from then on.
+ * At most 16 values in one launch (TROTH_LIMIT), the secrets of the job among them; TROTH_DENIED for what is another enclave's,
+ * TROTH_MISUSED for what was altered. *out is the caller's, NUL-terminated behind out_len; wipe it.
+ */
+TROTH_API enum troth_status troth_unseal(struct troth *t, const void *sealed, size_t len, void **out, size_t *out_len);
 
 #ifdef __cplusplus
 }

@@ -89,6 +89,26 @@ static const struct field unsealed_fields[] = {
 };
 const struct schema control_unsealed_schema = SCHEMA(struct control_unsealed, "UNSEALED", SHAPE_MAP, unsealed_fields);
 
+static const struct field seal_fields[] = {
+	F_BYTES(struct control_seal, 1, policy, 1, OBJECT_MAX),
+	F_BYTES(struct control_seal, 2, box, 1, OBJECT_MAX),
+};
+const struct schema control_seal_schema = SCHEMA(struct control_seal, "SEAL", SHAPE_MAP, seal_fields);
+
+static const struct field unseal_value_fields[] = {
+	F_BYTES(struct control_unseal_value, 1, sealed, 1, OBJECT_MAX),
+	F_BYTES(struct control_unseal_value, 2, request, 1, OBJECT_MAX),
+};
+const struct schema control_unseal_value_schema = SCHEMA(struct control_unseal_value, "UNSEAL_VALUE", SHAPE_MAP, unseal_value_fields);
+
+static const struct field seal_answer_fields[] = {
+	F_UINT(struct control_seal_answer, 1, reason, 0),
+	F_TEXT(struct control_seal_answer, 2, text, 0, CONTROL_TEXT_MAX),
+	F_BYTES(struct control_seal_answer, 3, object, 0, OBJECT_MAX),
+	F_BYTES(struct control_seal_answer, 4, box, 0, OBJECT_MAX),
+};
+const struct schema control_seal_answer_schema = SCHEMA(struct control_seal_answer, "SEAL_ANSWER", SHAPE_MAP, seal_answer_fields);
+
 static const struct field channel_fields[] = {
 	F_TEXT(struct control_channel, 1, edge, 1, NAME_MAX_LEN),
 	F_TEXT(struct control_channel, 2, peer, 1, NAME_MAX_LEN),
@@ -243,6 +263,9 @@ static const struct {
 	{CONTROL_POLICY_TAKEN, "POLICY_TAKEN", &control_policy_taken_schema},
 	{CONTROL_FAILED, "FAILED", &control_failed_schema},
 	{CONTROL_BUNDLE_IS, "BUNDLE_IS", &control_bundle_is_schema},
+	{CONTROL_SEAL, "SEAL", &control_seal_schema},
+	{CONTROL_UNSEAL_VALUE, "UNSEAL_VALUE", &control_unseal_value_schema},
+	{CONTROL_SEAL_ANSWER, "SEAL_ANSWER", &control_seal_answer_schema},
 };
 
 const char *control_type_name(enum control_type type)

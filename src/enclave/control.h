@@ -34,6 +34,7 @@ enum control_type {
 	CONTROL_POLICY = 15, /* from READY on: a newer signed version of its policy */
 	CONTROL_REVOKED = 14,  /* the newest revocation head; + the lists, when they are others than before */
 	CONTROL_STOP = 19,     /* while it runs: no new calls are served */
+	CONTROL_SEAL_ANSWER = 20, /* to SEAL and UNSEAL_VALUE */
 	/* troth-ire -> host */
 	CONTROL_PREPARED = 32,
 	CONTROL_ENDORSE = 33,
@@ -49,6 +50,8 @@ enum control_type {
 	CONTROL_POLICY_TAKEN = 45, /* answer to POLICY */
 	CONTROL_NOTE = 46, /* for the host's log: what the runtime did on its own, and why */
 	CONTROL_BUNDLE_IS = 44,
+	CONTROL_SEAL = 47,	   /* for its program: a key to this enclave */
+	CONTROL_UNSEAL_VALUE = 48, /* ... and back, in this launch or a later one */
 };
 const char *control_type_name(enum control_type type);
 
@@ -143,6 +146,25 @@ struct control_unsealed {
 	struct span box;
 };
 extern const struct schema control_unsealed_schema;
+
+struct control_seal {
+	struct span policy, box; /* as in ap_seal */
+};
+extern const struct schema control_seal_schema;
+
+struct control_unseal_value {
+	struct span sealed, request; /* objects */
+};
+extern const struct schema control_unseal_value_schema;
+
+/* With a reason nothing else: the enclave goes on, its program is told. */
+struct control_seal_answer {
+	uint32_t reason;
+	const char *text;
+	struct span object; /* sealed object, or grant */
+	struct span box;    /* of a grant */
+};
+extern const struct schema control_seal_answer_schema;
 
 struct control_channel {
 	const char *edge;

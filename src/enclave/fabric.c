@@ -99,7 +99,7 @@ static const struct field sign_fields[] = {
 	F_BYTES(struct fabric_sign, 3, data, 0, FABRIC_DATA_MAX),
 };
 const struct schema fabric_sign_schema = SCHEMA(struct fabric_sign, "SIGN", SHAPE_MAP, sign_fields);
-static const struct field object_fields[] = {F_BYTES(struct fabric_object, 1, object, 1, 48 * 1024)};
+static const struct field object_fields[] = {F_BYTES(struct fabric_object, 1, object, 1, FABRIC_DATA_MAX)};
 const struct schema fabric_object_schema = SCHEMA(struct fabric_object, "OBJECT", SHAPE_MAP, object_fields);
 static const struct field plain_fields[] = {F_BYTES(struct fabric_plain, 1, data, 0, FABRIC_SEAL_MAX)};
 const struct schema fabric_plain_schema = SCHEMA(struct fabric_plain, "PLAIN", SHAPE_MAP, plain_fields);
@@ -207,6 +207,7 @@ static const struct {
 	{CALL_NOT_SERVED, CALL_NOT_SERVED, FABRIC_PEER_FAILED},
 	{FABRIC_MISUSE, FABRIC_MISUSE, FABRIC_MISUSED},
 	{TRUNCATED, UNSUPPORTED_ALGORITHM, FABRIC_MISUSED},
+	{SEAL_FOREIGN, SEAL_FOREIGN, FABRIC_DENIED},
 	{NO_POLICY, STATE_NOT_ALLOWED, FABRIC_DENIED},
 };
 

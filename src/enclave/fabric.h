@@ -19,7 +19,7 @@ enum {
 	FABRIC_MAX_CAUSES = 56,
 	FABRIC_TEXT_MAX = 512,
 	FABRIC_NONCE_MAX = 64,
-	FABRIC_SEAL_MAX = 16 * 1024,
+	FABRIC_SEAL_MAX = 56 * 1024, /* of a value before it is sealed; sealed it is at most FABRIC_DATA_MAX */
 };
 
 enum fabric_type {
@@ -134,7 +134,7 @@ struct fabric_sign {
 	struct span data;
 };
 struct fabric_object {
-	struct span object; /* statement, or sealed object */
+	struct span object; /* statement, or sealed value */
 };
 
 struct fabric_plain {

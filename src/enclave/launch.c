@@ -592,6 +592,65 @@ static result on_unseal(struct ire *ire, const struct control_message *message)
 	return send_to(ire, CONTROL_UNSEALED, &answer);
 }
 
+/* What its program asks for: a refusal is for the program, and ends nothing. */
+static result answer_seal(struct ire *ire, result outcome, struct control_seal_answer *answer)
+{
+	char text[CONTROL_TEXT_MAX] = "";
+	answer->reason = (uint32_t)outcome;
+	answer->text = text;
+	if (outcome != OK) {
+		snprintf(text, sizeof(text), "%s", failure_text());
+		answer->object = answer->box = SPAN_EMPTY;
+	}
+	TRY(tell_epochs(ire, false));
+	return send_to(ire, CONTROL_SEAL_ANSWER, answer);
+}
+
+static result on_seal(struct ire *ire, const struct control_message *message)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	struct control_seal body;
+	struct control_seal_answer answer = {.reason = 0};
+	struct ap_signed reply = {SPAN_EMPTY};
+	TRY(control_decode(message, &arena, &body));
+	result sealed = launch_revocation_judge(&ire->revocation);
+	struct ap_seal request = {.policy = body.policy, .box = body.box};
+	if (sealed == OK)
+		sealed = root_host_call(ire->host, IPQ_SEAL, &ap_seal_schema, &request, &ap_signed_schema, &arena, &reply);
+	answer.object = reply.object;
+	return answer_seal(ire, sealed, &answer);
+}
+
+/* Of this root, for this very enclave, by its measurement: the secure processor would refuse all else, and be kept busy. */
+static result judge_value(struct ire *ire, struct span object, struct arena *arena)
+{
+	struct sealed sealed;
+	ROOT_IDENTITY_HELD root = root_host_hold(ire->host);
+	TRY(launch_revocation_judge(&ire->revocation));
+	TRY(object_peek(KIND_SEALED, object, arena, &sealed, NULL));
+	if (!root || memcmp(sealed.policy.rot_id, root->rot_id, OID_SIZE) != 0)
+		return fail(SEAL_FOREIGN, "it was sealed under another root");
+	return sealed.policy.v == SEAL_BY_MEASUREMENT && strcmp(sealed.policy.name, ire->manifest.name) == 0 &&
+			memcmp(sealed.policy.measurement, ire->measurement, SHA384_SIZE) == 0 ?
+		OK : fail(SEAL_FOREIGN, "it was sealed for '%s', or for another measurement of it", sealed.policy.name);
+}
+
+static result on_unseal_value(struct ire *ire, const struct control_message *message)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	struct control_unseal_value body;
+	struct control_seal_answer answer = {.reason = 0};
+	struct ap_unsealed reply = {SPAN_EMPTY, SPAN_EMPTY};
+	TRY(control_decode(message, &arena, &body));
+	struct ap_unseal request = {.sealed = body.sealed, .request = body.request};
+	result unsealed = judge_value(ire, body.sealed, &arena);
+	if (unsealed == OK)
+		unsealed = root_host_call(ire->host, IPQ_UNSEAL, &ap_unseal_schema, &request, &ap_unsealed_schema, &arena, &reply);
+	answer.object = reply.grant;
+	answer.box = reply.box;
+	return answer_seal(ire, unsealed, &answer);
+}
+
 static result on_ready(struct ire *ire, const struct control_message *message)
 {
 	(void)message;
@@ -726,6 +785,8 @@ static const struct {
 	{CONTROL_UNSEAL, 1 << LAUNCH_UNSEALING, on_unseal},
 	{CONTROL_READY, 1 << LAUNCH_UNSEALING, on_ready},
 	{CONTROL_EVIDENCE, BEFORE_END, on_evidence}, /* of a re-handshake too */
+	{CONTROL_SEAL, BEFORE_END, on_seal},
+	{CONTROL_UNSEAL_VALUE, BEFORE_END, on_unseal_value},
 	{CONTROL_STARTED, 1 << LAUNCH_STARTING, on_started},
 	{CONTROL_PROGRESS, BEFORE_END, on_progress},
 	{CONTROL_LOG, BEFORE_END, on_log},

@@ -70,6 +70,10 @@ result runtime_next(struct runtime *rt, int timeout_ms, struct control_message *
 		return bundle_asked(rt, message);
 	if (message->type == CONTROL_REVOKED)
 		return revocation_told(rt, message);
+	if (message->type == CONTROL_STOP) {
+		calls_stop(rt);
+		return OK;
+	}
 	*out_have = true;
 	return OK;
 }

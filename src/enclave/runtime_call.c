@@ -704,6 +704,7 @@ void calls_free(struct runtime *rt)
 	fd_close(&calls->far_end);
 	deframer_free(&calls->deframer);
 	backlog_free(&calls->replies);
+	released_free(calls);
 	free(calls);
 	rt->calls = NULL;
 }

@@ -3,6 +3,7 @@
  *
  *	runtime_call.c		streams of calls on their channels, from OPEN to both ENDs
  *	runtime_fabric.c	the program: its requests and what it may do
+ *	runtime_seal.c		what it seals to itself
  *	runtime_call_records.c	what is signed about calls, and how answers and questions are judged
  *
  * A call belongs to the runtime from its OPEN until both directions have ended and the program has closed it. Everything
@@ -27,6 +28,7 @@ enum {
 	FABRIC_BACKLOG_MAX = 1 << 20, /* of replies that the program does not take: then it is not read from either */
 	CALL_TEXT_MAX = 256,
 	FOLD_AT = 40, /* leaves */
+	MAX_GRANTS = 16, /* that a secure processor gives one launch, secrets of the manifest included */
 };
 
 /* What a record may be built on: another record, and the data that it brings. */
@@ -94,6 +96,14 @@ struct call {
 	uint64_t deadline_ns;
 };
 
+/* A sealed value whose key was released to this launch: asked for once, opened as often as the program likes. */
+struct released {
+	uint8_t seal_oid[OID_SIZE], grant_oid[OID_SIZE];
+	struct secret key;
+	struct span grant;
+	bool entered; /* its ORIGIN is signed */
+};
+
 struct calls {
 	struct call *rows[MAX_CALLS];
 	size_t count;
@@ -113,6 +123,10 @@ struct calls {
 	struct record_parent base; /* what everything of this enclave rests on: its inputs */
 	bool has_base, base_is_origin;
 	uint8_t base_commit[SHA256_SIZE];
+	struct released released[MAX_GRANTS];
+	size_t released_count;
+	struct cause unsealed; /* all of them that have entered, so far */
+	bool has_unsealed;
 	uint64_t asked_at_ns; /* budget of what costs the secure processor */
 	unsigned asked;
 };
@@ -151,5 +165,13 @@ NODISCARD result call_fold_causes(struct runtime *rt, struct call *call);
 NODISCARD result call_note(struct runtime *rt, struct call *call);
 NODISCARD result call_record(struct runtime *rt, const struct cause *causes, size_t count, const char *name,
 	const uint8_t commit[static SHA256_SIZE], uint8_t out_oid[static OID_SIZE]);
+/* All that was unsealed becomes a parent of what is signed from now on. */
+NODISCARD result call_note_unsealed(struct runtime *rt, const struct cause *origin);
+
+/* runtime_seal.c */
+void released_free(struct calls *calls);
+NODISCARD result seal_value(struct runtime *rt, struct span data, struct bytes *out);
+/* *out is wiped by its owner. */
+NODISCARD result unseal_value(struct runtime *rt, struct span value, struct bytes *out);
 
 #endif

@@ -215,6 +215,28 @@ static result need_base(struct runtime *rt)
 	return OK;
 }
 
+/* Whatever the program does from then on may rest on what it unsealed. */
+static result add_unsealed(const struct runtime *rt, struct draft *d)
+{
+	return rt->calls->has_unsealed ? add_cause(d, &rt->calls->unsealed) : OK;
+}
+
+result call_note_unsealed(struct runtime *rt, const struct cause *origin)
+{
+	struct calls *calls = rt->calls;
+	struct draft d;
+	if (!calls->has_unsealed) {
+		calls->unsealed = *origin;
+		calls->has_unsealed = true;
+		return OK;
+	}
+	draft_begin(&d, RECORD_DERIVE, "fold");
+	TRY(add_unsealed(rt, &d));
+	TRY(add_cause(&d, origin));
+	calls->unsealed = (struct cause){.parent.enclave = rt->uri};
+	return records_sign(rt, &d.record, calls->unsealed.parent.oid);
+}
+
 /* A local step: what the program was given, put out under `name`. */
 static result derive(struct runtime *rt, const char *operation, const struct cause *causes, size_t count, const char *name,
 	const uint8_t *commit, uint8_t out_oid[static OID_SIZE])
@@ -227,6 +249,7 @@ static result derive(struct runtime *rt, const char *operation, const struct cau
 	}
 	for (size_t i = 0; i < count; i++)
 		TRY(add_cause(&d, &causes[i]));
+	TRY(add_unsealed(rt, &d));
 	if (name)
 		add_data(d.out, &d.record.out_count, name, commit);
 	return records_sign(rt, &d.record, out_oid);
@@ -269,6 +292,8 @@ result call_sign_response(struct runtime *rt, struct call *call, struct data_end
 		TRY(need_base(rt));
 		TRY(add_parent(&d, &rt->calls->base));
 	}
+	if (rt->calls->has_unsealed)
+		TRY(add_parent(&d, &rt->calls->unsealed.parent));
 	/* Answers that this one was made with. */
 	for (size_t i = 0; i < call->cause_count; i++)
 		TRY(add_parent(&d, &call->causes[i].parent));
@@ -414,6 +439,8 @@ result call_conclude_records(struct runtime *rt, struct record *record, size_t i
 	size_t room = record->parent_count + 1 < RECORD_MAX_PARENTS ? RECORD_MAX_PARENTS - record->parent_count - 1 : 0;
 	if (!calls)
 		return OK;
+	if (calls->has_unsealed)
+		TRY(add_leaf(rt, &calls->unsealed));
 	if (calls->leaf_count > room || record->in_count + calls->leaf_count > in_cap)
 		TRY(fold(rt));
 	if (calls->has_base && !calls->base_is_origin)

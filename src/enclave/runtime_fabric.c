@@ -405,11 +405,26 @@ static result on_sign(struct runtime *rt, const struct fabric_request *request)
 	return OK;
 }
 
-static result not_yet(struct runtime *rt, const struct fabric_request *request)
+static result on_seal(struct runtime *rt, const struct fabric_request *request)
 {
-	(void)rt;
-	(void)request;
-	return fail(NOT_SUPPORTED, "this runtime has no such request");
+	CLEANUP(bytes_free) struct bytes value = BYTES_EMPTY;
+	TRY(spend(rt));
+	TRY(seal_value(rt, request->body.plain.data, &value));
+	struct fabric_object sealed = {bytes_span(&value)};
+	fabric_reply(rt, request->tag, &fabric_object_schema, &sealed);
+	return OK;
+}
+
+static result on_unseal(struct runtime *rt, const struct fabric_request *request)
+{
+	CLEANUP(bytes_free) struct bytes data = BYTES_EMPTY;
+	TRY(spend(rt));
+	TRY(unseal_value(rt, request->body.object.object, &data));
+	struct fabric_plain plain = {bytes_span(&data)};
+	fabric_reply(rt, request->tag, &fabric_plain_schema, &plain);
+	if (data.len)
+		explicit_bzero(data.data, data.len);
+	return OK;
 }
 
 /* ---- The descriptor ----------------------------------------------------------------------------------------- */
@@ -424,8 +439,8 @@ static result (*const handlers[])(struct runtime *rt, const struct fabric_reques
 	[FABRIC_RECORD] = on_record,
 	[FABRIC_ATTEST] = on_attest,
 	[FABRIC_SIGN] = on_sign,
-	[FABRIC_SEAL] = not_yet,
-	[FABRIC_UNSEAL] = not_yet,
+	[FABRIC_SEAL] = on_seal,
+	[FABRIC_UNSEAL] = on_unseal,
 };
 
 static void refuse_noted(struct runtime *rt, uint64_t tag, enum reason reason)
@@ -454,7 +469,7 @@ static result take_request(struct runtime *rt, struct span message)
 		return OK;
 	}
 	result handled = handlers[request.type](rt, &request);
-	if (handled != OK && is_fatal(request.type, handled))
+	if (handled != OK && (is_fatal(request.type, handled) || rt->calls->host_failed != OK))
 		return rt->calls->host_failed = handled;
 	if (handled != OK)
 		refuse_noted(rt, request.tag, handled);

@@ -299,6 +299,13 @@ const struct manifest_peer *runtime_peer(const struct runtime *rt, const char *n
 NODISCARD result runtime_make_keys(struct runtime *rt);
 NODISCARD result runtime_endorse(struct runtime *rt);
 NODISCARD result runtime_unseal(struct runtime *rt);
+/* BI-10: it answers this very request. The grant is copied. EPOCH_*, GRANT_MISMATCH. */
+NODISCARD result runtime_check_grant(struct runtime *rt, const struct unseal_request *request, struct span grant, struct span box,
+	struct span *out_grant, uint8_t out_oid[static OID_SIZE]);
+NODISCARD result runtime_open_granted(struct runtime *rt, const struct unseal_request *request, struct span box, struct secret *out);
+/* Signed under any epoch of this root that is not void. */
+NODISCARD result runtime_open_sealed(struct runtime *rt, struct span object, struct arena *arena, struct sealed *out,
+	uint8_t out_oid[static OID_SIZE]);
 /* Certificate and launch report are this launch's, under the key of epoch `oid`. */
 NODISCARD result runtime_check_endorsed(struct runtime *rt, struct span certificate, struct span report,
 	const uint8_t oid[static OID_SIZE], const struct key *root, uint8_t out_digest[static SHA256_SIZE],

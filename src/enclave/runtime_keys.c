@@ -168,19 +168,19 @@ static result send_unseal(struct runtime *rt, const char *name, const struct uns
 }
 
 /* BI-10: the secret is used only after all of this. */
-static result check_grant(struct runtime *rt, const struct unseal_request *request, const struct control_unsealed *answer,
-	struct secret_row *row)
+result runtime_check_grant(struct runtime *rt, const struct unseal_request *request, struct span object, struct span box,
+	struct span *out_grant, uint8_t out_oid[static OID_SIZE])
 {
 	struct unseal_grant grant;
 	uint8_t hash[SHA256_SIZE];
 	CLEANUP(key_free) struct key key = {0};
-	TRY(arena_copy(&rt->arena, answer->grant, &row->grant));
-	TRY(object_peek(KIND_UNSEAL_GRANT, row->grant, &rt->arena, &grant, row->grant_oid));
+	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
+	TRY(object_peek(KIND_UNSEAL_GRANT, object, &arena, &grant, out_oid));
 	result live = epoch_live_key(rt, grant.epoch_oid, 0, 0, &key);
 	if (live != OK)
 		return fail(live == EPOCH_FOREIGN ? GRANT_MISMATCH : live, "the grant is of another epoch");
-	TRY(object_open(KIND_UNSEAL_GRANT, row->grant, &key, &rt->arena, &grant, row->grant_oid));
-	sha256(answer->box, hash);
+	TRY(object_open(KIND_UNSEAL_GRANT, object, &key, &arena, &grant, out_oid));
+	sha256(box, hash);
 	if (memcmp(grant.launch_id, request->launch_id, LAUNCH_ID_SIZE) != 0)
 		return fail(GRANT_MISMATCH, "the grant is for another launch");
 	if (memcmp(grant.nonce, request->nonce, sizeof(grant.nonce)) != 0)
@@ -189,10 +189,10 @@ static result check_grant(struct runtime *rt, const struct unseal_request *reque
 		return fail(GRANT_MISMATCH, "the grant is for another sealed object");
 	if (memcmp(grant.box_hash, hash, sizeof(hash)) != 0)
 		return fail(GRANT_MISMATCH, "the box is not the one that was granted");
-	return OK;
+	return arena_copy(&rt->arena, object, out_grant);
 }
 
-static result open_secret(struct runtime *rt, const struct unseal_request *request, struct span box, struct secret *out)
+result runtime_open_granted(struct runtime *rt, const struct unseal_request *request, struct span box, struct secret *out)
 {
 	uint8_t aad[LAUNCH_ID_SIZE + OID_SIZE + 32];
 	struct writer w = writer_fixed(aad, sizeof(aad));
@@ -203,12 +203,13 @@ static result open_secret(struct runtime *rt, const struct unseal_request *reque
 }
 
 /* It may have been sealed any number of epochs ago. */
-static result open_sealed(struct runtime *rt, struct span object, struct sealed *out, uint8_t out_oid[static OID_SIZE])
+result runtime_open_sealed(struct runtime *rt, struct span object, struct arena *arena, struct sealed *out,
+	uint8_t out_oid[static OID_SIZE])
 {
 	CLEANUP(key_free) struct key key = {0};
-	TRY(object_peek(KIND_SEALED, object, &rt->arena, out, out_oid));
+	TRY(object_peek(KIND_SEALED, object, arena, out, out_oid));
 	TRY(epoch_any_key(rt, out->epoch_oid, &key));
-	return object_open(KIND_SEALED, object, &key, &rt->arena, out, out_oid);
+	return object_open(KIND_SEALED, object, &key, arena, out, out_oid);
 }
 
 static result unseal_one(struct runtime *rt, const struct manifest_secret *secret, struct secret_row *row)
@@ -220,15 +221,15 @@ static result unseal_one(struct runtime *rt, const struct manifest_secret *secre
 	struct unseal_request request = {.v = 1};
 	*row = (struct secret_row){.name = secret->name, .fd = secret->fd};
 	TRY(find_sealed(rt, secret->name, &object));
-	TRY(open_sealed(rt, object, &sealed, request.seal_oid));
+	TRY(runtime_open_sealed(rt, object, &rt->arena, &sealed, request.seal_oid));
 	memcpy(request.launch_id, rt->prepare.launch_id, LAUNCH_ID_SIZE);
 	random_bytes(request.nonce, sizeof(request.nonce));
 	TRY(send_unseal(rt, secret->name, &request));
 	TRY(runtime_expect(rt, CONTROL_UNSEALED, RUNTIME_REPLY_MS, &message, &answer));
 	if (strcmp(answer.name, secret->name) != 0)
 		return fail(GRANT_MISMATCH, "an answer for '%s'", answer.name);
-	TRY(check_grant(rt, &request, &answer, row));
-	TRY(open_secret(rt, &request, answer.box, &row->value));
+	TRY(runtime_check_grant(rt, &request, answer.grant, answer.box, &row->grant, row->grant_oid));
+	TRY(runtime_open_granted(rt, &request, answer.box, &row->value));
 	random_bytes(row->salt, sizeof(row->salt));
 	hmac_sha256(SPAN_ARRAY(row->salt), secret_span(&row->value), row->commit);
 	return OK;

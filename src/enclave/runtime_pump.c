@@ -709,8 +709,11 @@ static result start_program(struct runtime *rt)
 		fabric_open(rt, &end, &number);
 		start_give(&start, &end, number);
 	}
-	/* Boxes that were recorded open with this key: it ends when its last use is over. Channels use it as long as they live. */
-	if (rt->channel_count == 0)
+	/*
+	 * Boxes that were recorded open with this key: it ends when its last use is over. Channels, and a program that may unseal, use it as
+	 * long as they live.
+	 */
+	if (rt->channel_count == 0 && !rt->calls)
 		key_free(&rt->kem);
 	TRY(sandbox_start(&rt->sandbox, start.fds, start.count));
 	rt->program_running = true;
@@ -843,10 +846,6 @@ static result serve_control(struct runtime *rt, void *what, short events)
 	(void)what;
 	(void)events;
 	TRY(runtime_next(rt, RUNTIME_REPLY_MS, &message, &have));
-	if (have && message.type == CONTROL_STOP) {
-		calls_stop(rt);
-		return OK;
-	}
 	return have ? fail(ILLEGAL_STATE, "the host sent %s after START", control_type_name(message.type)) : OK;
 }
 

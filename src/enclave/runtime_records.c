@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "crypto/random.h"
-#include "enclave/runtime_internal.h"
+#include "enclave/runtime_call.h"
 
 /* ---- Policies ---------------------------------------------------------------------------------- */
 
@@ -519,10 +519,13 @@ result records_finished(struct runtime *rt, struct control_finished *out)
 	};
 	for (size_t i = 0; i < rt->channel_count; i++)
 		out->rekeys += rt->channels[i]->handshakes;
-	TRY(arena_alloc(&rt->arena, rt->secret_count + 1, sizeof(struct bytes_item), &grants));
+	TRY(arena_alloc(&rt->arena, rt->secret_count + MAX_GRANTS + 1, sizeof(struct bytes_item), &grants));
 	out->grants = grants;
 	for (size_t i = 0; i < rt->secret_count; i++)
 		out->grants[out->grant_count++].bytes = rt->secrets[i].grant;
+	for (size_t i = 0; rt->calls && i < rt->calls->released_count; i++)
+		if (rt->calls->released[i].entered)
+			out->grants[out->grant_count++].bytes = rt->calls->released[i].grant;
 	memcpy(out->root, rt->derive_oid, OID_SIZE);
 	TRY(policy_versions_used(rt, out));
 	return collect_salts(rt, out);

@@ -15,7 +15,7 @@
  */
 
 enum { MESSAGE_MAX = 64 * 1024, DATA_MAX = 60 * 1024, TEXT_MAX = 512, NAME_SIZE = 64, MOST_CAUSES = 56 };
-enum { HELLO = 1, CALL, ACCEPT, READ, WRITE, CLOSE, RECORD, ATTEST, SIGN };
+enum { HELLO = 1, CALL, ACCEPT, READ, WRITE, CLOSE, RECORD, ATTEST, SIGN, SEAL, UNSEAL };
 
 struct troth {
 	int fd;
@@ -707,4 +707,38 @@ enum troth_status troth_sign(struct troth *t, const char *name, const char *medi
 	if ((status = checked(t, &c)) != TROTH_OK)
 		return status;
 	return copy_out(t, object, object_len, out, out_len);
+}
+
+/* ---- Sealing ------------------------------------------------------------------------------------------ */
+
+static enum troth_status ask_bytes(struct troth *t, unsigned type, const void *data, size_t len, void **out, size_t *out_len)
+{
+	struct cursor c;
+	size_t got;
+	begin(t);
+	put_head(t, 5, 1);
+	put_uint(t, 1);
+	put_data(t, data, len);
+	enum troth_status status = ask(t, type, &c);
+	if (status != TROTH_OK)
+		return status;
+	take_map(&c, 1);
+	const uint8_t *bytes = take_string(&c, 1, 2, &got);
+	if ((status = checked(t, &c)) != TROTH_OK)
+		return status;
+	return copy_out(t, bytes, got, out, out_len);
+}
+
+enum troth_status troth_seal(struct troth *t, const void *data, size_t len, void **out, size_t *out_len)
+{
+	if (len > TROTH_SEAL_MAX)
+		return say(t, TROTH_LIMIT, "more than 56 KiB");
+	return ask_bytes(t, SEAL, data, len, out, out_len);
+}
+
+enum troth_status troth_unseal(struct troth *t, const void *sealed, size_t len, void **out, size_t *out_len)
+{
+	if (len > DATA_MAX)
+		return say(t, TROTH_MISUSED, "larger than any sealed value");
+	return ask_bytes(t, UNSEAL, sealed, len, out, out_len);
 }

@@ -1022,13 +1022,20 @@ static bool is_step(const struct verifier *v, const struct record *record)
 	return false;
 }
 
+/* What a program had sealed to its own enclave and got back; the job does not say how much that is. Each has its grant. */
+static bool is_unsealed(const struct verifier *v, const struct record *record)
+{
+	return record->kind == RECORD_ORIGIN && strcmp(record->operation, "unseal") == 0 && record->out_count == 1 &&
+		strcmp(record->out[0].name, "unsealed") == 0 && has_fabric(v, signer(record));
+}
+
 static bool belongs_to_calls(const struct verifier *v, const struct record *record)
 {
 	switch ((enum record_kind)record->kind) {
 	case RECORD_REQUEST:
 	case RECORD_RESPONSE: return lies_on_call(&v->trust->job, record);
 	case RECORD_DERIVE: return is_step(v, record);
-	case RECORD_ORIGIN: break;
+	case RECORD_ORIGIN: return is_unsealed(v, record);
 	}
 	return false;
 }
@@ -1382,14 +1389,19 @@ static result check_grant(const struct verifier *v, const struct record *origin,
 		"the grant was for another launch");
 }
 
-static result check_secret(const struct verifier *v, const struct job_input *input, struct grant_row *rows)
+static result check_released(const struct verifier *v, const struct record *origin, struct grant_row *rows)
 {
-	const struct record *origin;
-	TRY(find_record(v, RECORD_ORIGIN, input->enclave, data_name(input), &origin));
 	for (size_t i = 0; origin->has_ledger_ref && i < v->grant_list.count; i++)
 		if (memcmp(rows[i].oid, origin->ledger_ref, OID_SIZE) == 0)
 			return check_grant(v, origin, &rows[i]);
 	return fail(MISSING_FIELD, "no grant released the secret");
+}
+
+static result check_secret(const struct verifier *v, const struct job_input *input, struct grant_row *rows)
+{
+	const struct record *origin;
+	TRY(find_record(v, RECORD_ORIGIN, input->enclave, data_name(input), &origin));
+	return check_released(v, origin, rows);
 }
 
 static result check_grant_count(const struct verifier *v)
@@ -1397,6 +1409,8 @@ static result check_grant_count(const struct verifier *v)
 	size_t secrets = 0;
 	for (size_t i = 0; i < v->trust->job.input_count; i++)
 		secrets += v->trust->job.inputs[i].secret;
+	for (size_t i = 0; i < dac_count(v->report->dac); i++)
+		secrets += is_unsealed(v, dac_record(v->report->dac, i));
 	if (secrets != v->grant_list.count)
 		return fail(DAC_EXTRA_NODE, "%zu grants for %zu secrets", v->grant_list.count, secrets);
 	return require_ascending(&v->grant_list, "grants");
@@ -1411,6 +1425,11 @@ static void check_grants(struct verifier *v)
 	for (size_t i = 0; i < job->input_count; i++)
 		if (job->inputs[i].secret)
 			check(v, "grant", job->inputs[i].role, check_secret(v, &job->inputs[i], rows));
+	for (size_t i = 0; i < dac_count(v->report->dac); i++) {
+		const struct record *record = dac_record(v->report->dac, i);
+		if (is_unsealed(v, record))
+			check(v, "grant.unsealed", signer(record), check_released(v, record, rows));
+	}
 }
 
 struct file_digest {

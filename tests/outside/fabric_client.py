@@ -198,3 +198,9 @@ class Fabric:
 
     def sign(self, name, data, media_type='application/octet-stream'):
         return self.do(SIGN, {1: name, 2: media_type, 3: data})[1]
+
+    def seal(self, data):
+        return self.do(SEAL, {1: data})[1]
+
+    def unseal(self, sealed):
+        return self.do(UNSEAL, {1: sealed})[1]

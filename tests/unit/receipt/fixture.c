@@ -262,7 +262,11 @@ static void compile_policies(struct job_fixture *job, enum shape shape)
 		"\"required_attestation_level\":\"Level-1\"}");
 	if (shape == SHAPE_REFERENCE)
 		job->policies[B] = compile_reference(job);
-	job->policies[C] = compile(job,
+	if (shape == SHAPE_CALLS)
+		job->policies[B] = compile(job, "{\"enclave_id\":\"IRE-B\",\"allowed_communicators\":[\"IRE-A\",\"IRE-C\"],\"max_dac_depth\":8,"
+						"\"required_attestation_level\":\"Level-1\"}");
+	job->policies[C] = compile(job, shape == SHAPE_CALLS ?
+		"{\"enclave_id\":\"IRE-C\",\"allowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":8,\"required_attestation_level\":\"Level-1\"}" :
 		"{\"enclave_id\":\"IRE-C\",\"allowed_communicators\":[\"IRE-B\"],\"max_dac_depth\":3,"
 		"\"required_attestation_level\":\"Level-1\",\"version\":4}");
 }
@@ -286,6 +290,13 @@ static struct manifest manifest_of(struct job_fixture *job, int stage, uint8_t p
 	if (stage == A) {
 		manifest.secrets = &secret;
 		manifest.secret_count = 1;
+	}
+	static struct text_item permissions[] = {{MANIFEST_FABRIC_PERMISSION}};
+	static struct manifest_variable environment[] = {{MANIFEST_FABRIC_VARIABLE, "9"}};
+	if (job->has_calls) {
+		manifest.permissions = permissions;
+		manifest.environment = environment;
+		manifest.permission_count = manifest.environment_count = 1;
 	}
 	expect_ok(policy_digest(job->policies[stage], manifest.policy_digest));
 	return manifest;
@@ -332,6 +343,8 @@ static void fixture_new(struct job_fixture *job, enum shape shape, uint8_t progr
 	static struct job_enclave enclaves[STAGES];
 	static struct job_edge plain[] = {
 		{"A-B", "IRE-A", "stdout", "IRE-B", "stdin", "rows"}, {"B-C", "IRE-B", "stdout", "IRE-C", "stdin", "sums"}};
+	static struct job_edge calls[] = {{"A-B", "IRE-A", "stdout", "IRE-B", "stdin", "rows"}, {"B-C", "IRE-B", "stdout", "IRE-C", "stdin", "sums"},
+		{.name = "C-B", .from = "IRE-C", .output = "fabric", .to = "IRE-B", .input = "fabric", .operation = "lookup", .call = true}};
 	static struct job_edge external[] = {{"A-B", "IRE-A", "stdout", "IRE-B", "stdin", "rows"},
 		{"B-C", "IRE-B", "stdout", "IRE-C", "stdin", "sums"}, {"feed", "source", "stdout", "IRE-A", "feed", "feed"},
 		{"push", "IRE-C", "stdout", "sink", "stdin", "push"}};
@@ -340,6 +353,7 @@ static void fixture_new(struct job_fixture *job, enum shape shape, uint8_t progr
 		{"summary", "IRE-C", "stdout", "summary.csv", true, "text/csv"}};
 	static struct job_external externals[] = {{.name = "sink"}, {.name = "source"}};
 	*job = (struct job_fixture){.arena = arena_of(4 << 20), .stages = shape == SHAPE_SINGLE ? 1 : STAGES};
+	job->has_calls = shape == SHAPE_CALLS;
 	if (shape == SHAPE_REFERENCE)
 		expect_ok(key_generate(&job->author));
 	if (there) {
@@ -377,6 +391,10 @@ static void fixture_new(struct job_fixture *job, enum shape shape, uint8_t progr
 		.external_count = plain_shape ? 0 : COUNT_OF(externals),
 		.hosts = hosts,
 		.host_count = there ? COUNT_OF(hosts) : 0};
+	if (shape == SHAPE_CALLS) {
+		job->job.edges = calls;
+		job->job.edge_count = COUNT_OF(calls);
+	}
 	if (shape == SHAPE_SINGLE) {
 		job->job.edge_count = 0;
 		job->job.output_count = 1;
@@ -623,6 +641,23 @@ static void take_origin(
 	intake->in[intake->in_count++] = data;
 }
 
+/* It is no input of the job: a parent, and nothing in `in`. */
+static void take_unsealed(struct run *run, int stage, const uint8_t *secrets_grant, struct intake *intake)
+{
+	enum tweak tweak = run->tweak;
+	uint8_t grant[OID_SIZE];
+	if (tweak < UNSEALED || tweak > UNSEALED_AS_ANOTHER || stage != (tweak == UNSEALED_BY_ANOTHER ? C : A))
+		return;
+	unseal(run, grant);
+	if (tweak == UNSEALED_BY_SECRETS_GRANT)
+		memcpy(grant, secrets_grant, OID_SIZE);
+	if (tweak == UNSEALED_UNNAMED)
+		return;
+	take_origin(run, stage, "unseal", commit_to(run, tweak == UNSEALED_AS_ANOTHER ? "other" : "unsealed", "kept", false),
+		tweak == UNSEALED_WITHOUT_GRANT ? NULL : grant, intake);
+	intake->in_count--;
+}
+
 static void take_inputs(struct run *run, struct intake *intake)
 {
 	uint8_t grant[OID_SIZE];
@@ -637,6 +672,7 @@ static void take_inputs(struct run *run, struct intake *intake)
 		intake->in[intake->in_count] = intake->in[intake->in_count - 1];
 		intake->in[intake->in_count++].name = "again";
 	}
+	take_unsealed(run, A, grant, intake);
 	if (run->tweak == EXTRA_RECORD)
 		take_origin(run, A, "input", commit_to(run, "more", "more", false), NULL, intake);
 	if (run->job->job.external_count)
@@ -747,6 +783,47 @@ static void state_summary(struct run *run)
 	expect_ok(arena_copy(&run->arena, bytes_span(&object), &run->statements[run->statement_count++]));
 }
 
+/* A question and its answer, which C's last record rests on. */
+static void ask_and_answer(struct run *run, struct intake *last)
+{
+	enum tweak tweak = run->tweak;
+	bool back = tweak == CALL_THE_OTHER_WAY;
+	int asks = back ? B : C, answers = back ? C : B;
+	const char *asked_about = tweak == CALL_ON_NO_EDGE ? "B-A" : tweak == CALL_ON_A_FLOW ? "B-C" : "C-B";
+	struct record_data asked = commit_to(run, asked_about, "who?", false), answer = commit_to(run, tweak == ANSWER_ON_NO_EDGE ? "C-A" : "C-B", "me", false);
+	struct intake intake = {0};
+	uint8_t request[OID_SIZE], response[OID_SIZE];
+	take_from(run, asks - 1, &intake);
+	struct record step = record_of(run, asks, RECORD_DERIVE, "call");
+	step.parents = intake.parents;
+	step.in = intake.in;
+	step.out = &asked;
+	step.parent_count = step.in_count = step.out_count = 1;
+	struct record_parent by_step = {.enclave = run->stages[asks].uri}, by_request = by_step;
+	sign_record(run, asks, &step, by_step.oid);
+	struct record question = record_of(run, asks, RECORD_REQUEST, tweak == CALL_FOR_ANOTHER_OPERATION ? "delete" : "lookup");
+	question.parents = &by_step;
+	question.in = &asked;
+	question.parent_count = question.in_count = 1;
+	question.target = run->stages[answers].uri;
+	question.has_target = question.has_call_id = true;
+	random_bytes(question.call_id, CALL_ID_SIZE);
+	sign_record(run, asks, &question, request);
+	memcpy(by_request.oid, request, OID_SIZE);
+	struct record reply = record_of(run, answers, RECORD_RESPONSE, question.operation);
+	reply.parents = &by_request;
+	reply.in = &asked;
+	reply.out = &answer;
+	reply.parent_count = reply.in_count = reply.out_count = 1;
+	reply.target = run->stages[asks].uri;
+	reply.has_target = reply.has_call_id = true;
+	memcpy(reply.call_id, question.call_id, CALL_ID_SIZE);
+	sign_record(run, answers, &reply, response);
+	struct record_parent *parent = &last->parents[last->parent_count++];
+	parent->enclave = run->stages[answers].uri;
+	memcpy(parent->oid, response, OID_SIZE);
+}
+
 static void run_c(struct run *run)
 {
 	struct intake intake = {0};
@@ -756,6 +833,9 @@ static void run_c(struct run *run)
 		intake.in_count = 0;
 		take_origin(run, C, "input", own, NULL, &intake);
 	}
+	take_unsealed(run, C, NULL, &intake);
+	if (run->job->has_calls)
+		ask_and_answer(run, &intake);
 	bool pushes = run->job->job.external_count > 0, leaves_summary = run->job->job.output_count > 1;
 	struct record_data out[2];
 	size_t count = 0;

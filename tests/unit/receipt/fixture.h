@@ -59,6 +59,7 @@ struct job_fixture {
 	struct span manifests[STAGES], policies[STAGES];
 	int stages; /* of the three that the job has */
 	struct key author; /* SHAPE_REFERENCE: whom B's policy names */
+	bool has_calls; /* SHAPE_CALLS */
 	const uint8_t *roots[STAGES]; /* of a job on two hosts; else NULL */
 	struct span references[2]; /* what its receipts carry: tests fill it in */
 	size_t reference_count;
@@ -70,6 +71,7 @@ enum shape {
 	SHAPE_SINGLE, /* rows and a secret -> A -> rejects; nobody else judges A */
 	SHAPE_EXTERNAL, /* `feed` comes to A from the external peer "source"; C pushes to the external peer "sink" */
 	SHAPE_REFERENCE, /* SHAPE_PLAIN; B takes only what set "payroll" lists for A with SVN 2 or more */
+	SHAPE_CALLS, /* SHAPE_PLAIN, and C may ask B "lookup" */
 	SHAPE_PUSH_ONLY, /* as SHAPE_EXTERNAL, and what goes to "sink" is all that C puts out */
 };
 void job_fixture_new(struct job_fixture *job, enum shape shape, uint8_t program_version);
@@ -137,6 +139,18 @@ enum tweak {
 	HOSTS_OTHER_CHAIN, /* ... with a third host's epochs under the right id */
 	HOSTS_EXTRA_ROOT, /* ... with a third host's beside it */
 	HOSTS_HEAD_TWICE, /* ... with the head's root beside it */
+	CALLS, /* C asks B, B answers: what follows is the same, signed anew, with one thing that the job does not have */
+	CALL_ON_NO_EDGE, /* the question is about an edge of another name */
+	CALL_ON_A_FLOW, /* ... about an edge that is no call */
+	CALL_FOR_ANOTHER_OPERATION,
+	CALL_THE_OTHER_WAY, /* B asks C */
+	ANSWER_ON_NO_EDGE,
+	UNSEALED, /* CALLS, and A got back what it had sealed */
+	UNSEALED_WITHOUT_GRANT,
+	UNSEALED_BY_SECRETS_GRANT, /* one grant for the secret and for what was unsealed */
+	UNSEALED_BY_ANOTHER, /* C under A's grant */
+	UNSEALED_UNNAMED, /* a genuine grant more than there are records */
+	UNSEALED_AS_ANOTHER, /* under another name */
 };
 
 /* What happens to one section that is a list, before the head is signed over it. */

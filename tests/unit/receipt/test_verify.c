@@ -177,6 +177,71 @@ static void test_names_every_lie(void **unused)
 	}
 }
 
+/* Calls are as many as there are, but each lies on an edge of the job that is one, in its direction, for its operation. */
+static void test_names_every_call_that_the_job_does_not_have(void **unused)
+{
+	static const enum tweak cases[] = {CALLS, CALL_ON_NO_EDGE, CALL_ON_A_FLOW, CALL_FOR_ANOTHER_OPERATION, CALL_THE_OTHER_WAY, ANSWER_ON_NO_EDGE};
+	struct job_fixture job;
+	struct trust trust;
+	job_fixture_new(&job, SHAPE_CALLS, 1);
+	trust_make(&w.host, &job, &trust);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct run run;
+		struct verify_report report;
+		run_make(&w.host, &job, cases[i], NULL, &run);
+		verify(&trust, bytes_span(&run.receipt), &report);
+		if (cases[i] == CALLS)
+			expect_accepted(&report);
+		else
+			expect_refused(&report, "flow.complete", DAC_EXTRA_NODE);
+		verify_report_free(&report);
+		run_free(&run);
+	}
+	trust_free(&trust);
+	job_fixture_free(&job);
+}
+
+/* What was unsealed enters under a grant of its own, for this launch, where a program can ask for it. */
+static void test_names_every_unsealed_value_without_its_grant(void **unused)
+{
+	static const struct {
+		enum tweak tweak;
+		const char *check;
+		enum reason reason;
+	} cases[] = {
+		{UNSEALED, NULL, OK},
+		{UNSEALED_WITHOUT_GRANT, "grant.unsealed", MISSING_FIELD},
+		{UNSEALED_BY_SECRETS_GRANT, "grant.unsealed", DAC_DUPLICATE},
+		{UNSEALED_BY_ANOTHER, "grant.unsealed", DAC_REPORT_MISMATCH},
+		{UNSEALED_UNNAMED, "grants.count", DAC_EXTRA_NODE},
+		{UNSEALED_AS_ANOTHER, "flow.complete", DAC_EXTRA_NODE},
+	};
+	struct job_fixture job;
+	struct trust trust;
+	job_fixture_new(&job, SHAPE_CALLS, 1);
+	trust_make(&w.host, &job, &trust);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct run run;
+		struct verify_report report;
+		run_make(&w.host, &job, cases[i].tweak, NULL, &run);
+		verify(&trust, bytes_span(&run.receipt), &report);
+		if (cases[i].check)
+			expect_refused(&report, cases[i].check, cases[i].reason);
+		else
+			expect_accepted(&report);
+		verify_report_free(&report);
+		run_free(&run);
+		/* Without a fabric no program can have asked. */
+		run_make(&w.host, &w.job, cases[i].tweak, NULL, &run);
+		verify(&w.trust, bytes_span(&run.receipt), &report);
+		expect_refused(&report, cases[i].tweak == UNSEALED_UNNAMED ? "grants.count" : "flow.complete", DAC_EXTRA_NODE);
+		verify_report_free(&report);
+		run_free(&run);
+	}
+	trust_free(&trust);
+	job_fixture_free(&job);
+}
+
 /* A head that was signed over a list with something missing, doubled, moved, damaged or added. */
 static void test_every_list_has_one_form(void **unused)
 {
@@ -686,6 +751,8 @@ int verify_tests(void)
 		cmocka_unit_test(test_accepts_a_genuine_receipt),
 		cmocka_unit_test(test_accepts_other_shapes_of_jobs),
 		cmocka_unit_test(test_names_every_lie),
+		cmocka_unit_test(test_names_every_call_that_the_job_does_not_have),
+		cmocka_unit_test(test_names_every_unsealed_value_without_its_grant),
 		cmocka_unit_test(test_every_list_has_one_form),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_refuses_another_host),
