@@ -3,11 +3,11 @@ import contextlib
 import json
 import os
 import select
-import subprocess
 import time
 
 import cbor2
 import conftest
+import hosts
 import jobs
 import partner
 import pytest
@@ -22,21 +22,8 @@ ROWS = ''.join(f'{number},{number * 7919 % 1000}\n' for number in range(72))
 @contextlib.contextmanager
 def host_of(machine):
     """`trothd host` with what it and its runtimes log in host.log."""
-    log = os.path.join(machine.home, 'host.log')
-    ours, theirs = os.pipe()
-    with open(log, 'wb') as file:
-        child = subprocess.Popen(machine.command('host', '--state', machine.state, program='trothd'), stdin=subprocess.DEVNULL,
-                                 stdout=theirs, stderr=file, env=machine.env(), cwd=machine.home)
-    os.close(theirs)
-    try:
-        until = time.monotonic() + 30 * conftest.SLOWNESS
-        while machine.troth('root', 'status', '--state', machine.state).code != 0:
-            assert child.poll() is None and time.monotonic() < until, open(log).read()
-        yield log
-    finally:
-        child.terminate()
-        child.wait(30 * conftest.SLOWNESS)
-        os.close(ours)
+    with hosts.service(machine) as service:
+        yield service.log
 
 
 def init(machine):
