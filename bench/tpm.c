@@ -158,6 +158,24 @@ static void quotes(struct tpm *tpm, size_t count)
 	bytes_free(&made.signature);
 }
 
+/* One signature of an object, as `troth dac verify --tpm-verify` has it checked. */
+static void signatures(struct tpm *tpm, size_t count)
+{
+	struct key key = KEY_EMPTY;
+	uint8_t digest[SHA256_SIZE], signature[SIGNATURE_SIZE];
+	double library = software(count, true); /* uses the same samples */
+	must(key_generate(&key), "key");
+	sha256(span_str("message"), digest);
+	must(key_sign(&key, span_str("message"), signature), "sign");
+	for (size_t i = 0; i < count; i++) {
+		uint64_t start = clock_monotonic_ns();
+		must(tpm_verify_signature(tpm, key.point, digest, signature), "verify");
+		samples[i] = since(start);
+	}
+	row("tpm.verify_signature", bench_quantile(samples, count, 0.5), 0, library, "OpenSSL");
+	key_free(&key);
+}
+
 static void counter_and_seal(struct tpm *tpm, size_t count)
 {
 	CLEANUP(bytes_free) struct bytes blob = BYTES_EMPTY;
@@ -218,6 +236,7 @@ int main(int argc, char **argv)
 	struct fd fd = connect_tpm();
 	must(tpm_open(fd.n, &tpm), "open");
 	quotes(tpm, bench_quick() ? QUICK_QUOTES : QUOTES);
+	signatures(tpm, bench_quick() ? QUICK_QUOTES : QUOTES);
 	counter_and_seal(tpm, bench_quick() ? QUICK_QUOTES : QUOTES);
 	tpm_close(tpm);
 	fd_close(&fd);

@@ -10,6 +10,7 @@
 #include "cmd/epoch_files.h"
 #include "cmd/root_client.h"
 #include "cmd/verb.h"
+#include "cmd/tpm_opinion.h"
 #include "receipt/chain.h"
 #include "receipt/picture.h"
 #include "receipt/show.h"
@@ -124,12 +125,13 @@ int verb_dac_get(int argc, char **argv)
 /* ---- verify ----------------------------------------------------------------------------------------------- */
 
 struct verify_words {
-	const char *trust, *at, *run, *nonce, *since;
+	const char *trust, *at, *run, *nonce, *since, *tpm;
 	bool require_head;
 	struct words epochs;
 };
 
 struct judged {
+	struct tpm_opinion opinion;
 	struct trust trust;
 	struct epoch_files epochs;
 	struct bytes bundle, earlier;
@@ -140,6 +142,7 @@ struct judged {
 
 static void judged_free(struct judged *judged)
 {
+	tpm_opinion_end(&judged->opinion);
 	chain_report_free(&judged->report);
 	bytes_free(&judged->earlier);
 	bytes_free(&judged->bundle);
@@ -167,7 +170,11 @@ static result judge(const char *path, const struct verify_words *words, struct j
 	}
 	if (words->at && clock_parse(words->at, &options.at_ms) != OK)
 		return fail(USAGE, "--at takes a time like 2027-11-21T15:47:31Z");
-	return chain_verify(&options, &judged->report);
+	TRY(tpm_opinion_begin(&judged->opinion, words->tpm));
+	if (words->tpm)
+		options.threads = 1; /* it does one thing at a time */
+	TRY(chain_verify(&options, &judged->report));
+	return tpm_opinion_check(&judged->opinion);
 }
 
 static const struct verify_check *first_failure(const struct chain_report *report)
@@ -227,7 +234,7 @@ static void print_heads(const struct chain_report *report)
 	}
 }
 
-static result print_json(const struct chain_report *report)
+static result print_json(const struct chain_report *report, unsigned long long asked)
 {
 	json_t *json = NULL;
 	if (report->verdicts) {
@@ -241,6 +248,7 @@ static result print_json(const struct chain_report *report)
 	json_object_set_new(json, "accepted", json_integer((json_int_t)report->accepted));
 	json_object_set_new(json, "refused", json_integer((json_int_t)report->refused));
 	json_object_set_new(json, "depth", json_integer(report->depth));
+	json_object_set_new(json, "tpm_verified", json_integer((json_int_t)asked));
 	json_object_set_new(json, "histories", heads_json(report));
 	if (report->verdict == VERDICT_ACCEPTED)
 		json_object_set_new(json, "level", json_integer(report->level));
@@ -300,11 +308,11 @@ static result end_of(const struct chain_report *report)
 
 static result verify(const struct options *options, const struct verify_words *words)
 {
-	CLEANUP(judged_free) struct judged judged = {0};
+	CLEANUP(judged_free) struct judged judged = {.opinion = TPM_OPINION_NONE};
 	if (!words->trust)
 		return fail(USAGE, "say what to trust: --trust FILE (`troth trust new` writes one)");
 	TRY(judge(options->operands.items[0], words, &judged));
-	TRY(options->json ? print_json(&judged.report) : print_people(&judged.report, options->operands.items[0]));
+	TRY(options->json ? print_json(&judged.report, judged.opinion.asked) : print_people(&judged.report, options->operands.items[0]));
 	return end_of(&judged.report);
 }
 
@@ -313,6 +321,7 @@ static result verify(const struct options *options, const struct verify_words *w
 		{"epochs", OPTION_LIST, &(words)->epochs, "FILE", "what else you know of a root: a history, record or HALT"},             \
 		{"run", OPTION_TEXT, &(words)->run, "HEX", "the run that the records must be of"},                                        \
 		{"nonce", OPTION_TEXT, &(words)->nonce, "HEX", "that a proof of a host's history must be over (`troth dac get --nonce`)"},  \
+		{"tpm-verify", OPTION_TEXT, &(words)->tpm, "DEVICE", "a TPM of yours checks every signature of an object too; slow"},        \
 		{"require-tpm-head", OPTION_FLAG, &(words)->require_head, NULL, "every root must prove its host's whole history"},         \
 		{"since", OPTION_TEXT, &(words)->since, "BUNDLE", "accepted earlier, whose host's history this one must go on from"},                                        \
 	{                                                                                                                                  \
@@ -380,7 +389,7 @@ static result draw(const struct options *options, const struct show_words *words
 
 static result show_judged(const struct options *options, const struct show_words *words)
 {
-	CLEANUP(judged_free) struct judged judged = {0};
+	CLEANUP(judged_free) struct judged judged = {.opinion = TPM_OPINION_NONE};
 	TRY(judge(options->operands.items[0], &words->judge, &judged));
 	if (!judged.report.verdicts)
 		return end_of(&judged.report);

@@ -16,6 +16,7 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "base/span.h"
+#include "crypto/hash.h"
 
 #include <stdatomic.h>
 
@@ -85,6 +86,17 @@ void key_free(struct key *key);
 NODISCARD result key_sign(const struct key *key, struct span message, uint8_t out[static SIGNATURE_SIZE]);
 /* BAD_SIGNATURE for anything that does not verify, including r or s outside [1, n-1] and len != 64. */
 NODISCARD result key_verify(const struct key *key, struct span message, struct span signature);
+
+/*
+ * Somebody else who must also accept every signature that key_verify accepts from then on, in all threads and one at a time:
+ * for a verifier that does not want to rest on this library alone. NULL: nobody. Set while no other thread verifies.
+ */
+struct key_second_opinion {
+	NODISCARD result (*verify)(void *ctx, const uint8_t point[static POINT_SIZE], const uint8_t digest[static SHA256_SIZE],
+		const uint8_t signature[static SIGNATURE_SIZE]);
+	void *ctx;
+};
+void key_set_second_opinion(const struct key_second_opinion *opinion);
 
 /* The x coordinate of private * peer_point; BAD_POINT. `out` has room for ECDH_SIZE bytes of secret memory. */
 NODISCARD result key_agree(const struct key *own, struct span peer_point, uint8_t out[static ECDH_SIZE]);

@@ -1007,3 +1007,35 @@ result tpm_activate(struct tpm *tpm, struct span credential, struct span encrypt
 		return fail(TPM_CHALLENGE_FAILED, "the challenge is damaged");
 	return activate(tpm, &object, &secret, out);
 }
+
+/* ---- signatures of others ---- */
+
+static TPM2B_PUBLIC public_of(const uint8_t point[static 65])
+{
+	TPM2B_PUBLIC public = {.publicArea = {.type = TPM2_ALG_ECC, .nameAlg = TPM2_ALG_SHA256,
+		.objectAttributes = TPMA_OBJECT_SIGN_ENCRYPT | TPMA_OBJECT_USERWITHAUTH,
+		.parameters.eccDetail = {.symmetric.algorithm = TPM2_ALG_NULL, .scheme.scheme = TPM2_ALG_NULL, .curveID = TPM2_ECC_NIST_P256,
+			.kdf.scheme = TPM2_ALG_NULL},
+		.unique.ecc = {.x.size = 32, .y.size = 32}}};
+	memcpy(public.publicArea.unique.ecc.x.buffer, point + 1, 32);
+	memcpy(public.publicArea.unique.ecc.y.buffer, point + 33, 32);
+	return public;
+}
+
+result tpm_verify_signature(struct tpm *tpm, const uint8_t point[static 65], const uint8_t digest[static SHA256_SIZE],
+	const uint8_t signature[static 64])
+{
+	const TPM2B_PUBLIC public = public_of(point);
+	TPM2B_DIGEST hash = {.size = SHA256_SIZE};
+	TPMT_SIGNATURE sig = {.sigAlg = TPM2_ALG_ECDSA, .signature.ecdsa = {.hash = TPM2_ALG_SHA256, .signatureR.size = 32, .signatureS.size = 32}};
+	LOADED(key, tpm);
+	ESYS_OWNED TPMT_TK_VERIFIED *ticket = NULL;
+	memcpy(hash.buffer, digest, SHA256_SIZE);
+	memcpy(sig.signature.ecdsa.signatureR.buffer, signature, 32);
+	memcpy(sig.signature.ecdsa.signatureS.buffer, signature + 32, 32);
+	TPM_TRY(Esys_LoadExternal(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, NULL, &public, ESYS_TR_RH_NULL, &key.handle));
+	TSS2_RC rc = Esys_VerifySignature(tpm->esys, key.handle, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &hash, &sig, &ticket);
+	if (plain_code(rc) == TPM2_RC_SIGNATURE)
+		return fail(BAD_SIGNATURE, "the TPM does not accept the signature");
+	return rc == TSS2_RC_SUCCESS ? OK : tpm_error(rc, "TPM2_VerifySignature");
+}

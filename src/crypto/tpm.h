@@ -93,4 +93,8 @@ NODISCARD result tpm_quote(struct tpm *tpm, struct span nonce, tpm_pcr_set pcrs,
  */
 NODISCARD result tpm_activate(struct tpm *tpm, struct span credential, struct span encrypted, struct secret *out);
 
+/* TPM2_VerifySignature: ECDSA on P-256 with SHA-256, point 04 ‖ x ‖ y, signature r ‖ s. BAD_SIGNATURE. */
+NODISCARD result tpm_verify_signature(struct tpm *tpm, const uint8_t point[static 65], const uint8_t digest[static SHA256_SIZE],
+	const uint8_t signature[static 64]);
+
 #endif

@@ -9,7 +9,7 @@
 /* ---- Who says so ------------------------------------------------------------------------------------------ */
 
 /* The secure processor, under an epoch of a trusted root that has not been stopped since. */
-static result check_statement(const struct head_expectation *expected, struct arena *arena, struct head_verdict *v)
+static result check_statement(const struct head_expectation *expected, const struct head_verdict *v)
 {
 	CLEANUP(receipt_epochs_free) struct receipt_epochs epochs = {0};
 	static const struct epoch_history nothing;
@@ -137,7 +137,7 @@ result head_proof_judge(struct span bytes, const struct head_expectation *expect
 	memcpy(out->rot_id, out->statement.rot_id, OID_SIZE);
 	if (expected->nonce.len == 0)
 		return fail(HEAD_NONCE_NEEDED, "the chain brings a proof of its host's history");
-	TRY(check_statement(expected, arena, out));
+	TRY(check_statement(expected, out));
 	TRY(check_head(expected, out));
 	TRY(check_birth(out));
 	TRY(check_opened(out));

@@ -37,7 +37,7 @@ static result find_device(const char *ap_dir, const struct wrap_source *source, 
 	return OK;
 }
 
-static result open_device(const char *spec, struct fd *out)
+result host_tpm_open_device(const char *spec, struct fd *out)
 {
 	static const char unix_prefix[] = "unix:";
 	struct stat at;
@@ -87,7 +87,7 @@ result host_tpm_begin(const char *ap_dir, const struct wrap_source *source, bool
 		writer_span(&w, bytes_span(&sealed));
 	}
 	TRY(writer_finish(&w, &order));
-	TRY(open_device(tpm.spec, &tpm.device));
+	TRY(host_tpm_open_device(tpm.spec, &tpm.device));
 	TRY(send_order(order, &tpm.order));
 	*out = tpm;
 	tpm = HOST_TPM_NONE; /* transferred */

@@ -28,4 +28,7 @@ NODISCARD result host_tpm_finish(const char *ap_dir, const struct host_tpm *tpm,
 /* "7" or "0,2,4,7": a set of PCRs. */
 NODISCARD result host_tpm_pcrs_parse(const char *text, uint32_t *out);
 
+/* /dev/tpmrm0 or unix:SOCKET. TPM_UNAVAILABLE. */
+NODISCARD result host_tpm_open_device(const char *spec, struct fd *out);
+
 #endif

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import cbor2
+import conftest
 import hosts
 import jobs
 import pytest
@@ -183,3 +184,23 @@ def test_a_tpm_that_is_gone_publishes_nothing(machine, tpm):  # noqa: F811
         tpm.stop()
         run_one(machine, 'two').refused('TPM_UNAVAILABLE', code=3)
         assert not os.path.exists(os.path.join(machine.home, 'two'))
+
+
+def test_a_tpm_of_the_verifiers_own_checks_signatures(machine, tpm, home, troth):  # noqa: F811
+    """Beside the library: both must accept. One that does not answer has judged nothing."""
+    place = os.path.join(conftest.ROOT, 'tests', 'golden', 'tpm-head')
+    command = ['dac', 'verify', os.path.join(place, 'chain'), '--trust', os.path.join(place, 'trust.json'), '--at', '2026-11-22T12:00:00Z', '--nonce',
+               '02', '--json']
+    assert troth(*command).ok().json['tpm_verified'] == 0
+    own = ('--tpm-verify', f'unix:{tpm.socket}')
+    assert troth(*command, *own).ok().json['tpm_verified'] >= 8
+    with open(command[2], 'rb') as f:
+        bundle = cbor2.load(f)
+    record = bytearray(bundle[3][0])
+    record[-1] ^= 1
+    bundle[3][0] = bytes(record)
+    command[2] = jobs.written(home, 'forged', cbor2.dumps(bundle, canonical=True))
+    troth(*command, *own).refused('DAC_REFUSED', code=1)
+    tpm.stop()
+    troth(*command, *own).refused('TPM_UNAVAILABLE', code=3)
+    troth(*command, '--tpm-verify', '/dev/null').refused('TPM_UNAVAILABLE', code=3)
