@@ -24,6 +24,7 @@ static const struct command {
 	{"ire", "run", verb_ire_run, "launch a job's enclaves to stay"},
 	{"ire", "list", verb_ire_list, "the enclaves that live on this host"},
 	{"ire", "stop", verb_ire_stop, "end enclaves that stay"},
+	{"channel", "test", verb_channel_test, "what both ends of a channel between two live enclaves say of it"},
 	{"policy", "lint", verb_policy_lint, "check a trust policy"},
 	{"policy", "explain", verb_policy_explain, "what policies say to a request, and why"},
 	{"policy", "diff", verb_policy_diff, "what one version allows that another does not"},

@@ -99,6 +99,7 @@ int verb_job_lint(int argc, char **argv);
 int verb_ledger_apply(int argc, char **argv);
 int verb_ire_run(int argc, char **argv);
 int verb_ire_list(int argc, char **argv);
+int verb_channel_test(int argc, char **argv);
 int verb_ire_stop(int argc, char **argv);
 int verb_ire_measure(int argc, char **argv);
 int verb_policy_lint(int argc, char **argv);

@@ -95,6 +95,24 @@ static const struct field seal_fields[] = {
 };
 const struct schema control_seal_schema = SCHEMA(struct control_seal, "SEAL", SHAPE_MAP, seal_fields);
 
+static const struct field channel_ask_fields[] = {F_TEXT(struct control_channel_ask, 1, peer, 1, NAME_MAX_LEN)};
+const struct schema control_channel_ask_schema = SCHEMA(struct control_channel_ask, "CHANNEL_ASK", SHAPE_MAP, channel_ask_fields);
+
+static const struct field channel_state_fields[] = {
+	F_TEXT(struct channel_state, 1, edge, 1, NAME_MAX_LEN),
+	F_TEXT(struct channel_state, 2, operation, 1, NAME_MAX_LEN),
+	F_BOOL(struct channel_state, 3, connects),
+	F_BOOL(struct channel_state, 4, open),
+	F_UINT(struct channel_state, 5, suite, 0),
+	F_UINT(struct channel_state, 6, level, 0),
+	F_UINT(struct channel_state, 7, renewed, 0),
+	F_UINT(struct channel_state, 8, reason, 0),
+	F_TEXT(struct channel_state, 9, text, 0, CONTROL_TEXT_MAX),
+};
+const struct schema channel_state_schema = SCHEMA(struct channel_state, "channel", SHAPE_MAP, channel_state_fields);
+static const struct field channel_is_fields[] = {F_LIST(struct control_channel_is, 1, rows, count, &channel_state_schema, 0, 0, 256)};
+const struct schema control_channel_is_schema = SCHEMA(struct control_channel_is, "CHANNEL_IS", SHAPE_MAP, channel_is_fields);
+
 static const struct field unseal_value_fields[] = {
 	F_BYTES(struct control_unseal_value, 1, sealed, 1, OBJECT_MAX),
 	F_BYTES(struct control_unseal_value, 2, request, 1, OBJECT_MAX),
@@ -263,6 +281,8 @@ static const struct {
 	{CONTROL_POLICY_TAKEN, "POLICY_TAKEN", &control_policy_taken_schema},
 	{CONTROL_FAILED, "FAILED", &control_failed_schema},
 	{CONTROL_BUNDLE_IS, "BUNDLE_IS", &control_bundle_is_schema},
+	{CONTROL_CHANNEL_ASK, "CHANNEL_ASK", &control_channel_ask_schema},
+	{CONTROL_CHANNEL_IS, "CHANNEL_IS", &control_channel_is_schema},
 	{CONTROL_SEAL, "SEAL", &control_seal_schema},
 	{CONTROL_UNSEAL_VALUE, "UNSEAL_VALUE", &control_unseal_value_schema},
 	{CONTROL_SEAL_ANSWER, "SEAL_ANSWER", &control_seal_answer_schema},

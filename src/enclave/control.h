@@ -34,6 +34,7 @@ enum control_type {
 	CONTROL_POLICY = 15, /* from READY on: a newer signed version of its policy */
 	CONTROL_REVOKED = 14,  /* the newest revocation head; + the lists, when they are others than before */
 	CONTROL_STOP = 19,     /* while it runs: no new calls are served */
+	CONTROL_CHANNEL_ASK = 21, /* at any time after READY: how its channels with one peer are */
 	CONTROL_SEAL_ANSWER = 20, /* to SEAL and UNSEAL_VALUE */
 	/* troth-ire -> host */
 	CONTROL_PREPARED = 32,
@@ -51,6 +52,7 @@ enum control_type {
 	CONTROL_NOTE = 46, /* for the host's log: what the runtime did on its own, and why */
 	CONTROL_BUNDLE_IS = 44,
 	CONTROL_SEAL = 47,	   /* for its program: a key to this enclave */
+	CONTROL_CHANNEL_IS = 49,
 	CONTROL_UNSEAL_VALUE = 48, /* ... and back, in this launch or a later one */
 };
 const char *control_type_name(enum control_type type);
@@ -151,6 +153,30 @@ struct control_seal {
 	struct span policy, box; /* as in ap_seal */
 };
 extern const struct schema control_seal_schema;
+
+struct control_channel_ask {
+	const char *peer;
+};
+extern const struct schema control_channel_ask_schema;
+
+/* One channel as this side of it sees it, and what its policy in force says of it now. */
+struct channel_state {
+	const char *edge, *operation;
+	bool connects;	  /* this side opened it */
+	bool open;	  /* a handshake was finished, and it carries data */
+	uint16_t suite;	  /* of the last handshake; 0: none was finished */
+	uint8_t level;	  /* of the peer's evidence */
+	uint64_t renewed; /* re-handshakes finished on it */
+	uint32_t reason;  /* 0: this side lets the peer in */
+	const char *text; /* the rule that decided, in a sentence */
+};
+extern const struct schema channel_state_schema;
+
+struct control_channel_is {
+	struct channel_state *rows;
+	size_t count;
+};
+extern const struct schema control_channel_is_schema;
 
 struct control_unseal_value {
 	struct span sealed, request; /* objects */

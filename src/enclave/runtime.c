@@ -68,6 +68,8 @@ result runtime_next(struct runtime *rt, int timeout_ms, struct control_message *
 		return policy_received(rt, message);
 	if (message->type == CONTROL_BUNDLE)
 		return bundle_asked(rt, message);
+	if (message->type == CONTROL_CHANNEL_ASK)
+		return channel_asked(rt, message);
 	if (message->type == CONTROL_REVOKED)
 		return revocation_told(rt, message);
 	if (message->type == CONTROL_STOP) {

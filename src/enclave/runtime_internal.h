@@ -417,6 +417,8 @@ NODISCARD result records_finished(struct runtime *rt, struct control_finished *o
 
 /* runtime_bundle.c: answers BUNDLE. A question that cannot be answered is no failure of the run. */
 NODISCARD result bundle_asked(struct runtime *rt, const struct control_message *message);
+/* runtime_channel_test.c */
+NODISCARD result channel_asked(struct runtime *rt, const struct control_message *message);
 
 /* runtime_pump.c: data in and out of the program, until everything has arrived */
 NODISCARD result pump_accept(struct runtime *rt, struct control_message *message); /* CHANNEL, INPUT, OUTPUT */

@@ -1,5 +1,8 @@
 #include "job/dac_query.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/file.h"
 #include "job/history.h"
 
@@ -35,5 +38,27 @@ result dac_query(const struct flow_host *host, const struct service_dac_get *ask
 	}
 	TRY(write_all(fd, bundle));
 	out->bytes = bundle.len;
+	return OK;
+}
+
+/* NAME of "NAME@RUN". */
+static result ask_end(struct live *live, const char *target, const char *peer, struct arena *arena, struct control_channel_is *out)
+{
+	CLEANUP(bytes_free) struct bytes encoded = BYTES_EMPTY;
+	char name[2 * NAME_MAX_LEN + 1];
+	struct span kept;
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(peer, "@"), peer);
+	const struct control_channel_ask question = {name};
+	TRY(live_ask(live, target, CONTROL_CHANNEL_ASK, &question, CONTROL_CHANNEL_IS, ASK_MS, &encoded));
+	TRY(arena_copy(arena, bytes_span(&encoded), &kept));
+	return schema_decode(&control_channel_is_schema, kept, arena, out);
+}
+
+result channel_query(struct live *live, const struct service_channel_test *asked, struct arena *arena, struct service_channel_tested *out)
+{
+	struct control_channel_is one, other;
+	TRY(ask_end(live, asked->one, asked->other, arena, &one));
+	TRY(ask_end(live, asked->other, asked->one, arena, &other));
+	*out = (struct service_channel_tested){one.rows, other.rows, one.count, other.count};
 	return OK;
 }

@@ -450,6 +450,13 @@ static result handle_dac_get(struct request *request)
 	return reply(request, SERVICE_DAC_GOT, &got);
 }
 
+static result handle_channel_test(struct request *request)
+{
+	struct service_channel_tested tested;
+	TRY(channel_query(request->server->live, request->body, &request->arena, &tested));
+	return reply(request, SERVICE_CHANNEL_TESTED, &tested);
+}
+
 /* ---- RUN ------------------------------------------------------------------------------------------- */
 
 /* What is told on the way is never worth waiting for: a client that does not read misses it. */
@@ -656,6 +663,7 @@ static const struct {
 	{SERVICE_QUOTE, true, handle_tpm_quote},
 	{SERVICE_POLICY_PUSH, true, handle_policy_push},
 	{SERVICE_DAC_GET, true, handle_dac_get},
+	{SERVICE_CHANNEL_TEST, false, handle_channel_test},
 	{SERVICE_REVOKE, true, handle_revoke},
 	{SERVICE_REVOCATIONS, true, handle_revocations},
 	{SERVICE_REVOCATION_KEY, true, handle_revocation_key},
@@ -690,6 +698,7 @@ static result dispatch(struct request *request)
 		struct service_recover recover;
 		struct service_adopt adopt;
 		struct service_dac_get dac_get;
+		struct service_channel_test channel_test;
 		struct flow_request run;
 		struct join_request join;
 		struct service_enrol enrol;

@@ -167,6 +167,17 @@ static const struct schema ire_schema = SCHEMA(struct service_ire, "ire", SHAPE_
 static const struct field ires_fields[] = {F_LIST(struct service_ires, 1, rows, count, &ire_schema, 0, 0, 16384)};
 const struct schema service_ires_schema = SCHEMA(struct service_ires, "ires", SHAPE_MAP, ires_fields);
 
+static const struct field channel_test_fields[] = {
+	F_TEXT(struct service_channel_test, 1, one, 1, 2 * NAME_MAX_LEN),
+	F_TEXT(struct service_channel_test, 2, other, 1, 2 * NAME_MAX_LEN),
+};
+const struct schema service_channel_test_schema = SCHEMA(struct service_channel_test, "channel test", SHAPE_MAP, channel_test_fields);
+static const struct field channel_tested_fields[] = {
+	F_LIST(struct service_channel_tested, 1, one, one_count, &channel_state_schema, 0, 0, 256),
+	F_LIST(struct service_channel_tested, 2, other, other_count, &channel_state_schema, 0, 0, 256),
+};
+const struct schema service_channel_tested_schema = SCHEMA(struct service_channel_tested, "channel tested", SHAPE_MAP, channel_tested_fields);
+
 static const struct field ire_stop_fields[] = {
 	F_TEXT(struct service_ire_stop, 1, name, 0, NAME_MAX_LEN),
 	F_BOOL(struct service_ire_stop, 2, all),
@@ -405,6 +416,8 @@ static const struct {
 	{SERVICE_DAC_GOT, "DAC_GOT", &service_dac_got_schema},
 	{SERVICE_IRE_RUN, "IRE_RUN", &service_ire_run_schema},
 	{SERVICE_IRE_UP, "IRE_UP", &service_ire_up_schema},
+	{SERVICE_CHANNEL_TEST, "CHANNEL_TEST", &service_channel_test_schema},
+	{SERVICE_CHANNEL_TESTED, "CHANNEL_TESTED", &service_channel_tested_schema},
 	{SERVICE_IRE_LIST, "IRE_LIST", &service_empty_schema},
 	{SERVICE_IRES_ARE, "IRES_ARE", &service_ires_schema},
 	{SERVICE_IRE_STOP, "IRE_STOP", &service_ire_stop_schema},

@@ -52,6 +52,7 @@ enum service_type {
 	SERVICE_REVOCATION_KEY = 86,
 	SERVICE_IRE_RUN = 72,
 	SERVICE_IRE_LIST = 73,
+	SERVICE_CHANNEL_TEST = 75,
 	SERVICE_IRE_STOP = 74,
 	/* replies */
 	SERVICE_ERROR = 32,
@@ -78,6 +79,7 @@ enum service_type {
 	SERVICE_REVOCATIONS_ARE = 149,
 	SERVICE_IRE_UP = 136,
 	SERVICE_IRES_ARE = 137,
+	SERVICE_CHANNEL_TESTED = 139,
 	SERVICE_IRE_STOPPED = 138,
 	/* on the way to a reply */
 	SERVICE_PROGRESS = 48,
@@ -290,6 +292,16 @@ struct service_ires {
 	struct service_ire *rows;
 	size_t count;
 };
+
+/* Both ends of the channels between two enclaves that live here; names as of DAC_GET. */
+struct service_channel_test {
+	const char *one, *other;
+};
+struct service_channel_tested {
+	struct channel_state *one, *other;
+	size_t one_count, other_count;
+};
+extern const struct schema service_channel_test_schema, service_channel_tested_schema;
 
 struct service_ire_stop {
 	const char *name; /* of the job that stays, or of one of its enclaves */

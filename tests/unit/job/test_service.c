@@ -53,7 +53,7 @@ static void test_every_type_has_a_name_and_a_form(void **state)
 			assert_string_not_equal(service_type_name((enum service_type)type), "unknown");
 			known++;
 		}
-	assert_int_equal(known, 60);
+	assert_int_equal(known, 62);
 	assert_string_equal(service_type_name((enum service_type)255), "unknown");
 }
 
