@@ -10,6 +10,7 @@
 #include "enclave/ring.h"
 
 #include "base/compat.h"
+#include "base/fence.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,7 +90,7 @@ static void ring_bell(const struct ring *ring)
 /* After something was published: is the other end about to sleep for it? */
 static inline void wake(const struct ring *ring, _Atomic uint32_t *waits)
 {
-	atomic_thread_fence(memory_order_seq_cst);
+	full_fence();
 	if (atomic_load_explicit(waits, memory_order_relaxed) && atomic_exchange_explicit(waits, 0, memory_order_relaxed))
 		ring_bell(ring);
 }
@@ -190,7 +191,7 @@ result ring_wait(struct ring *ring, bool wants_data, bool wants_room, bool *out_
 {
 	atomic_store_explicit(&ring->in->reader_waits, wants_data, memory_order_relaxed);
 	atomic_store_explicit(&ring->out->writer_waits, wants_room, memory_order_relaxed);
-	atomic_thread_fence(memory_order_seq_cst);
+	full_fence();
 	TRY(look_written(ring));
 	TRY(look_taken(ring));
 	*out_ready = (wants_data && held_by(ring) > 0) || (wants_room && room_of(ring) > 0);

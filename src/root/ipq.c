@@ -14,6 +14,7 @@
 #include "root/ipq.h"
 
 #include "base/clock.h"
+#include "base/fence.h"
 #include "base/writer.h"
 #include "root/ipq_ring.h"
 #include "root/ipq_sealed.h"
@@ -36,14 +37,6 @@
 #else
 #define cpu_relax() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 #define prefetch_for_writing(at) __builtin_prefetch((at), 1)
-#endif
-
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
 #endif
 
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
@@ -160,17 +153,6 @@ static inline void put_word(uint64_t *at, uint64_t value)
 static inline uint64_t get_word(const uint64_t *at)
 {
 	return __atomic_load_n(at, __ATOMIC_RELAXED);
-}
-
-static inline void full_fence(void)
-{
-#ifdef UNDER_TSAN
-	/* TSan does not know fences; a sequentially consistent exchange is one on the machines it runs on. */
-	static uint32_t anything;
-	(void)__atomic_exchange_n(&anything, 1, __ATOMIC_SEQ_CST);
-#else
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-#endif
 }
 
 /* ---- system calls ---- */
