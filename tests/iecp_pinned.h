@@ -83,9 +83,9 @@ static inline void pinned_make(struct pinned_side *s, struct pinned_side *peer, 
 /* The three messages; leaves both channels. */
 static inline void pinned_shake(struct pinned_side sides[static 2], struct iecp_time now, struct iecp_channel **i, struct iecp_channel **r)
 {
-	struct iecp *hi, *hr;
+	struct iecp *hi = NULL, *hr = NULL;
 	CLEANUP(writer_free) struct writer m1 = writer_growing(1 << 20), m2 = writer_growing(1 << 20), m3 = writer_growing(1 << 20);
-	struct span frame;
+	struct span frame = SPAN_EMPTY;
 
 	pinned_must(iecp_new(&sides[0].config, now, &hi) == OK && iecp_new(&sides[1].config, now, &hr) == OK);
 	pinned_must(iecp_start(hi, now, &m1) == OK && writer_finish(&m1, &frame) == OK);
