@@ -3,10 +3,10 @@
 #include "base/isolate.h"
 #include "base/log.h"
 #include "crypto/hash.h"
+#include "wire/text.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,8 +20,7 @@ static result place_of_root(const char *state, char out[static PATH_SIZE])
 	char name[17];
 	struct stat at;
 	sha256(span_str(state), digest);
-	for (size_t i = 0; i < 8; i++)
-		snprintf(name + 2 * i, 3, "%02x", digest[i]);
+	hex_encode(span_of(digest, 8), name);
 	TRY(file_make_dirs(of_root, 0711));
 	if (lstat(of_root, &at) != 0 || !S_ISDIR(at.st_mode) || at.st_uid != 0 || (at.st_mode & 022) != 0)
 		return fail(NO_PERMISSION, "'%s' is not a folder of root's alone", of_root);
@@ -47,11 +46,10 @@ void copies_close(const char *folder)
 		(void)rmdir(of_root); /* unless other hosts use it */
 }
 
-result copies_new(const char *folder, struct span launch_id, uid_t uid, char out[static PATH_SIZE])
+result copies_new(const char *folder, const uint8_t launch_id[static LAUNCH_ID_SIZE], uid_t uid, char out[static PATH_SIZE])
 {
-	char name[65] = "", copy[PATH_SIZE];
-	for (size_t i = 0; i < launch_id.len && i < 32; i++)
-		snprintf(name + 2 * i, 3, "%02x", launch_id.data[i]);
+	char name[2 * LAUNCH_ID_SIZE + 1], copy[PATH_SIZE];
+	hex_encode(span_of(launch_id, LAUNCH_ID_SIZE), name);
 	TRY(path_join(copy, folder, name));
 	if (mkdir(copy, uid ? 0710 : 0700) != 0 || chmod(copy, uid ? 0710 : 0700) != 0 || (uid && chown(copy, 0, uid) != 0))
 		return fail_errno("'%s'", copy);

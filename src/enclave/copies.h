@@ -7,13 +7,14 @@
 #define TROTH_ENCLAVE_COPIES_H
 
 #include "base/file.h"
+#include "object/report.h"
 
 /* Makes it, empty. `scratch`: tmp/ of the state folder `state`, which the caller has locked. */
 NODISCARD result copies_open(const char *state, const char *scratch, char out[static PATH_SIZE]);
 void copies_close(const char *folder); /* accepts "" */
 
 /* A folder for one launch, named by its id: as root for `uid` to pass through, else nobody's but ours. */
-NODISCARD result copies_new(const char *folder, struct span launch_id, uid_t uid, char out[static PATH_SIZE]);
+NODISCARD result copies_new(const char *folder, const uint8_t launch_id[static LAUNCH_ID_SIZE], uid_t uid, char out[static PATH_SIZE]);
 /* What is in use is tried again for a moment: a process that is ending may still write. */
 void copies_remove(const char *copy);
 

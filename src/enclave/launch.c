@@ -23,6 +23,7 @@
 #include "root/host_evidence.h"
 #include "root/host_upgrade.h"
 #include "root/program.h"
+#include "wire/text.h"
 
 /*
  * Theory of operation. A launch is a state machine over the messages of troth-ire: the table `moves` says which message is
@@ -352,8 +353,7 @@ static uid_t pick_uid(const struct ire *ire, uid_t wanted)
 static result make_group(struct ire *ire)
 {
 	char name[2 * LAUNCH_ID_SIZE + 1];
-	for (size_t i = 0; i < LAUNCH_ID_SIZE; i++)
-		snprintf(name + 2 * i, 3, "%02x", ire->launch_id[i]);
+	hex_encode(SPAN_ARRAY(ire->launch_id), name);
 	TRY(limits_group_new(name, &ire->manifest.limits, &ire->group));
 	ire->has_group = true;
 	return OK;
@@ -424,7 +424,7 @@ static result process_prepare(struct ire *ire, const struct launch_spec *spec)
 {
 	TRY(make_group(ire));
 	if (spec->copies)
-		TRY(copies_new(spec->copies, SPAN_ARRAY(ire->launch_id), pick_uid(ire, spec->uid), ire->folder));
+		TRY(copies_new(spec->copies, ire->launch_id, pick_uid(ire, spec->uid), ire->folder));
 	TRY(spawn(ire));
 	return send_prepare(ire, spec);
 }

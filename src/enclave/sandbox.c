@@ -546,9 +546,7 @@ static void end_all(const struct setup *setup, struct tally *tally)
 	for (int round = 0; round < END_ROUNDS && end_children(); round++) {
 		struct pollfd wait = {.fd = setup->signals.n, .events = POLLIN};
 		struct signalfd_siginfo info;
-		reap(0, WNOHANG, tally);
-		if (end_children())
-			(void)poll(&wait, 1, 1);
+		(void)poll(&wait, 1, 1);
 		while (read(setup->signals.n, &info, sizeof(info)) > 0)
 			;
 		reap(0, WNOHANG, tally);

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "net/tcp.h"
 
 /*
@@ -92,18 +93,10 @@ static uint64_t in_ms(uint64_t ms)
 
 /* ---- Edges ------------------------------------------------------------------------------------------ */
 
-static bool same_token(const uint8_t *a, const uint8_t *b)
-{
-	uint8_t differs = 0;
-	for (size_t i = 0; i < LINK_TOKEN_SIZE; i++)
-		differs |= a[i] ^ b[i];
-	return differs == 0;
-}
-
 static struct expected *find_expected(struct listener *listener, const uint8_t *token)
 {
 	for (struct expected *e = listener->expected; e; e = e->next)
-		if (e->fd.n < 0 && same_token(e->token, token))
+		if (e->fd.n < 0 && secret_equal(span_of(e->token, LINK_TOKEN_SIZE), span_of(token, LINK_TOKEN_SIZE)))
 			return e;
 	return NULL;
 }
