@@ -67,14 +67,6 @@ bool is_among(const struct point *keys, size_t count, const uint8_t point[static
 	return false;
 }
 
-bool mentions(const struct measurement_set *set, const uint8_t measurement[static SHA384_SIZE])
-{
-	for (size_t i = 0; i < set->count; i++)
-		if (memcmp(set->items[i].bytes, measurement, SHA384_SIZE) == 0)
-			return true;
-	return false;
-}
-
 result call_body(struct call *call, void *out)
 {
 	if (schema_decode(transaction_body_schema(call->tx.type), call->tx.body, &call->arena, out) != OK)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ledger/contract_internal.h"
+#include "ledger/grant_rules.h"
 #include "object/epoch.h"
 
 /* ---- Rules ------------------------------------------------------------------------------------- */
@@ -28,7 +29,7 @@ static bool rule_matches(const struct access_rule *rule, const struct access_que
 	if (!rule->has_measurements)
 		return true;
 	/* Code that nobody knows may be the code that a rule denies, and is never the code that one allows. */
-	return question->measurement ? mentions(&rule->measurements, question->measurement) : rule->effect == ACCESS_DENY;
+	return question->measurement ? measurement_set_has(&rule->measurements, question->measurement) : rule->effect == ACCESS_DENY;
 }
 
 /* Looks through the rules of one scope; a denial is the verdict, the first allowance is noted. */
@@ -67,72 +68,7 @@ static result judge_all_rules(struct call *call, const struct access_question *q
 	}
 }
 
-/* ---- Grants ------------------------------------------------------------------------------------ */
-
-struct link {
-	struct grant grant;
-	uint8_t oid[OID_SIZE], issuer[ADDRESS_SIZE];
-};
-
-static result check_alone(const struct grant *grant)
-{
-	uint8_t owner[ADDRESS_SIZE];
-	if (scope_parse(grant->scope, owner) != OK)
-		return fail(TX_MALFORMED, "a grant's scope: %s", failure_text());
-	if (grant->operations == 0 || grant->not_before >= grant->not_after || (grant->has_max_uses && grant->max_uses == 0))
-		return fail(TX_MALFORMED, "a grant that allows nothing");
-	return OK;
-}
-
-static result check_root(const struct link *link)
-{
-	uint8_t owner[ADDRESS_SIZE];
-	if (scope_parse(link->grant.scope, owner) != OK || memcmp(owner, link->issuer, ADDRESS_SIZE) != 0)
-		return fail(GRANT_BROKEN, "the first grant is not issued by the owner of '%s'", link->grant.scope);
-	return link->grant.has_parent ? fail(GRANT_BROKEN, "the first grant names one before it") : OK;
-}
-
-static bool is_subset(const struct grant *child, const struct grant *parent)
-{
-	if (!parent->has_measurements)
-		return true;
-	if (!child->has_measurements)
-		return false;
-	for (size_t i = 0; i < child->measurements.count; i++)
-		if (!mentions(&parent->measurements, child->measurements.items[i].bytes))
-			return false;
-	return true;
-}
-
-/* Each field of a child within that of its parent; the text names the one that is not. */
-static result check_narrower(const struct grant *child, const struct grant *parent)
-{
-	if (!scope_covers(parent->scope, child->scope))
-		return fail(GRANT_WIDENED, "scope: '%s' is not within '%s'", child->scope, parent->scope);
-	if (child->operations & ~parent->operations)
-		return fail(GRANT_WIDENED, "operations: more than the grant above allows");
-	if (!is_subset(child, parent))
-		return fail(GRANT_WIDENED, "measurements: more than the grant above allows");
-	if (child->not_before < parent->not_before || child->not_after > parent->not_after)
-		return fail(GRANT_WIDENED, "%s: outside the time of the grant above",
-			child->not_before < parent->not_before ? "not_before" : "not_after");
-	if (parent->has_max_uses && (!child->has_max_uses || child->max_uses > parent->max_uses))
-		return fail(GRANT_WIDENED, "max_uses: more than the grant above allows");
-	if (parent->max_depth == 0)
-		return fail(GRANT_TOO_DEEP, "the grant above may not be delegated");
-	if (child->max_depth >= parent->max_depth)
-		return fail(GRANT_WIDENED, "max_depth: %u is not less than %u", child->max_depth, parent->max_depth);
-	return OK;
-}
-
-static result check_child(const struct link *child, const struct link *parent)
-{
-	if (!child->grant.has_parent || memcmp(child->grant.parent, parent->oid, OID_SIZE) != 0)
-		return fail(GRANT_BROKEN, "a grant does not name the one above it");
-	if (memcmp(child->issuer, parent->grant.audience, ADDRESS_SIZE) != 0)
-		return fail(GRANT_BROKEN, "a grant is not issued by whom the one above it is for");
-	return check_narrower(&child->grant, &parent->grant);
-}
+/* ---- Grants: the rules of a chain stand in grant_rules.c ---------------------------------------- */
 
 static result check_not_revoked(struct call *call, const uint8_t oid[static OID_SIZE])
 {
@@ -143,23 +79,23 @@ static result check_not_revoked(struct call *call, const uint8_t oid[static OID_
 }
 
 /* Reads and checks the links from the root down; `at` tells which one was refused. */
-static result open_chain(struct call *call, const struct bytes_item *items, size_t count, struct link links[static GRANT_CHAIN_MAX], size_t *at)
+static result open_chain(struct call *call, const struct bytes_item *items, size_t count, struct grant_link links[static GRANT_CHAIN_MAX], size_t *at)
 {
 	if (count < 1 || count > GRANT_CHAIN_MAX)
 		return fail(GRANT_TOO_DEEP, "a chain of %zu grants; allowed are %d", count, GRANT_CHAIN_MAX);
 	for (size_t i = 0; i < count; i++) {
-		struct link *link = &links[i];
+		struct grant_link *link = &links[i];
 		*at = i;
 		TRY(call_open(call, KIND_GRANT, items[i].bytes, &link->grant, link->grant.issuer, link->grant.chain, link->oid));
 		address_of(link->grant.issuer, link->issuer);
-		TRY(check_alone(&link->grant));
-		TRY(i == 0 ? check_root(link) : check_child(link, &links[i - 1]));
+		TRY(grant_check_alone(&link->grant));
+		TRY(i == 0 ? grant_check_root(link) : grant_check_child(link, &links[i - 1]));
 		TRY(check_not_revoked(call, link->oid));
 	}
 	return OK;
 }
 
-static result find_uses(struct call *call, const struct link *link, struct grant_fact *out)
+static result find_uses(struct call *call, const struct grant_link *link, struct grant_fact *out)
 {
 	bool there;
 	struct grant_fact fact;
@@ -174,7 +110,7 @@ static result find_uses(struct call *call, const struct link *link, struct grant
 	return OK;
 }
 
-static result check_link_allows(struct call *call, const struct link *link, const struct access_question *question)
+static result check_link_allows(struct call *call, const struct grant_link *link, const struct access_question *question)
 {
 	const struct grant *grant = &link->grant;
 	const uint64_t now = call->ctx->time_ms;
@@ -183,7 +119,7 @@ static result check_link_allows(struct call *call, const struct link *link, cons
 		return fail(GRANT_NOT_FOR_THIS, "the grant is not for this operation");
 	if (!scope_covers(grant->scope, question->scope))
 		return fail(GRANT_NOT_FOR_THIS, "the grant is for '%s'", grant->scope);
-	if (grant->has_measurements && !(question->measurement && mentions(&grant->measurements, question->measurement)))
+	if (grant->has_measurements && !(question->measurement && measurement_set_has(&grant->measurements, question->measurement)))
 		return fail(GRANT_NOT_FOR_THIS, "the grant is for other code");
 	if (now < grant->not_before || now > grant->not_after)
 		return fail(GRANT_EXPIRED, "the grant is not valid at %llu ms", (unsigned long long)now);
@@ -195,7 +131,7 @@ static result check_link_allows(struct call *call, const struct link *link, cons
 
 static result judge_grants(struct call *call, const struct access_question *question, struct access_decision *out)
 {
-	struct link links[GRANT_CHAIN_MAX];
+	struct grant_link links[GRANT_CHAIN_MAX];
 	size_t count = question->link_count;
 	TRY(open_chain(call, question->links, count, links, &out->at_link));
 	if (memcmp(links[count - 1].grant.audience, question->actor, ADDRESS_SIZE) != 0)
@@ -232,7 +168,7 @@ result call_decide(struct call *call, const struct access_question *question, st
 static result charge(struct call *call, const struct bytes_item *items, const struct access_decision *decision)
 {
 	for (size_t i = 0; i < decision->grant_count; i++) {
-		struct link link;
+		struct grant_link link;
 		struct grant_fact fact;
 		if (object_peek(KIND_GRANT, items[i].bytes, &call->arena, &link.grant, link.oid) != OK)
 			return fail(TX_MALFORMED, "grant");
@@ -278,11 +214,11 @@ result apply_access(struct call *call)
 result apply_grant(struct call *call)
 {
 	struct tx_grant body;
-	struct link links[GRANT_CHAIN_MAX];
+	struct grant_link links[GRANT_CHAIN_MAX];
 	size_t at = 0;
 	TRY(call_body(call, &body));
 	TRY(open_chain(call, body.links, body.link_count, links, &at));
-	const struct link *last = &links[body.link_count - 1];
+	const struct grant_link *last = &links[body.link_count - 1];
 	if (memcmp(last->issuer, call->sender, ADDRESS_SIZE) != 0 && memcmp(last->grant.audience, call->sender, ADDRESS_SIZE) != 0)
 		return fail(SENDER_NOT_ALLOWED, "only who issued a grant or whom it is for may put it on the ledger");
 	for (size_t i = 0; i < body.link_count; i++) {
@@ -301,7 +237,7 @@ result apply_grant(struct call *call)
 /* Whether the sender issued the target or one above it, as the chain shows or as the ledger knows it already. */
 static result check_may_revoke(struct call *call, const struct tx_revoke *body)
 {
-	struct link links[GRANT_CHAIN_MAX];
+	struct grant_link links[GRANT_CHAIN_MAX];
 	struct grant_fact fact;
 	bool there;
 	if (body->link_count == 0) {
@@ -312,11 +248,11 @@ static result check_may_revoke(struct call *call, const struct tx_revoke *body)
 	}
 	bool is_issuer = false;
 	for (size_t i = 0; i < body->link_count; i++) {
-		struct link *link = &links[i];
+		struct grant_link *link = &links[i];
 		TRY(call_open(call, KIND_GRANT, body->links[i].bytes, &link->grant, link->grant.issuer, link->grant.chain, link->oid));
 		address_of(link->grant.issuer, link->issuer);
-		TRY(check_alone(&link->grant));
-		TRY(i == 0 ? check_root(link) : check_child(link, &links[i - 1]));
+		TRY(grant_check_alone(&link->grant));
+		TRY(i == 0 ? grant_check_root(link) : grant_check_child(link, &links[i - 1]));
 		is_issuer |= memcmp(link->issuer, call->sender, ADDRESS_SIZE) == 0;
 	}
 	if (memcmp(links[body->link_count - 1].oid, body->target, OID_SIZE) != 0)

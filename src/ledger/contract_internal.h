@@ -37,7 +37,6 @@ NODISCARD result call_open(struct call *call, enum object_kind kind, struct span
 	const uint8_t *chain, uint8_t *out_oid);
 
 bool is_among(const struct point *keys, size_t count, const uint8_t point[static POINT_SIZE]);
-bool mentions(const struct measurement_set *set, const uint8_t measurement[static SHA384_SIZE]);
 
 /* The verdicts by type. */
 NODISCARD result apply_register(struct call *call);
