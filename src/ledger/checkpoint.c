@@ -157,6 +157,21 @@ static result parse_extra(struct span text, struct arena *arena, struct span *ou
 	return OK;
 }
 
+/* Hashes, one a line, and the empty line after them. */
+static result take_path(struct span *rest, struct merkle_proof *out)
+{
+	struct span line;
+	out->count = 0;
+	for (;;) {
+		TRY(take_line(rest, &line));
+		if (line.len == 0)
+			return OK;
+		if (out->count == MERKLE_PROOF_MAX)
+			return fail(TOO_LARGE, "a path of more than %d hashes", MERKLE_PROOF_MAX);
+		TRY(parse_hash(line, &out->hashes[out->count++]));
+	}
+}
+
 result tlog_proof_parse(struct span bytes, struct arena *arena, struct tlog_proof *out)
 {
 	struct tlog_proof proof = {0};
@@ -172,14 +187,7 @@ result tlog_proof_parse(struct span bytes, struct arena *arena, struct tlog_proo
 	if (!take_word(&line, "index "))
 		return fail(BAD_VALUE, "a proof without an index");
 	TRY(parse_number(line, &proof.index));
-	for (;;) {
-		TRY(take_line(&bytes, &line));
-		if (line.len == 0)
-			break;
-		if (proof.path.count == MERKLE_PROOF_MAX)
-			return fail(TOO_LARGE, "a path of more than %d hashes", MERKLE_PROOF_MAX);
-		TRY(parse_hash(line, &proof.path.hashes[proof.path.count++]));
-	}
+	TRY(take_path(&bytes, &proof.path));
 	proof.checkpoint = bytes;
 	*out = proof;
 	return OK;
@@ -192,5 +200,45 @@ result tlog_proof_verify(const struct tlog_proof *proof, const struct merkle_has
 	TRY(checkpoint_open(proof->checkpoint, log, &checkpoint, NULL));
 	TRY(merkle_verify_inclusion(leaf, proof->index, checkpoint.size, &proof->path, &checkpoint.root));
 	*out = checkpoint;
+	return OK;
+}
+
+result consistency_proof_put(const struct consistency_proof *proof, struct writer *w)
+{
+	struct span all;
+	writer_str(w, "old ");
+	put_number(proof->old, w);
+	for (size_t i = 0; i < proof->path.count; i++)
+		put_hash(&proof->path.hashes[i], w);
+	writer_str(w, "\n");
+	writer_span(w, proof->checkpoint);
+	return writer_finish(w, &all);
+}
+
+result consistency_proof_parse(struct span bytes, struct consistency_proof *out)
+{
+	struct consistency_proof proof = {0};
+	struct span line;
+	TRY(take_line(&bytes, &line));
+	if (!take_word(&line, "old "))
+		return fail(BAD_VALUE, "the first line of a consistency proof is 'old SIZE'");
+	TRY(parse_number(line, &proof.old));
+	TRY(take_path(&bytes, &proof.path));
+	if (proof.old == 0 && proof.path.count)
+		return fail(BAD_VALUE, "a proof from nothing has no hashes");
+	proof.checkpoint = bytes;
+	*out = proof;
+	return OK;
+}
+
+result consistency_proof_verify(const struct consistency_proof *proof, const struct checkpoint *old, const struct note_key *log,
+	struct checkpoint *out)
+{
+	struct checkpoint newer;
+	TRY(checkpoint_open(proof->checkpoint, log, &newer, NULL));
+	if (proof->old != old->size || old->size == 0)
+		return fail(PROOF_INVALID, "the consistency proof is from size %" PRIu64 ", the older checkpoint has %" PRIu64, proof->old, old->size);
+	TRY(merkle_verify_consistency(old->size, &old->root, newer.size, &newer.root, &proof->path));
+	*out = newer;
 	return OK;
 }

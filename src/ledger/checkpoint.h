@@ -40,4 +40,19 @@ NODISCARD result tlog_proof_parse(struct span bytes, struct arena *arena, struct
 NODISCARD result tlog_proof_verify(const struct tlog_proof *proof, const struct merkle_hash *leaf, const struct note_key *log,
 	struct checkpoint *out);
 
+/*
+ * That a checkpoint continues an older one, in the form in which witnesses are asked (c2sp.org/tlog-witness, add-checkpoint):
+ * "old SIZE", the hashes of RFC 9162 2.1.4 in base64, each on its own line, an empty line, the newer signed checkpoint.
+ */
+struct consistency_proof {
+	uint64_t old; /* size; 0: there is none, and no hashes */
+	struct merkle_proof path;
+	struct span checkpoint; /* the signed note */
+};
+NODISCARD result consistency_proof_put(const struct consistency_proof *proof, struct writer *w);
+NODISCARD result consistency_proof_parse(struct span bytes, struct consistency_proof *out); /* the checkpoint's bytes are borrowed */
+/* Opens the newer checkpoint and checks that it continues `old`. PROOF_INVALID also when the proof is from another size. */
+NODISCARD result consistency_proof_verify(const struct consistency_proof *proof, const struct checkpoint *old, const struct note_key *log,
+	struct checkpoint *out);
+
 #endif

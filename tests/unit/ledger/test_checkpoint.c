@@ -125,12 +125,60 @@ static void proof_files(void **state)
 	merkle_free(&tree);
 }
 
+static void consistency_files(void **state)
+{
+	(void)state;
+	CLEANUP(secret_free) struct secret seed = SECRET_EMPTY;
+	struct note_key log;
+	struct merkle_tree tree = MERKLE_TREE_EMPTY;
+	struct merkle_hash leaf;
+	struct checkpoint old = {.origin = "example.com/log", .size = 5}, newer = {.origin = "example.com/log", .size = 9}, opened;
+	char note[512], file[2048];
+	make_log(&seed, &log);
+	for (uint8_t i = 0; i < 9; i++) {
+		merkle_leaf(span_of(&i, 1), &leaf);
+		expect_ok(merkle_append(&tree, &leaf));
+	}
+	expect_ok(merkle_root(&tree, 5, &old.root));
+	expect_ok(merkle_root(&tree, 9, &newer.root));
+	struct consistency_proof proof = {.old = 5, .checkpoint = signed_checkpoint(&newer, &log, &seed, note, sizeof(note))}, read;
+	expect_ok(merkle_prove_consistency(&tree, 5, 9, &proof.path));
+	struct writer w = writer_fixed(file, sizeof(file));
+	expect_ok(consistency_proof_put(&proof, &w));
+	assert_memory_equal(file, "old 5\n", 6);
+	expect_ok(consistency_proof_parse(span_of(file, w.len), &read));
+	expect_ok(consistency_proof_verify(&read, &old, &log, &opened));
+	assert_int_equal(opened.size, 9);
+	/* From another size, of another tree, of no size at all. */
+	struct checkpoint other = old;
+	other.size = 6;
+	expect(consistency_proof_verify(&read, &other, &log, &opened), PROOF_INVALID);
+	other = old;
+	other.root.bytes[0] ^= 1;
+	expect(consistency_proof_verify(&read, &other, &log, &opened), PROOF_INVALID);
+	expect(consistency_proof_verify(&read, &(struct checkpoint){.size = 0}, &log, &opened), PROOF_INVALID);
+	expect(consistency_proof_parse(span_str("old 0\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n"), &read), BAD_VALUE);
+	expect(consistency_proof_parse(span_str("old 05\n\n"), &read), BAD_VALUE);
+	expect(consistency_proof_parse(span_str("new 5\n\n"), &read), BAD_VALUE);
+	expect(consistency_proof_parse(span_str("old 5\n"), &read), TRUNCATED);
+	for (size_t bit = 0; bit < w.len * 8; bit++) {
+		file[bit / 8] ^= (char)(1 << bit % 8);
+		result judged = consistency_proof_parse(span_of(file, w.len), &read);
+		if (judged == OK)
+			judged = consistency_proof_verify(&read, &old, &log, &opened);
+		assert_int_not_equal(judged, OK);
+		file[bit / 8] ^= (char)(1 << bit % 8);
+	}
+	merkle_free(&tree);
+}
+
 int group_checkpoint(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(known_text),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(proof_files),
+		cmocka_unit_test(consistency_files),
 	};
 	return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
 }
