@@ -8,5 +8,6 @@ int group_contract(void);
 int group_engine(void);
 int group_engine_crash(void);
 int group_engine_damage(void);
+int group_witness(void);
 
 #endif
