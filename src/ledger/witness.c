@@ -3,10 +3,8 @@
 #include "wire/text.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
-static const char old_word[] = "old ";
-enum { OLD_WORD_LEN = sizeof(old_word) - 1, HASH_LEN = BASE64_LENGTH(SHA256_SIZE), DIGITS_MAX = 19 };
+enum { DIGITS_MAX = 19 };
 
 result witness_log_new(const char *origin, const struct note_key *key, struct witness_log *out)
 {
@@ -25,93 +23,18 @@ result witness_log_new(const char *origin, const struct note_key *key, struct wi
 
 /* ---- Requests ---------------------------------------------------------------------------------- */
 
-static result take_line(struct span *rest, struct span *out)
-{
-	const uint8_t *end = rest->len ? memchr(rest->data, '\n', rest->len) : NULL;
-	if (!end)
-		return fail(TRUNCATED, "a line of the request is missing");
-	size_t len = (size_t)(end - rest->data);
-	*out = span_of(rest->data, len);
-	*rest = span_of(end + 1, rest->len - len - 1);
-	return OK;
-}
-
-/* Decimal without leading zeros, below 2^63 as in checkpoints. */
-static result parse_size(struct span text, uint64_t *out)
-{
-	uint64_t value = 0;
-	if (text.len < 1 || text.len > DIGITS_MAX || (text.len > 1 && text.data[0] == '0'))
-		return fail(BAD_VALUE, "a tree size of %zu characters", text.len);
-	for (size_t i = 0; i < text.len; i++) {
-		if (text.data[i] < '0' || text.data[i] > '9')
-			return fail(BAD_VALUE, "a tree size with other characters than digits");
-		value = value * 10 + (uint64_t)(text.data[i] - '0');
-	}
-	if (value > INT64_MAX)
-		return fail(BAD_VALUE, "a tree size above 2^63 - 1");
-	*out = value;
-	return OK;
-}
-
-static result parse_hash(struct span line, struct merkle_hash *out)
-{
-	uint8_t decoded[HASH_LEN];
-	size_t len;
-	if (line.len != HASH_LEN)
-		return fail(BAD_VALUE, "a line of the proof of %zu characters", line.len);
-	TRY(base64_decode(line, decoded, &len));
-	if (len != SHA256_SIZE)
-		return fail(BAD_VALUE, "a hash of %zu bytes", len);
-	memcpy(out->bytes, decoded, SHA256_SIZE);
-	return OK;
-}
-
-static result parse_proof(struct span *rest, struct merkle_proof *out)
-{
-	for (out->count = 0;;) {
-		struct span line;
-		TRY(take_line(rest, &line));
-		if (line.len == 0)
-			return OK;
-		if (out->count == WITNESS_PROOF_MAX)
-			return fail(TOO_LARGE, "a proof of more than %d hashes", WITNESS_PROOF_MAX);
-		TRY(parse_hash(line, &out->hashes[out->count++]));
-	}
-}
-
 result witness_request_parse(struct span body, struct witness_request *out)
 {
 	struct witness_request request;
-	struct span line;
 	if (body.len > WITNESS_REQUEST_MAX)
 		return fail(TOO_LARGE, "a request of %zu bytes", body.len);
-	TRY(take_line(&body, &line));
-	if (line.len < OLD_WORD_LEN || memcmp(line.data, old_word, OLD_WORD_LEN) != 0)
-		return fail(BAD_VALUE, "the first line of a request is 'old SIZE'");
-	TRY(parse_size(span_of(line.data + OLD_WORD_LEN, line.len - OLD_WORD_LEN), &request.old_size));
-	TRY(parse_proof(&body, &request.proof));
-	TRY(note_parse(body, &request.note));
+	TRY(consistency_proof_parse(body, &request.proof));
+	if (request.proof.path.count > WITNESS_PROOF_MAX)
+		return fail(TOO_LARGE, "a proof of %zu hashes; at most %d", request.proof.path.count, WITNESS_PROOF_MAX);
+	TRY(note_parse(request.proof.checkpoint, &request.note));
 	TRY(checkpoint_parse(request.note.text, &request.checkpoint));
 	*out = request;
 	return OK;
-}
-
-result witness_request_put(uint64_t old_size, const struct merkle_proof *proof, struct span checkpoint, struct writer *w)
-{
-	char text[HASH_LEN + 1], line[32];
-	if (proof->count > WITNESS_PROOF_MAX)
-		return fail(TOO_LARGE, "a proof of %zu hashes", proof->count);
-	snprintf(line, sizeof(line), "%s%" PRIu64 "\n", old_word, old_size);
-	writer_str(w, line);
-	for (size_t i = 0; i < proof->count; i++) {
-		base64_encode(SPAN_ARRAY(proof->hashes[i].bytes), text);
-		writer_str(w, text);
-		writer_str(w, "\n");
-	}
-	writer_str(w, "\n");
-	writer_span(w, checkpoint);
-	struct span all;
-	return writer_finish(w, &all);
 }
 
 /* ---- Judging ----------------------------------------------------------------------------------- */
@@ -141,12 +64,12 @@ static result check_continues(const struct witness_log *log, const struct witnes
 	if (next->size == log->size) {
 		if (memcmp(&next->root, &log->root, sizeof(log->root)) != 0)
 			return fail(LEDGER_FORKED, "'%s' has signed two heads of size %" PRIu64, log->origin, log->size);
-		return request->proof.count ? fail(PROOF_INVALID, "a proof between equal sizes is empty") : OK;
+		return request->proof.path.count ? fail(PROOF_INVALID, "a proof between equal sizes is empty") : OK;
 	}
 	/* Every tree continues the empty one, and there is nothing to prove it with. */
 	if (log->size == 0)
-		return request->proof.count ? fail(PROOF_INVALID, "a proof from size 0 is empty") : OK;
-	return merkle_verify_consistency(log->size, &log->root, next->size, &next->root, &request->proof);
+		return request->proof.path.count ? fail(PROOF_INVALID, "a proof from size 0 is empty") : OK;
+	return merkle_verify_consistency(log->size, &log->root, next->size, &next->root, &request->proof.path);
 }
 
 result witness_judge(const struct witness_log *log, const struct witness_request *request)
@@ -155,11 +78,11 @@ result witness_judge(const struct witness_log *log, const struct witness_request
 	if (strcmp(log->origin, request->checkpoint.origin) != 0)
 		return fail(WITNESS_LOG_UNKNOWN, "'%s'", request->checkpoint.origin);
 	TRY(check_signature(log, request, &signer));
-	if (request->old_size > request->checkpoint.size)
+	if (request->proof.old > request->checkpoint.size)
 		return fail(BAD_VALUE, "a checkpoint of size %" PRIu64 " continues none of size %" PRIu64, request->checkpoint.size,
-			request->old_size);
-	if (request->old_size != log->size)
-		return fail(WITNESS_CONFLICT, "the last one that was cosigned has size %" PRIu64 ", not %" PRIu64, log->size, request->old_size);
+			request->proof.old);
+	if (request->proof.old != log->size)
+		return fail(WITNESS_CONFLICT, "the last one that was cosigned has size %" PRIu64 ", not %" PRIu64, log->size, request->proof.old);
 	return check_continues(log, request);
 }
 
@@ -190,6 +113,34 @@ int witness_status(result judged)
 }
 
 /* ---- Answers ----------------------------------------------------------------------------------- */
+
+static result take_line(struct span *rest, struct span *out)
+{
+	const uint8_t *end = rest->len ? memchr(rest->data, '\n', rest->len) : NULL;
+	if (!end)
+		return fail(TRUNCATED, "a line of the answer is missing");
+	size_t len = (size_t)(end - rest->data);
+	*out = span_of(rest->data, len);
+	*rest = span_of(end + 1, rest->len - len - 1);
+	return OK;
+}
+
+/* Decimal without leading zeros, below 2^63 as in checkpoints. */
+static result parse_size(struct span text, uint64_t *out)
+{
+	uint64_t value = 0;
+	if (text.len < 1 || text.len > DIGITS_MAX || (text.len > 1 && text.data[0] == '0'))
+		return fail(BAD_VALUE, "a tree size of %zu characters", text.len);
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.data[i] < '0' || text.data[i] > '9')
+			return fail(BAD_VALUE, "a tree size with other characters than digits");
+		value = value * 10 + (uint64_t)(text.data[i] - '0');
+	}
+	if (value > INT64_MAX)
+		return fail(BAD_VALUE, "a tree size above 2^63 - 1");
+	*out = value;
+	return OK;
+}
 
 result witness_size_parse(struct span body, uint64_t *out)
 {

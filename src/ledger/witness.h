@@ -4,8 +4,8 @@
  * cosigned, what an answer is worth. What a witness remembers: witness_store.h. Over HTTPS: witness_service.h (the
  * witness) and witness_asker.h (who asks several).
  *
- * A request is text: `old SIZE`, one base64 hash a line (the consistency proof), an empty line, the signed checkpoint. Read
- * strictly, three-line checkpoints only, as everywhere in Troth.
+ * A request is a consistency proof (ledger/checkpoint.h) of at most 63 hashes. Read strictly, three-line checkpoints only, as
+ * everywhere in Troth.
  */
 #ifndef TROTH_LEDGER_WITNESS_H
 #define TROTH_LEDGER_WITNESS_H
@@ -27,15 +27,12 @@ NODISCARD result witness_log_new(const char *origin, const struct note_key *key,
 
 /* Borrows from the body. */
 struct witness_request {
-	uint64_t old_size;
-	struct merkle_proof proof;
-	struct note note;
+	struct consistency_proof proof;
+	struct note note; /* of proof.checkpoint */
 	struct checkpoint checkpoint;
 };
-/* The reasons of the parsers: BAD_VALUE, TRUNCATED, TOO_LARGE ... ; each is a 400. */
+/* The reasons of the parsers: BAD_VALUE, TRUNCATED, NOT_SIGNED, TOO_LARGE ... */
 NODISCARD result witness_request_parse(struct span body, struct witness_request *out);
-/* Appends a request; `checkpoint` is a signed note. */
-NODISCARD result witness_request_put(uint64_t old_size, const struct merkle_proof *proof, struct span checkpoint, struct writer *w);
 
 /*
  * Whether the witness that knows `log` cosigns, in the order of the specification: NOT_SIGNED or BAD_SIGNATURE (no key of the

@@ -113,12 +113,17 @@ static result take_lock(const struct witness_store *store, const char *name, int
 	return failed;
 }
 
-static void log_file(const char *origin, const char *what, char out[static FILE_NAME_MAX])
+static void log_hex(const char *origin, char out[static HEX_LEN + 1])
 {
 	uint8_t digest[SHA256_SIZE];
-	char hex[HEX_LEN + 1];
 	sha256(span_str(origin), digest);
-	hex_encode(span_of(digest, HEX_LEN / 2), hex);
+	hex_encode(span_of(digest, HEX_LEN / 2), out);
+}
+
+static void log_file(const char *origin, const char *what, char out[static FILE_NAME_MAX])
+{
+	char hex[HEX_LEN + 1];
+	log_hex(origin, hex);
 	snprintf(out, FILE_NAME_MAX, "log-%s.%s", hex, what);
 }
 
@@ -393,9 +398,8 @@ static result remember(struct witness_store *store, struct slots *slots, struct 
 
 static result evidence_path(const struct witness_store *store, const struct witness_log *log, char out[static PATH_SIZE])
 {
-	char name[FILE_NAME_MAX], folder[PATH_SIZE], hex[HEX_LEN + 1];
-	log_file(log->origin, "", name);
-	snprintf(hex, sizeof(hex), "%s", name + sizeof("log-") - 1);
+	char folder[PATH_SIZE], hex[HEX_LEN + 1];
+	log_hex(log->origin, hex);
 	TRY(path_join(folder, store->dir, "evidence"));
 	return path_join(out, folder, hex);
 }

@@ -33,15 +33,15 @@ static void request_of_the_specification(void **state)
 		"example.com/behind-the-sofa opLqBQsREYCgu6xQkYQwJr9fo45a62DN9EdmHXnZdXNqlcVGlCum2Wks+49/V6267UEjw6QUXTS5Rovnzv++qbSzm9Q=\n";
 	struct witness_request request;
 	expect_ok(witness_request_parse(span_str(body), &request));
-	assert_int_equal(request.old_size, 20852014);
-	assert_int_equal(request.proof.count, 4);
-	assert_int_equal(request.proof.hashes[3].bytes[0], 0xff);
+	assert_int_equal(request.proof.old, 20852014);
+	assert_int_equal(request.proof.path.count, 4);
+	assert_int_equal(request.proof.path.hashes[3].bytes[0], 0xff);
 	assert_int_equal(request.note.count, 2);
 	assert_string_equal(request.checkpoint.origin, "example.com/behind-the-sofa");
 	assert_int_equal(request.checkpoint.size, 20852163);
 	/* The same bytes come out again. */
 	CLEANUP(writer_free) struct writer w = writer_growing(WITNESS_REQUEST_MAX);
-	expect_ok(witness_request_put(request.old_size, &request.proof, span_str(strstr(body, "\n\n") + 2), &w));
+	expect_ok(consistency_proof_put(&request.proof, &w));
 	expect_span(span_of(w.data, w.len), span_str(body));
 	/* Cut anywhere before the end of a signature it is none. */
 	size_t first_line = (size_t)(strstr(strstr(body, DASH), "\n") - body) + 1;
@@ -295,19 +295,20 @@ static struct bytes liar_asks(const struct liar *liar, int history, uint64_t fro
 {
 	CLEANUP(writer_free) struct writer text = writer_growing(4096), w = writer_growing(65536);
 	struct checkpoint checkpoint = {.size = to};
-	struct merkle_proof proof = {0};
+	struct consistency_proof proof = {.old = from};
 	struct bytes out = BYTES_EMPTY;
 	strcpy(checkpoint.origin, liar->key.name);
 	expect_ok(merkle_root(&liar->trees[history], to, &checkpoint.root));
 	if (from && from < to)
-		expect_ok(merkle_prove_consistency(&liar->trees[history], from, to, &proof));
+		expect_ok(merkle_prove_consistency(&liar->trees[history], from, to, &proof.path));
 	checkpoint_put(&checkpoint, &text);
 	size_t body = text.len;
 	CLEANUP(writer_free) struct writer line = writer_growing(4096);
 	expect_ok(note_sign(span_of(text.data, body), &liar->key, &liar->seed, 0, &line));
 	writer_str(&text, "\n");
 	writer_put(&text, line.data, line.len);
-	expect_ok(witness_request_put(from, &proof, span_of(text.data, text.len), &w));
+	proof.checkpoint = span_of(text.data, text.len);
+	expect_ok(consistency_proof_put(&proof, &w));
 	expect_ok(writer_take(&w, &out));
 	return out;
 }
