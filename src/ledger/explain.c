@@ -49,19 +49,6 @@ static PRINTF_LIKE(2, 3) void change(struct speaker *s, const char *format, ...)
 	va_end(args);
 }
 
-void operations_text(uint64_t operations, char out[static OPERATIONS_TEXT_SIZE])
-{
-	size_t len = 0;
-	snprintf(out, OPERATIONS_TEXT_SIZE, "nothing");
-	for (unsigned bit = 0; bit < 64; bit++) {
-		char name[OPERATION_NAME_SIZE];
-		if (!(operations >> bit & 1))
-			continue;
-		operation_name(bit, name);
-		len += (size_t)snprintf(out + len, OPERATIONS_TEXT_SIZE - len, "%s%s", len ? ", " : "", name);
-	}
-}
-
 static const char *code_words(const struct measurement_set *set, bool has, char out[static 128])
 {
 	char hex[2 * 6 + 1];

@@ -9,6 +9,7 @@
 #include "ledger/contract.h"
 #include "ledger/grant_file.h"
 #include "ledger/names.h"
+#include "ledger/words.h"
 
 enum { EXPLAIN_LINES = 32 };
 
@@ -35,9 +36,5 @@ struct explanation {
 /* The text of `refusal` stands in when the decision is about a chain that could not be opened. Texts live in `arena`. */
 NODISCARD result explain_decision(const struct access_question *question, const struct access_decision *decision, const char *refusal,
 	const struct explain_facts *facts, struct arena *arena, struct explanation *out);
-
-/* "read, compute" into `out`; "nothing" for none. */
-enum { OPERATIONS_TEXT_SIZE = 64 * OPERATION_NAME_SIZE };
-void operations_text(uint64_t operations, char out[static OPERATIONS_TEXT_SIZE]);
 
 #endif
