@@ -2,7 +2,7 @@
 #ifndef TROTH_CMD_GRANT_STATUS_H
 #define TROTH_CMD_GRANT_STATUS_H
 
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "ledger/explain.h"
 
 struct grant_status {

@@ -202,7 +202,7 @@ static result print_people(const struct asking *asking)
 
 static result explain(const struct arguments *arguments, const struct words *words, bool json)
 {
-	CLEANUP(asking_free) struct asking asking = {.arena = arena_of(LEDGER_WORDS_MEMORY)};
+	CLEANUP(asking_free) struct asking asking = {.arena = arena_of(LEDGER_MAKING_MEMORY)};
 	TRY(names_of_state(arguments->ledger.state, &asking.arena, &asking.names));
 	TRY(read_question(&asking, arguments));
 	if (words->count)

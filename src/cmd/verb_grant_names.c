@@ -1,5 +1,5 @@
 /* troth grant names add|remove|list: what this person calls the addresses of others. Kept in the state folder, shown to nobody. */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <stdio.h>
@@ -55,7 +55,7 @@ static result take_out(const char *path, struct names *names, const char *name, 
 
 static result dispatch(const char *state, const struct words *words, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	char path[PATH_SIZE];
 	struct names names;
 	const char *step = words->items[0];

@@ -2,7 +2,7 @@
  * troth grant new|delegate: a grant by the owner of data, and narrower ones by whoever was granted it. Neither needs the ledger:
  * a grant is a file, and a delegation that is wider than what it comes from is refused before it is signed.
  */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <stdio.h>
@@ -131,7 +131,7 @@ static result check_arguments(const struct arguments *arguments)
 
 static result make_new(const struct arguments *arguments, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(key_free) struct key issuer = KEY_EMPTY;
 	CLEANUP(bytes_free) struct bytes link = BYTES_EMPTY, file = BYTES_EMPTY;
 	struct names names;
@@ -175,7 +175,7 @@ int verb_grant_new(int argc, char **argv)
 
 static result delegate(const struct arguments *arguments, const char *path, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(key_free) struct key issuer = KEY_EMPTY;
 	CLEANUP(bytes_free) struct bytes parent_file = BYTES_EMPTY, link = BYTES_EMPTY, file = BYTES_EMPTY;
 	struct grant_chain chain;

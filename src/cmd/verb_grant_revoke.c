@@ -1,5 +1,5 @@
 /* troth grant revoke: from the next decision on a grant counts no more, nor what was delegated from it. It cannot be undone. */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <stdio.h>
@@ -43,7 +43,7 @@ static result send(const struct arguments *arguments, const struct key *sender, 
 
 static result revoke(const struct arguments *arguments, const char *word, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
 	CLEANUP(key_free) struct key sender = KEY_EMPTY;
 	struct tx_revoke body = {NULL};

@@ -65,7 +65,7 @@ static void print_status(const struct showing *showing, size_t at, uint64_t now)
 
 static result show(const struct arguments *arguments, const char *path, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
 	struct showing showing = {.asked = false};
 	uint64_t now = clock_wall_ms();

@@ -1,5 +1,5 @@
 /* troth key new|show: the keys that people and services sign with, and the addresses that they are known by. */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* troth ledger access: an owner's rules for a scope, replaced as a whole. */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <inttypes.h>
@@ -19,7 +19,7 @@ struct arguments {
 static result find_version(const struct arguments *arguments, struct tx_access *access)
 {
 	CLEANUP(ledger_client_cleanup) struct ledger_client *client = NULL;
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	struct access_fact fact;
 	uint64_t size;
 	bool there;
@@ -47,7 +47,7 @@ static result check_owner(const char *scope, const struct key *sender)
 
 static result set_access(const struct arguments *arguments, const char *word, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(key_free) struct key sender = KEY_EMPTY;
 	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
 	char scope[SCOPE_MAX + 1], done[64];

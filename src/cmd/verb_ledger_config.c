@@ -2,7 +2,7 @@
  * troth ledger config show|new|sign|send: the ledger's configuration, which a quorum of the members of the one in force signs.
  * `new` writes what would be signed, each member signs it for themselves, and whoever has enough signatures sends them.
  */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <inttypes.h>
@@ -101,7 +101,7 @@ static result read_payload(const char *path, struct arena *arena, struct bytes *
 
 static result show(const struct arguments *arguments, const char *path, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(ledger_client_cleanup) struct ledger_client *client = NULL;
 	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
 	struct ledger_config config;
@@ -211,7 +211,7 @@ static result add_witnesses(const struct words *keys, enum cosigner_statement st
 		if (read != OK)
 			return fail_within(read, "'%s' is no verifier key (NAME+ID+BASE64)", keys->items[i]);
 		TRY(arena_string(arena, span_str(key.name), &cosigner.name));
-		memcpy(cosigner.key, key.key, sizeof(cosigner.key));
+		memcpy(cosigner.key, key.public_key, sizeof(cosigner.key));
 		remove_witness(config, key.name, &found);
 		config->cosigners[config->cosigner_count++] = cosigner;
 	}
@@ -250,7 +250,7 @@ static result change(const struct arguments *a, const struct names *names, struc
 
 static result make_new(const struct arguments *arguments, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(ledger_client_cleanup) struct ledger_client *client = NULL;
 	CLEANUP(bytes_free) struct bytes payload = BYTES_EMPTY;
 	struct ledger_config config;
@@ -276,7 +276,7 @@ static result make_new(const struct arguments *arguments, bool json)
 
 static result sign(const struct arguments *arguments, const char *path, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY, object = BYTES_EMPTY;
 	CLEANUP(key_free) struct key member = KEY_EMPTY;
 	struct ledger_config config;
@@ -309,7 +309,7 @@ static void parts_free(struct parts *parts)
 
 static result send(const struct arguments *arguments, const struct words *words, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(parts_free) struct parts parts = {.files = {BYTES_EMPTY}};
 	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
 	CLEANUP(key_free) struct key sender = KEY_EMPTY;

@@ -1,5 +1,5 @@
 /* troth ledger operation: a co-processor records that it carried an actor's request out; the ledger decides whether it may count. */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <errno.h>
@@ -99,7 +99,7 @@ static result fill(const struct arguments *arguments, struct operation *out)
 
 static result record(const struct arguments *arguments, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(key_free) struct key processor = KEY_EMPTY;
 	CLEANUP(bytes_free) struct bytes request = BYTES_EMPTY, object = BYTES_EMPTY, grant_file = BYTES_EMPTY;
 	struct grant_chain chain = {.count = 0};

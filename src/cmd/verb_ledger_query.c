@@ -1,5 +1,5 @@
 /* troth ledger query: what the ledger knows of one thing, proved to be in its latest state. */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <inttypes.h>
@@ -271,7 +271,7 @@ static const struct kind {
 
 static result run(const struct arguments *arguments, const struct words *words)
 {
-	CLEANUP(query_free) struct query query = {.arguments = arguments, .words = words, .arena = arena_of(LEDGER_WORDS_MEMORY)};
+	CLEANUP(query_free) struct query query = {.arguments = arguments, .words = words, .arena = arena_of(LEDGER_MAKING_MEMORY)};
 	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
 		if (strcmp(words->items[0], kinds[i].name) != 0)
 			continue;

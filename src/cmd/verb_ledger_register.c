@@ -1,5 +1,5 @@
 /* troth ledger register|unregister|endorse: which measurements of hosts and code are known, and which are authorised. */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <stdio.h>
@@ -138,7 +138,7 @@ static result add_own(const struct arguments *arguments, struct endorsed *endors
 
 static result send_register(const struct arguments *arguments, const struct words *words, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(endorsed_free) struct endorsed endorsed = {.count = 0};
 	CLEANUP(key_free) struct key sender = KEY_EMPTY;
 	struct tx_register body = {.label = ""};
@@ -156,7 +156,7 @@ static result send_register(const struct arguments *arguments, const struct word
 /* Endorsing what another registrar has endorsed. */
 static result endorse_like(const struct arguments *arguments, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(endorsed_free) struct endorsed endorsed = {.count = 0};
 	CLEANUP(key_free) struct key registrar = KEY_EMPTY;
 	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;

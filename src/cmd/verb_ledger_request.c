@@ -1,5 +1,5 @@
 /* troth ledger request: what an actor signs before a co-processor carries an operation out for them. */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <stdio.h>
@@ -34,7 +34,7 @@ static result fill(const struct arguments *arguments, const struct names *names,
 
 static result make(const struct arguments *arguments, bool json)
 {
-	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_WORDS_MEMORY);
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
 	CLEANUP(key_free) struct key actor = KEY_EMPTY;
 	CLEANUP(bytes_free) struct bytes object = BYTES_EMPTY;
 	struct access_request request = {.v = 1};

@@ -1,5 +1,5 @@
 /* troth ledger submit: sends transactions that were signed before, by whomever. */
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 #include "cmd/verb.h"
 
 #include <stdio.h>

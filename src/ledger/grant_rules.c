@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "ledger/words.h"
+
 bool measurement_set_has(const struct measurement_set *set, const uint8_t measurement[static SHA384_SIZE])
 {
 	for (size_t i = 0; i < set->count; i++)
@@ -43,10 +45,13 @@ static bool is_subset(const struct grant *child, const struct grant *parent)
 /* Each field of a child within that of its parent; the text names the one that is not. */
 result grant_check_narrower(const struct grant *child, const struct grant *parent)
 {
+	char more[OPERATIONS_TEXT_SIZE];
 	if (!scope_covers(parent->scope, child->scope))
 		return fail(GRANT_WIDENED, "scope: '%s' is not within '%s'", child->scope, parent->scope);
-	if (child->operations & ~parent->operations)
-		return fail(GRANT_WIDENED, "operations: more than the grant above allows");
+	if (child->operations & ~parent->operations) {
+		operations_text(child->operations & ~parent->operations, more);
+		return fail(GRANT_WIDENED, "operations: the grant above does not allow %s", more);
+	}
 	if (!is_subset(child, parent))
 		return fail(GRANT_WIDENED, "measurements: more than the grant above allows");
 	if (child->not_before < parent->not_before || child->not_after > parent->not_after)

@@ -1,8 +1,8 @@
 /*
- * What the verbs of a ledger share: who is meant by a word, grant files, sending a transaction and printing what became of it.
+ * What the verbs that sign for a ledger share: who is meant by a word, grant files, sending a transaction and printing what became of it.
  */
-#ifndef TROTH_CMD_LEDGER_WORDS_H
-#define TROTH_CMD_LEDGER_WORDS_H
+#ifndef TROTH_CMD_LEDGER_MAKING_H
+#define TROTH_CMD_LEDGER_MAKING_H
 
 #include "cmd/ledger_options.h"
 #include "cmd/owner_key.h"
@@ -12,7 +12,7 @@
 #include "ledger/words.h"
 #include "wire/json.h"
 
-#define LEDGER_WORDS_MEMORY ((size_t)64 << 20)
+#define LEDGER_MAKING_MEMORY ((size_t)64 << 20)
 
 /* The address book of the state folder (NULL: the default one). */
 NODISCARD result names_path(const char *state, char out[static PATH_SIZE]);

@@ -1,4 +1,4 @@
-#include "cmd/ledger_words.h"
+#include "cmd/ledger_making.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
