@@ -264,7 +264,7 @@ int verb_ledger_unregister(int argc, char **argv)
 	const struct option_row rows[] = {
 		{"why", OPTION_TEXT, &why, "TEXT", "for people; stands on the ledger"},
 		SENDING_ROWS(&arguments.how),
-		OWNER_ROWS(&arguments.owner, "a registrar or member, or who registered what is only observed"),
+		OWNER_ROWS(&arguments.owner, "a registrar, a member, or who registered it"),
 		CHAIN_ROWS(&arguments.where),
 	};
 	CLEANUP(options_free)
