@@ -68,6 +68,11 @@ static void on_progress(void *ctx, const struct service_progress *told)
 		progress->count++;
 		snprintf(progress->stages[at].name, sizeof(progress->stages[at].name), "%s", told->stage);
 	}
+	if (strcmp(told->state, "joined") == 0 && !progress->quiet) {
+		progress_end(progress);
+		fprintf(stderr, "joined '%s', waiting for a run\n", told->stage);
+		(void)fflush(stderr);
+	}
 	if (told->state[0])
 		snprintf(progress->stages[at].state, sizeof(progress->stages[at].state), "%s", told->state);
 	else {

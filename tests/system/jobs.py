@@ -161,7 +161,7 @@ class Machine:
         """A run that goes on while the test does something to it; ended at the latest when the block ends."""
         self.give_away()
         child = subprocess.Popen([*wrap, *self.command(*self.run_arguments(job, inputs, out=out, more=more))], env=self.env(env), cwd=self.home,
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **rest)
+                                 stdin=rest.pop('stdin', subprocess.DEVNULL), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **rest)
         try:
             yield child
         finally:

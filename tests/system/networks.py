@@ -4,10 +4,12 @@ Nothing of it touches the machine's network, and all of it goes with the process
 """
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import time
 
+import conftest
 import hosts
 import jobs
 import pytest
@@ -98,6 +100,19 @@ class Host:
         return self.troth('host', 'enrol', name or other.name, '--inception', other.inception, '--address', address or other.address,
                           '--fingerprint', other.rot, **more)
 
+    def join(self, job, *args, **more):
+        """`troth join` in the background, once it waits for a run: the host knows of it."""
+        child = self.background('join', job, *args, **more)
+        told = b''
+        while b'waiting for a run' not in told:
+            ready, _, _ = select.select([child.stderr], [], [], 60 * conftest.SLOWNESS)
+            more_told = os.read(child.stderr.fileno(), 4096) if ready else b''
+            told += more_told
+            if not more_told:
+                child.kill()
+                pytest.fail(f'troth join does not wait: {told.decode()} {child.communicate()}')
+        return child
+
     def background(self, verb, job, *args, out=None, stdin=subprocess.DEVNULL):
         command = self.machine.command(verb, job, '--state', self.machine.state, '--out', out or self.machine.out, *args)
         return subprocess.Popen(command, env=self.machine.env(), cwd=self.machine.home, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -130,7 +145,7 @@ def ended(child, seconds):
     """(exit code, its words) of a program that must end by itself by then."""
     began = time.monotonic()
     try:
-        out, err = child.communicate(timeout=seconds)
+        out, err = child.communicate(timeout=seconds * conftest.SLOWNESS)
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, 9)
         out, err = child.communicate()

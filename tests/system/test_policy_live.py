@@ -116,7 +116,7 @@ def test_a_version_that_forbids_a_channel_ends_it(home):
 @pytest.mark.attack('PO-09')
 def test_what_has_come_in_is_asked_about_again(home):
     """B has all of A's data already; a version that no longer allows A must not be worked on with it."""
-    machine = Authored(home, middle='cat >all; sleep 5; cat all')
+    machine = Authored(home, middle='cat >all; sleep 600; cat all')
     path = machine.signed('B', 2, peers=['C'])
     with host_of(machine):
         with machine.running(machine.job, inputs={'rows': machine.rows}) as child:

@@ -372,11 +372,12 @@ def test_level_2_across_a_rotation(machine, tpm):
     """The epoch changes while the job runs: launches are re-issued with evidence of the new epoch, and the receipt has both."""
     enrol(machine, tpm, '--local', '--allow-synthetic').ok()
     job = level_2_job(machine, first='while read -r x; do echo "$x"; sleep 0.4; done', more_files=['/usr/bin/sleep'])
-    many = {'rows': jobs.written(machine.work, 'rows.txt', 'row\n' * 10)}
-    with machine.running(job, many) as run:
+    with machine.running(job, {'rows': '-'}, stdin=subprocess.PIPE) as run:
+        run.stdin.write(b'row\n' * 9)
+        run.stdin.flush()
         jobs.until(lambda: len(jobs.processes('sleep')) > 0 or run.poll() is not None, 'the pipeline runs')
         machine.troth('root', 'rotate', '--state', machine.state).ok()
-        out, err = run.communicate(timeout=60)
+        out, err = run.communicate(b'row\n', timeout=60)
         assert run.returncode == 0, (out, err)
     receipt = os.path.join(machine.out, 'receipt.troth')
     assert len(cbor2.loads(sections(receipt)[PLATFORM])) == 2
