@@ -20,7 +20,7 @@ enum { PERIOD_S = 24 * 3600, MOST_PERIOD_S = 10 * 366 * 24 * 3600, BURST = 8 };
 struct arguments {
 	const char *state, *wrap, *tpm, *tpm_pcrs, *queue, *accept, *authorise, *log_level, *listen, *confinement;
 	uint64_t passphrase_fd, ready_fd, first_uid, rotate_every_s, rotate_burst, lease_ms;
-	bool create, private_host, recovery, log_json, tpm_head;
+	bool create, private_host, recovery, log_json, tpm_head, no_standing;
 };
 
 static result configure_log(const struct arguments *arguments)
@@ -57,6 +57,7 @@ static result serve(const struct arguments *arguments)
 		.tpm_head = arguments->tpm_head,
 		.schedule = schedule_defaults,
 		.listen = arguments->listen,
+		.no_standing = arguments->no_standing,
 	};
 	TRY(configure_log(arguments));
 	TRY(state_path(arguments->state, state));
@@ -123,6 +124,8 @@ int trothd_host(int argc, char **argv)
 		{"first-uid", OPTION_NUMBER, &arguments.first_uid, "UID", "as root: first of 1024 uids that nothing else uses (612000)"},
 		{"listen", OPTION_TEXT, &arguments.listen, "ADDR:PORT",
 			"let other hosts in here, those that are enrolled (troth host enrol); port 0 picks one. Without it none are"},
+		{"no-standing", OPTION_FLAG, &arguments.no_standing, NULL,
+			"keep no link to enrolled hosts between runs: what is revoked there is heard of here in runs alone"},
 		{"ready-fd", OPTION_NUMBER, &arguments.ready_fd, "N", "tell descriptor N when serving has begun, or why not"},
 		{"log-level", OPTION_TEXT, &arguments.log_level, "LEVEL", "debug, info, warning, error or off (info)"},
 		{"log-json", OPTION_FLAG, &arguments.log_json, NULL, "log lines are JSON"},

@@ -192,14 +192,41 @@ int verb_host_enrol(int argc, char **argv)
 
 /* ---- peers, remove-peer ----------------------------------------------------------------------------- */
 
+static void print_link(const struct standing_row *link)
+{
+	char since[CLOCK_TEXT_SIZE];
+	clock_format(link->since, since);
+	printf("  %-12s %s", "link", standing_state_name(link->state));
+	if (link->state == STANDING_UP)
+		printf(" since %.19s, %s", since, link->called ? "made there" : "made here");
+	else if (link->state == STANDING_WAITING)
+		printf(", called again in %llu s", (unsigned long long)(link->next_ms / 1000 + 1));
+	else if (link->state == STANDING_AWAITED)
+		printf(": no address is known here, it has to call");
+	if (link->state != STANDING_UP && link->why[0])
+		printf("; last: %s", link->why);
+	printf("\n");
+	for (size_t i = 0; i < link->operator_count; i++) {
+		const struct standing_operator *row = &link->operators[i];
+		char digits[2 * KEY_ID_SIZE + 1];
+		hex_encode(SPAN_ARRAY(row->operator_id), digits);
+		printf("  %-12s operator %.16s: version %llu there, %llu here\n", i == 0 ? "obeys" : "", digits, (unsigned long long)row->there,
+			(unsigned long long)row->here);
+	}
+}
+
 static void print_peers(const void *object)
 {
 	const struct service_peers *peers = object;
 	printf("%s%s\n", peers->listen[0] ? "Reached by other hosts at " : "Not reached by other hosts (trothd host --listen).", peers->listen);
 	if (peers->peer_count == 0)
 		printf("No host is enrolled here (troth host enrol).\n");
-	for (size_t i = 0; i < peers->peer_count; i++)
+	for (size_t i = 0; i < peers->peer_count; i++) {
 		print_peer(&peers->peers[i]);
+		for (size_t l = 0; l < peers->link_count; l++)
+			if (strcmp(peers->links[l].name, peers->peers[i].name) == 0)
+				print_link(&peers->links[l]);
+	}
 }
 
 static result show_peers(const struct host_options *host, bool json)
@@ -221,7 +248,8 @@ int verb_host_peers(int argc, char **argv)
 	struct options options = {
 		.verb = "host peers",
 		.usage = "[--state DIR]",
-		.description = "Lists the hosts that are enrolled here, where they are reached, and how far their roots of trust are known.",
+		.description = "Lists the hosts that are enrolled here, where they are reached, how far their roots of trust are known, whether the\n"
+			       "standing link with them is up, and which revocation lists they obey.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 	};

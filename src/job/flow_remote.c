@@ -219,6 +219,15 @@ static result take_news(struct run *run, bool *out_changed)
 	return refreshed == OK ? OK : fail(refreshed, "%s", text);
 }
 
+/* Who obeys operators here must hear from every host of the run within their lease, and the second that a host may take to say anything. */
+static void watch_silence(struct run *run, struct revocation_host *revocations)
+{
+	uint32_t lease = revocations_lease(revocations);
+	for (size_t i = 0; i < run->remote->host_count; i++)
+		if (run->remote->hosts[i].link)
+			link_set_silence(run->remote->hosts[i].link, lease ? lease + LINK_ALIVE_MS : LINK_SILENCE_MS);
+}
+
 static result tell_revocations(struct run *run)
 {
 	struct remote *remote = run->remote;
@@ -228,6 +237,8 @@ static result tell_revocations(struct run *run)
 	struct span *lists;
 	size_t count;
 	void *items;
+	if (revocations)
+		watch_silence(run, revocations);
 	if (!revocations || remote->revocations == revocations_generation(revocations) + 1)
 		return OK;
 	remote->revocations = revocations_generation(revocations) + 1;
@@ -291,6 +302,8 @@ static result take_failed(struct run *run, const struct remote_host *host, const
 	remote->failure.host = host;
 	snprintf(remote->failure.stage, sizeof(remote->failure.stage), "%s", failed.stage);
 	snprintf(remote->failure.text, sizeof(remote->failure.text), "%s", failed.text);
+	log_warning("another host has ended a run", LOG_TEXT("host", host->name), LOG_TEXT("stage", failed.stage), LOG_TEXT("reason", reason_name(reason)),
+		LOG_TEXT("text", failed.text));
 	/* Before it has accepted, it refuses; later it fails. */
 	if (host->answered == 0 && remote->coordinates)
 		return fail(reason, "host %s: %s", host->name, failed.text);

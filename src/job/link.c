@@ -12,7 +12,7 @@
 #include "object/transport.h"
 #include "root/ap_message.h"
 
-enum { PREFIX_SIZE = 4, KEY_VALID_MS = 3600 * 1000, SKEW_MS = 60 * 1000, MEMORY = 400 << 20, FIRST_ROOM = 64 << 10, GOODBYE_MS = 1000 };
+enum { PREFIX_SIZE = 4, KEY_VALID_MS = 3600 * 1000, SKEW_MS = 60 * 1000, MEMORY = 400 << 20, FIRST_ROOM = 64 << 10, GOODBYE_MS = 1000, ALIVE_MOST = 4096 };
 
 /* ---- Messages --------------------------------------------------------------------------------------- */
 
@@ -39,6 +39,12 @@ static const struct field revocations_fields[] = {
 	F_LIST(struct link_revocations, 1, lists, list_count, &bytes_item_schema, 0, 0, LINK_LISTS_MAX),
 };
 static const struct schema revocations_schema = SCHEMA(struct link_revocations, "revocations", SHAPE_MAP, revocations_fields);
+
+static const struct field head_fields[] = {F_BYTES(struct link_head, 1, head, 1, REVOCATION_HEAD_MAX)};
+static const struct schema head_schema = SCHEMA(struct link_head, "head", SHAPE_MAP, head_fields);
+
+static const struct field want_fields[] = {F_FIXED(struct link_want, 1, operator_id)};
+static const struct schema want_schema = SCHEMA(struct link_want, "want", SHAPE_MAP, want_fields);
 
 static const struct field offer_fields[] = {
 	F_VERSION(struct link_offer, 1, v, 1),
@@ -111,6 +117,9 @@ static const struct {
 	{LINK_ALIVE, "ALIVE", &empty_schema},
 	{LINK_EPOCHS, "EPOCHS", &epochs_schema},
 	{LINK_REVOCATIONS, "REVOCATIONS", &revocations_schema},
+	{LINK_STAND, "STAND", &empty_schema},
+	{LINK_HEAD, "HEAD", &head_schema},
+	{LINK_WANT, "WANT", &want_schema},
 	{LINK_OFFER, "OFFER", &offer_schema},
 	{LINK_ACCEPT, "ACCEPT", &empty_schema},
 	{LINK_LAUNCH, "LAUNCH", &epochs_schema},
@@ -190,6 +199,7 @@ struct link {
 	struct bytes in; /* of the message that is arriving: room */
 	size_t wanted, got;
 	uint64_t heard_ns, said_ns;
+	uint32_t silence_ms;
 };
 
 const char *link_peer(const struct link *link)
@@ -333,20 +343,31 @@ static result take_one(struct link *link, int timeout_ms, struct link_message *o
 	return OK;
 }
 
-static bool is_silent(const struct link *link)
+static result check_heard(const struct link *link)
 {
-	return clock_monotonic_ns() - link->heard_ns > LINK_SILENCE_MS * UINT64_C(1000000);
+	if (clock_monotonic_ns() - link->heard_ns <= link->silence_ms * UINT64_C(1000000))
+		return OK;
+	if (link->silence_ms < LINK_SILENCE_MS)
+		return fail(LEASE_ENDED, "host %s has been silent for %u ms: what was revoked there would not be heard of", link->name, link->silence_ms);
+	return fail(HOST_FAILED, "host %s has been silent for %d s", link->name, LINK_SILENCE_MS / 1000);
+}
+
+void link_set_silence(struct link *link, uint32_t ms)
+{
+	pthread_mutex_lock(&link->lock);
+	link->silence_ms = ms < LINK_SILENCE_MS ? ms : LINK_SILENCE_MS;
+	pthread_mutex_unlock(&link->lock);
 }
 
 static result take_locked(struct link *link, int timeout_ms, struct link_message *out)
 {
 	uint64_t deadline = clock_monotonic_ns() + (uint64_t)timeout_ms * 1000000;
-	for (;;) {
+	for (size_t alive = 0; alive < ALIVE_MOST; alive++) {
 		uint64_t now = clock_monotonic_ns();
 		CLEANUP(link_message_free) struct link_message message = LINK_MESSAGE_EMPTY;
 		result taken = take_one(link, now < deadline ? (int)((deadline - now) / 1000000) : 0, &message);
-		if (taken == TIMED_OUT && is_silent(link))
-			return fail(HOST_FAILED, "host %s has been silent for %d s", link->name, LINK_SILENCE_MS / 1000);
+		if (taken == TIMED_OUT)
+			TRY(check_heard(link));
 		if (taken == TIMED_OUT || taken == LINK_BROKEN || taken == NO_MEMORY)
 			return taken;
 		if (taken != OK)
@@ -357,6 +378,7 @@ static result take_locked(struct link *link, int timeout_ms, struct link_message
 		message.raw = BYTES_EMPTY;
 		return OK;
 	}
+	return fail(LINK_BROKEN, "host %s says ALIVE without end", link->known ? link->name : "unknown");
 }
 
 result link_take(struct link *link, int timeout_ms, struct link_message *out)
@@ -459,7 +481,7 @@ static result judge_hello(const struct link_own *own, const uint8_t *expected, s
 	return OK;
 }
 
-static result refusal(const struct link_message *message)
+result link_refusal(const struct link_message *message)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
 	struct link_failed failed;
@@ -477,7 +499,7 @@ static result hear_hello(const struct link_own *own, const uint8_t *expected, st
 		return fail(TIMED_OUT, "no HELLO");
 	TRY(taken);
 	if (message.type == LINK_FAILED)
-		return refusal(&message);
+		return link_refusal(&message);
 	if (message.type != LINK_HELLO)
 		return fail(LINK_BROKEN, "%s instead of HELLO", link_type_name(message.type));
 	return judge_hello(own, expected, link, &message);
@@ -491,6 +513,7 @@ static result new_link(struct fd *fd, struct link **out)
 	pthread_mutex_init(&link->lock, NULL);
 	link->fd = fd_move(fd);
 	link->heard_ns = link->said_ns = clock_monotonic_ns();
+	link->silence_ms = LINK_SILENCE_MS;
 	*out = link;
 	return OK;
 }
@@ -526,13 +549,22 @@ static result open_link(const struct link_own *own, const uint8_t *expected, str
 
 result link_dial(const struct link_own *own, const uint8_t rot_id[static OID_SIZE], struct link **out)
 {
+	return link_dial_with(own, rot_id, &(struct link_call){.cancel = -1}, out);
+}
+
+result link_dial_with(const struct link_own *own, const uint8_t rot_id[static OID_SIZE], const struct link_call *call, struct link **out)
+{
 	CLEANUP(arena_free) struct arena arena = arena_of(128 << 20);
 	struct peer peer;
 	TRY(peers_find(own->peers, rot_id, &arena, &peer));
 	result dialled = fail(PEER_UNREACHABLE, "no address of host %s is known", peer.name);
 	for (size_t i = 0; i < peer.address_count && dialled != OK; i++) {
 		CLEANUP(fd_close) struct fd fd = FD_NONE;
-		dialled = tcp_connect(peer.addresses[i].text, LINK_OPEN_MS / 2, &fd);
+		dialled = tcp_connect_unless(peer.addresses[i].text, LINK_OPEN_MS / 2, call->cancel, &fd);
+		if (dialled == TIMED_OUT)
+			break;
+		if (dialled == OK && call->connected)
+			call->connected(call->ctx, fd.n);
 		if (dialled == OK)
 			dialled = open_link(own, rot_id, &fd, out);
 	}

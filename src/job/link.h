@@ -20,6 +20,9 @@ enum link_type {
 	LINK_ALIVE = 3,     /* either side, whenever a second has passed without another message */
 	LINK_EPOCHS = 4,    /* either side, after ACCEPT: what is known of roots */
 	LINK_REVOCATIONS = 5, /* either side, after HELLO: revocation lists for whoever pins their operators */
+	LINK_STAND = 6,     /* whoever connected, instead of OFFER: a standing link (job/standing.h) */
+	LINK_HEAD = 7,      /* standing: the newest revocation head */
+	LINK_WANT = 8,      /* standing: the list of an operator whose version is newer there */
 	LINK_OFFER = 16,    /* coordinator: a run of a job */
 	LINK_ACCEPT = 17,   /* participant: somebody has joined it here */
 	LINK_LAUNCH = 18,   /* coordinator: prepare your stages */
@@ -70,6 +73,14 @@ struct link_epochs {
 struct link_revocations {
 	struct bytes_item *lists;
 	size_t list_count;
+};
+
+struct link_head {
+	struct span head; /* KIND_REVOCATION_HEAD object */
+};
+
+struct link_want {
+	uint8_t operator_id[KEY_ID_SIZE];
 };
 
 struct link_offer {
@@ -127,6 +138,7 @@ NODISCARD result link_parse(struct span bytes, enum link_type *out_type, struct 
 /* ---- links ----------------------------------------------------------------------------------------------------- */
 
 struct revocation_host;
+struct standing;
 
 /* What a host shows and judges with; shared by all its links. */
 struct link_own {
@@ -134,12 +146,20 @@ struct link_own {
 	struct peers *peers;
 	struct tls_identity *identity;
 	struct revocation_host *revocations; /* lists are passed on to each other; NULL: none */
+	struct standing *standing; /* takes over standing links; NULL: there are none */
 };
 
 struct link;
 
 /* To an enrolled host. PEER_UNREACHABLE, TLS_FAILED, TRANSPORT_KEY_WRONG, the reasons of peers_follow and peers_judge, and the peer's. */
 NODISCARD result link_dial(const struct link_own *own, const uint8_t rot_id[static OID_SIZE], struct link **out);
+/* The same; given up with TIMED_OUT once `cancel` is readable, and each connection is shown to `connected` before TLS begins. */
+struct link_call {
+	int cancel;
+	void (*connected)(void *ctx, int fd);
+	void *ctx;
+};
+NODISCARD result link_dial_with(const struct link_own *own, const uint8_t rot_id[static OID_SIZE], const struct link_call *call, struct link **out);
 /* The other end of a connection that was accepted; takes the descriptor. */
 NODISCARD result link_welcome(const struct link_own *own, struct fd *fd, struct link **out);
 /* Ends it; tells the other side `why` first unless that is OK (text: failure_text() of this thread). Accepts NULL. */
@@ -167,6 +187,10 @@ NODISCARD result link_decode(const struct link_message *message, struct arena *a
  * HOST_FAILED when the other side ended or broke the connection or has been silent for too long; LINK_BROKEN for what is no message.
  */
 NODISCARD result link_take(struct link *link, int timeout_ms, struct link_message *out);
+/* How long the other side may be silent before link_take fails; from the start LINK_SILENCE_MS. A shorter time is a lease: LEASE_ENDED. */
+void link_set_silence(struct link *link, uint32_t ms);
+/* The FAILED that link_take gave, as a failure. */
+NODISCARD result link_refusal(const struct link_message *message);
 /* Says that this side lives, when it is time to. Call at least every LINK_ALIVE_MS. */
 NODISCARD result link_tick(struct link *link);
 

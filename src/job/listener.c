@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "job/standing.h"
 #include "net/tcp.h"
 
 /*
@@ -282,6 +283,8 @@ static result serve_offer(struct listener *listener, struct link **link)
 	struct link_offer offer;
 	result taken = link_take(*link, OFFER_MS - LINK_ALIVE_MS, &message);
 	TRY(taken);
+	if (message.type == LINK_STAND)
+		return standing_adopt(listener->own->standing, link);
 	if (message.type != LINK_OFFER)
 		return fail(LINK_BROKEN, "%s instead of OFFER", link_type_name(message.type));
 	TRY(bytes_copy(message.body, &body));

@@ -309,6 +309,46 @@ result revocations_lists(struct revocation_host *host, struct arena *arena, stru
 	return copied;
 }
 
+result revocations_list_of(struct revocation_host *host, const uint8_t operator_id[static KEY_ID_SIZE], struct arena *arena, struct span *out)
+{
+	struct revocation_state state;
+	result copied = OK;
+	*out = SPAN_EMPTY;
+	revocation_feed_hold(host->feed, &state);
+	for (size_t i = 0; state.snapshot && i < state.snapshot->set.count && copied == OK; i++)
+		if (memcmp(state.snapshot->set.lists[i].operator_id, operator_id, KEY_ID_SIZE) == 0)
+			copied = arena_copy(arena, state.snapshot->maps[i], out);
+	revocation_feed_release(host->feed, state.snapshot);
+	return copied;
+}
+
+void revocations_head(struct revocation_host *host, uint8_t out[static REVOCATION_HEAD_MAX], size_t *out_len)
+{
+	struct revocation_state state;
+	revocation_feed_hold(host->feed, &state);
+	memcpy(out, state.head, state.head_len);
+	*out_len = state.head_len;
+	revocation_feed_release(host->feed, state.snapshot);
+}
+
+bool revocations_version(struct revocation_host *host, const uint8_t operator_id[static KEY_ID_SIZE], uint64_t *out)
+{
+	pthread_mutex_lock(&host->acting);
+	const struct revocation_operator *row = revocation_store_find(&host->store, operator_id);
+	bool obeyed = row && row->pinned;
+	*out = obeyed ? row->version : 0;
+	pthread_mutex_unlock(&host->acting);
+	return obeyed;
+}
+
+uint32_t revocations_lease(struct revocation_host *host)
+{
+	pthread_mutex_lock(&host->acting);
+	uint32_t lease = revocation_store_pinned(&host->store) ? host->lease_ms : 0;
+	pthread_mutex_unlock(&host->acting);
+	return lease;
+}
+
 uint64_t revocations_generation(struct revocation_host *host)
 {
 	pthread_mutex_lock(&host->acting);

@@ -53,6 +53,15 @@ NODISCARD result revocations_load(struct revocation_host *host, struct span list
 NODISCARD result revocations_offer(struct revocation_host *host, struct span list, bool *out_changed);
 /* The lists in force, to be forwarded; they live in `arena`. */
 NODISCARD result revocations_lists(struct revocation_host *host, struct arena *arena, struct span **out, size_t *out_count);
+/* One of them, as a copy in `arena`; empty when there is none of this operator. */
+NODISCARD result revocations_list_of(struct revocation_host *host, const uint8_t operator_id[static KEY_ID_SIZE], struct arena *arena,
+	struct span *out);
+/* The newest head, signed; length 0 when there is none. */
+void revocations_head(struct revocation_host *host, uint8_t out[static REVOCATION_HEAD_MAX], size_t *out_len);
+/* Whether this host obeys that operator, and which version (0: no list yet). */
+bool revocations_version(struct revocation_host *host, const uint8_t operator_id[static KEY_ID_SIZE], uint64_t *out);
+/* 0 while no operator is pinned. */
+uint32_t revocations_lease(struct revocation_host *host);
 /* Counts up with each change of the lists: whoever forwards them looks whether it has moved. */
 uint64_t revocations_generation(struct revocation_host *host);
 

@@ -560,6 +560,7 @@ static result handle_peers(struct request *request)
 {
 	struct service_peers answer = {.listen = listener_address(request->server->hosts)};
 	TRY(peers_list(request->server->own.peers, &request->arena, &answer.peers, &answer.peer_count));
+	TRY(standing_status(request->server->own.standing, &request->arena, &answer.links, &answer.link_count));
 	return reply(request, SERVICE_PEERS_ARE, &answer);
 }
 
@@ -579,6 +580,7 @@ static result handle_enrol(struct request *request)
 	struct peer peer;
 	TRY(peers_enrol(request->server->own.peers, &enrolment));
 	TRY(peers_find_name(request->server->own.peers, body->name, &request->arena, &peer));
+	standing_refresh(request->server->own.standing);
 	log_info("a host was enrolled", LOG_TEXT("name", peer.name), LOG_HEX("root", SPAN_ARRAY(peer.rot_id)));
 	return reply(request, SERVICE_ENROLLED, &peer);
 }
@@ -587,6 +589,7 @@ static result handle_remove_peer(struct request *request)
 {
 	const struct service_name *body = request->body;
 	TRY(peers_remove(request->server->own.peers, body->name));
+	standing_refresh(request->server->own.standing);
 	log_info("a host is not enrolled any more", LOG_TEXT("name", body->name));
 	return reply(request, SERVICE_DONE, NULL);
 }
@@ -951,6 +954,9 @@ static result start_hosts(struct server *server)
 	server->own.revocations = server->revocations;
 	TRY(peers_open(server->state.path, &server->own.peers));
 	TRY(tls_identity_new(&server->own.identity));
+	/* A host that is there for one client has nothing to say between runs. */
+	if (!server->config->private_host && !server->config->no_standing)
+		TRY(standing_start(&server->own, &server->own.standing));
 	return listener_start(&server->own, server->config->listen, &server->hosts);
 }
 
@@ -1007,6 +1013,7 @@ static void server_end(struct server *server)
 		(void)unlink(server->state.socket);
 	fd_close(&server->listener);
 	listener_stop(server->hosts);
+	standing_stop(server->own.standing);
 	tls_identity_free(server->own.identity);
 	peers_close(server->own.peers);
 	live_jobs_free(server->live_jobs);

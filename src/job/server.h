@@ -23,6 +23,7 @@ struct server_config {
 	uint32_t revocation_lease_ms; /* 0: the default */
 	uid_t first_uid; /* of UID_POOL_SIZE, as root */
 	const char *listen; /* HOST:PORT for other hosts; NULL: none are let in */
+	bool no_standing;   /* links to other hosts for runs alone */
 	const char *confinement; /* "N", "L", or NULL: as the folder was started last, at first N */
 	bool tpm_head; /* keep the head of the history in the TPM, from now on */
 	int ready_fd; /* is told DONE or ERROR (service.h) once; -1: nobody waits */

@@ -228,6 +228,7 @@ const struct schema service_join_schema = SCHEMA(struct join_request, "join", SH
 static const struct field peers_fields[] = {
 	F_TEXT(struct service_peers, 1, listen, 0, 300),
 	F_LIST(struct service_peers, 2, peers, peer_count, &peer_schema, 0, 0, PEERS_MAX),
+	F_LIST(struct service_peers, 3, links, link_count, &standing_row_schema, 0, 0, PEERS_MAX),
 };
 const struct schema service_peers_schema = SCHEMA(struct service_peers, "peers", SHAPE_MAP, peers_fields);
 

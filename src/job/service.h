@@ -15,6 +15,7 @@
 #include "job/peers.h"
 #include "job/policies.h"
 #include "job/revocations.h"
+#include "job/standing.h"
 #include "root/ap_message.h"
 #include "root/history.h"
 
@@ -233,6 +234,8 @@ struct service_peers {
 	const char *listen; /* HOST:PORT; "": by nobody */
 	struct peer *peers; /* sorted by name */
 	size_t peer_count;
+	struct standing_row *links; /* to them; none where standing links are switched off */
+	size_t link_count;
 };
 
 struct service_enrol {

@@ -144,7 +144,25 @@ result tcp_accept(int listener, struct fd *out)
 	return OK;
 }
 
-static result connect_to(const struct addrinfo *at, const char *address, uint64_t deadline, struct fd *out)
+/* Whether the connection came about, or failed, in time. */
+static result await_connected(int fd, const char *address, uint64_t deadline, int cancel)
+{
+	for (;;) {
+		uint64_t now = clock_monotonic_ns(), left = now < deadline ? (deadline - now + 999999) / 1000000 : 0;
+		struct pollfd wait[] = {{.fd = fd, .events = POLLOUT}, {.fd = cancel, .events = POLLIN}};
+		int ready = poll(wait, COUNT_OF(wait), left > LONGEST_POLL_MS ? LONGEST_POLL_MS : (int)left);
+		if (ready < 0 && errno != EINTR)
+			return fail_errno("'%s'", address);
+		if (ready > 0 && wait[1].revents)
+			return fail(TIMED_OUT, "connecting to '%s' was given up", address);
+		if (ready > 0)
+			return OK;
+		if (ready == 0 && left <= LONGEST_POLL_MS)
+			return fail(PEER_UNREACHABLE, "'%s' does not answer", address);
+	}
+}
+
+static result connect_to(const struct addrinfo *at, const char *address, uint64_t deadline, int cancel, struct fd *out)
 {
 	CLEANUP(fd_close) struct fd fd = fd_of(socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, at->ai_protocol));
 	int error = 0;
@@ -153,8 +171,7 @@ static result connect_to(const struct addrinfo *at, const char *address, uint64_
 		return fail_errno("'%s'", address);
 	if (connect(fd.n, at->ai_addr, at->ai_addrlen) != 0 && errno != EINPROGRESS)
 		return fail(PEER_UNREACHABLE, "'%s': %s", address, strerror(errno));
-	if (tcp_wait(fd.n, POLLOUT, deadline) != OK)
-		return fail(PEER_UNREACHABLE, "'%s' does not answer", address);
+	TRY(await_connected(fd.n, address, deadline, cancel));
 	if (getsockopt(fd.n, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)
 		return fail(PEER_UNREACHABLE, "'%s': %s", address, strerror(error));
 	/* Blocking, as a socket is handed on; the calls of this page do not depend on it. */
@@ -167,12 +184,17 @@ static result connect_to(const struct addrinfo *at, const char *address, uint64_
 
 result tcp_connect(const char *address, int timeout_ms, struct fd *out)
 {
+	return tcp_connect_unless(address, timeout_ms, -1, out);
+}
+
+result tcp_connect_unless(const char *address, int timeout_ms, int cancel, struct fd *out)
+{
 	CLEANUP(free_list) struct addrinfo *list = NULL;
 	uint64_t deadline = clock_monotonic_ns() + (uint64_t)timeout_ms * 1000000;
 	result connected = fail(PEER_UNREACHABLE, "'%s'", address);
 	TRY(resolve(address, 0, &list));
-	for (const struct addrinfo *at = list; at && connected != OK; at = at->ai_next)
-		connected = connect_to(at, address, deadline, out);
+	for (const struct addrinfo *at = list; at && connected != OK && connected != TIMED_OUT; at = at->ai_next)
+		connected = connect_to(at, address, deadline, cancel, out);
 	return connected;
 }
 

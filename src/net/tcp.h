@@ -22,6 +22,8 @@ NODISCARD result tcp_listen(const char *address, struct fd *out);
 NODISCARD result tcp_accept(int listener, struct fd *out);
 /* PEER_UNREACHABLE when nobody answers there in time. Names are resolved by the system, outside of the deadline. */
 NODISCARD result tcp_connect(const char *address, int timeout_ms, struct fd *out);
+/* The same, given up with TIMED_OUT as soon as `cancel` is readable. */
+NODISCARD result tcp_connect_unless(const char *address, int timeout_ms, int cancel, struct fd *out);
 
 /* "192.0.2.1:4711" of this end and of the other one. */
 void tcp_local(int fd, char out[static TCP_ADDRESS_MAX + 1]);

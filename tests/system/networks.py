@@ -14,6 +14,7 @@ import hosts
 import jobs
 import pytest
 
+LINK_UP = 2
 PREFIX = '10.77.0.'
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), 'outside'))
@@ -96,6 +97,13 @@ class Host:
     def troth(self, *args, **more):
         return self.machine.troth(*args, '--state', self.machine.state, **more)
 
+    def link(self, other):
+        """What is told of the standing link with another host."""
+        return next(row for row in self.troth('host', 'peers', '--json').ok().json['links'] if row['name'] == other.name)
+
+    def await_link(self, other, up=True):
+        jobs.until(lambda: (self.link(other)['state'] == LINK_UP) == up, f'the link of {self.name} with {other.name}', 60)
+
     def enrol(self, other, address=None, name=None, **more):
         return self.troth('host', 'enrol', name or other.name, '--inception', other.inception, '--address', address or other.address,
                           '--fingerprint', other.rot, **more)
@@ -120,8 +128,8 @@ class Host:
 
 
 @contextlib.contextmanager
-def enrolled(folder, *names):
-    """Hosts that run and are enrolled with each other, by name."""
+def enrolled(folder, *names, options=()):
+    """Hosts that run (with these options) and are enrolled with each other, by name."""
     network = Networks()
     made = []
     try:
@@ -129,7 +137,7 @@ def enrolled(folder, *names):
             os.makedirs(os.path.join(folder, name), exist_ok=True)
             made.append(Host(folder, name, network))
         for host in made:
-            host.start()
+            host.start(*options)
         for host in made:
             for other in made:
                 if other is not host:

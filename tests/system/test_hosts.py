@@ -47,6 +47,13 @@ def pair(home):
         yield made
 
 
+@pytest.fixture
+def quiet_pair(home):
+    """Without standing links: the only connections are those of a run."""
+    with networks.enrolled(home, 'north', 'south', options=['--no-standing']) as made:
+        yield made
+
+
 def rows(folder, text=b'one\ntwo\nthree\n'):
     return written(folder, 'rows.txt', text)
 
@@ -345,8 +352,8 @@ HARM = [('flip', 0, 'out', 3), ('flip', 0, 'out', 300), ('flip', 0, 'in', 90), (
 
 
 @pytest.mark.parametrize('how, which, way, offset', HARM)
-def test_a_harmed_link_ends_the_run(home, pair, how, which, way, offset):
-    north, south = pair
+def test_a_harmed_link_ends_the_run(home, quiet_pair, how, which, way, offset):
+    north, south = quiet_pair
     with proxied(north, south, how, which, way, offset):
         job = two_host_job(os.path.join(home, 'job'), north, south)
         join = north.join(job, '--input', f'rows={rows(home)}')
@@ -363,9 +370,9 @@ EDGE_HARM = [('flip', 0, 'out', 5), ('flip', 0, 'out', 20), ('flip', 0, 'out', 6
 
 
 @pytest.mark.parametrize('how, which, way, offset', EDGE_HARM)
-def test_a_harmed_edge_ends_the_run(home, pair, how, which, way, offset):
+def test_a_harmed_edge_ends_the_run(home, quiet_pair, how, which, way, offset):
     """The connection from north to south carries the edge alone: its preamble, the handshake of the enclaves, their records."""
-    north, south = pair
+    north, south = quiet_pair
     with proxied(south, north, how, which, way, offset):
         job = two_host_job(os.path.join(home, 'job'), north, south)
         (code, text), (joined, words) = run_both(north, south, job, rows(home, b'x' * 100000))

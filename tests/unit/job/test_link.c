@@ -21,7 +21,7 @@ static void every_type_has_a_name_and_a_form(void **state)
 			assert_string_not_equal(link_type_name((enum link_type)type), "unknown");
 			known++;
 		}
-	assert_int_equal(known, 18);
+	assert_int_equal(known, 21);
 	assert_string_equal(link_type_name((enum link_type)255), "unknown");
 }
 
