@@ -1,5 +1,6 @@
 /* Until the ledger's client is there, asking a ledger finds none; what works without one works. */
 #include "cmd/ledger_options.h"
+#include "ledger/place.h"
 
 #define SEAM __attribute__((weak)) result
 
@@ -30,3 +31,10 @@ SEAM ledger_client_decide(struct ledger_client *client, const struct access_ques
 	return NOT_FOUND;
 }
 SEAM ledger_client_each(struct ledger_client *client, const struct ledger_filter *filter, ledger_visit *each, void *arg) { return NOT_FOUND; }
+SEAM verb_ledger_place(const struct ledger_options *options, char out[static PATH_SIZE]) { return NOT_FOUND; }
+__attribute__((weak)) const struct note_key *ledger_client_log_key(const struct ledger_client *client) { return NULL; }
+__attribute__((weak)) bool ledger_place_is_ledger(const char *path) { return false; }
+SEAM ledger_client_checkpoint(struct ledger_client *client, struct bytes *out_note, struct checkpoint *out) { return NOT_FOUND; }
+SEAM ledger_client_checkpoint_at(struct ledger_client *client, uint64_t size, struct bytes *out_note, struct checkpoint *out) { return NOT_FOUND; }
+SEAM ledger_client_consistency(struct ledger_client *client, struct span first_note, struct merkle_proof *out, struct bytes *out_second_note) { return NOT_FOUND; }
+SEAM ledger_fork_evident(const struct note_key *log, struct span one, struct span other) { return NOT_FOUND; }
