@@ -221,6 +221,7 @@ static const struct field finished_fields[] = {
 	F_UINT(struct control_finished, 10, rekeys, 0),
 	F_UINT(struct control_finished, 11, reissues, 0),
 	F_LIST_OR_ABSENT(struct control_finished, 12, versions, version_count, has_versions, &bytes_item_schema, FIELD_SORTED, 1, POLICY_MAX_VERSIONS),
+	F_UINT(struct control_finished, 13, keyupdates, 0),
 };
 const struct schema control_finished_schema = SCHEMA(struct control_finished, "FINISHED", SHAPE_MAP, finished_fields);
 

@@ -304,6 +304,7 @@ struct control_finished {
 	uint64_t cpu_ms, max_rss;
 	uint64_t rekeys;   /* re-handshakes that were finished on its channels */
 	uint64_t reissues; /* certificates beside the first */
+	uint64_t keyupdates; /* that its channels sent */
 	struct bytes_item *versions; /* signed versions of its policy that its records name; sorted */
 	size_t version_count;
 	bool has_versions;

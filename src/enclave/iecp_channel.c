@@ -321,7 +321,14 @@ static inline result check_age(const struct iecp_channel *c, uint64_t now)
 
 bool iecp_keyupdate_due(const struct iecp_channel *channel, size_t len)
 {
-	return is_spent(&channel->out, len);
+	const struct iecp_direction *out = &channel->out;
+
+	return is_spent(out, len) || (channel->keyupdate_bytes && out->bytes && out->bytes + len > channel->keyupdate_bytes);
+}
+
+void iecp_channel_keyupdate_after(struct iecp_channel *channel, uint64_t bytes)
+{
+	channel->keyupdate_bytes = bytes;
 }
 
 result iecp_seal(struct iecp_channel *channel, struct span plain, uint64_t now_steady_ms, uint8_t *out)

@@ -63,6 +63,8 @@ NODISCARD result iecp_seal(struct iecp_channel *channel, struct span plain, uint
  * REKEY_NEEDED). A sender may do it at any other time too.
  */
 bool iecp_keyupdate_due(const struct iecp_channel *channel, size_t len);
+/* A lower limit of this side's own on what it sends under one key: at most so much plaintext before KEYUPDATE is due. 0: none. */
+void iecp_channel_keyupdate_after(struct iecp_channel *channel, uint64_t bytes);
 /* REKEY_NEEDED when this was the last generation: the channel can only be closed. */
 NODISCARD result iecp_seal_keyupdate(struct iecp_channel *channel, uint8_t out[static IECP_RECORD_OVERHEAD]);
 

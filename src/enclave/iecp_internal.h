@@ -137,6 +137,7 @@ struct iecp_channel {
 	enum reason failed; /* OK while alive */
 	uint64_t until_steady_ms;
 	struct iecp_direction out, in;
+	uint64_t keyupdate_bytes; /* own wish for a direction and generation; 0: none */
 	struct secret memory;
 	struct iecp_channel_secrets *secrets; /* in `memory` */
 	uint8_t id[IECP_CHANNEL_ID_SIZE];

@@ -734,6 +734,7 @@ static result on_finished(struct ire *ire, const struct control_message *message
 	memcpy(out->root, body.root, OID_SIZE);
 	out->rekeys = body.rekeys;
 	out->reissues = body.reissues;
+	out->keyupdates = body.keyupdates;
 	out->bytes_in = body.in;
 	out->bytes_out = body.out;
 	out->cpu_ms = body.cpu_ms;

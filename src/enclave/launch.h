@@ -157,6 +157,7 @@ struct launch_result {
 	uint64_t rekeys;   /* re-handshakes of its channels, in place */
 	struct bytes_item *versions; /* signed versions of its policy that its records name */
 	size_t version_count;
+	uint64_t keyupdates; /* that its channels sent */
 	uint64_t reissues; /* certificates under later epochs; records name the first one */
 };
 /* NULL before LAUNCH_FINISHED. */

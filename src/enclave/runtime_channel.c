@@ -16,6 +16,7 @@ enum {
 	GIVE_UP_MS = 300,
 	SHORT_LIFE_MS = 60 * 1000, /* what is left of the peer's certificate; not worth a handshake */
 	EVIDENCE_LEAD_MS = 10 * 1000,
+	STALL_OUTSIDE_MS = 600 * 1000, /* a peer that is no enclave has no limit of time of its own */
 };
 
 /* The secure processor's report over this handshake and, for a peer on another host, what the TPM says of its epoch. */
@@ -441,6 +442,14 @@ static enum iecp_pq pq_of(const struct runtime *rt)
 	return by_policy[own.pq];
 }
 
+/* What the policy in force says of channels. */
+static struct policy_channels channel_limits(const struct runtime *rt)
+{
+	struct policy_view own;
+	policy_at(rt->policy, 0, &own);
+	return own.channels;
+}
+
 static struct iecp_config own_side(struct channel *channel)
 {
 	struct runtime *rt = channel->runtime;
@@ -502,6 +511,9 @@ static uint32_t any_of(uint64_t count)
 /* New keys rest on what was shown for them. */
 static void handshake_done(struct channel *channel)
 {
+	struct policy_channels limits = channel_limits(channel->runtime);
+	uint64_t often = limits.rekey_s * 1000;
+	iecp_channel_keyupdate_after(channel->open, limits.keyupdate_bytes);
 	channel->rests_on = channel->shown;
 	channel->noticed = channel->shown;
 	uint64_t now = runtime_time().steady_ms, life = iecp_channel_until(channel->open) - now;
@@ -509,6 +521,11 @@ static void handshake_done(struct channel *channel)
 	/* An hour as a rule: at some time between minutes 45 and 55. */
 	channel->ageing_at = life < SHORT_LIFE_MS ? UINT64_MAX : now + life / 4 * 3;
 	channel->renew_at = life < SHORT_LIFE_MS ? UINT64_MAX : channel->ageing_at + any_of(life / 6);
+	/* The policy's own time is when to begin; what ends a channel is the hour. */
+	if (often && life >= SHORT_LIFE_MS && often < life / 4 * 3) {
+		channel->ageing_at = now + often / 4 * 3;
+		channel->renew_at = channel->ageing_at + any_of(often / 4);
+	}
 }
 
 /*
@@ -530,8 +547,28 @@ static void note_suite(const struct channel *channel)
 		failure_clear();
 }
 
+static bool is_over(const struct channel *channel)
+{
+	return channel->ended || (channel->finished && channel->closed_by_peer);
+}
+
+/* Only a peer that has shown who it is is told that there is no room for it. */
+static result check_sessions(const struct channel *channel)
+{
+	const struct runtime *rt = channel->runtime;
+	uint64_t limit = channel_limits(rt).sessions, open = 0;
+	for (size_t i = 0; i < rt->channel_count; i++)
+		open += rt->channels[i]->open && !is_over(rt->channels[i]);
+	if (limit == 0 || open <= limit)
+		return OK;
+	runtime_blame(channel->runtime, channel->runtime->manifest.name);
+	return fail(TOO_MANY_SESSIONS, "edge '%s' with '%s' would be channel %llu, the policy allows %llu", channel->spec.edge, channel->spec.peer,
+		(unsigned long long)open, (unsigned long long)limit);
+}
+
 static result opened(struct channel *channel)
 {
+	TRY(check_sessions(channel));
 	handshake_done(channel);
 	note_suite(channel);
 	struct iecp_config config = own_side(channel);
@@ -568,11 +605,6 @@ static result peer_alert(struct channel *channel, uint16_t alert)
 }
 
 /* ---- Re-handshakes ------------------------------------------------------------------------------ */
-
-static bool is_over(const struct channel *channel)
-{
-	return channel->ended || (channel->finished && channel->closed_by_peer);
-}
 
 /* Its keys rest on another certificate than the one we show now. */
 static bool is_stale(const struct channel *channel)
@@ -633,6 +665,12 @@ static void note_finished(struct channel *channel)
 		LOG_NUMBER("epoch", iecp_channel_peer(channel->open)->epoch.epoch));
 }
 
+/* Each re-handshake is a generation of its own, all others began with KEYUPDATE. */
+uint64_t channel_keyupdates(const struct channel *channel)
+{
+	return channel->open ? iecp_channel_generation(channel->open, true) - channel->handshakes : 0;
+}
+
 static result take_piece(struct channel *channel, struct span piece)
 {
 	TRY(show_latest(channel));
@@ -674,6 +712,34 @@ static void notice_age(struct channel *channel, uint64_t now)
 		channel->renew_at = now;
 }
 
+/* ---- Peers that take nothing ----------------------------------------------------------------------- */
+
+/* Another enclave may well be busy for as long as its own limits let it, unless the policy has less patience. */
+static uint64_t stalled_at(const struct channel *channel)
+{
+	uint64_t patience = channel_limits(channel->runtime).stall_s * 1000;
+	if (patience == 0 && channel->spec.external)
+		patience = STALL_OUTSIDE_MS;
+	return patience && channel->waits_since ? channel->waits_since + patience : UINT64_MAX;
+}
+
+static result check_stall(const struct channel *channel, uint64_t now)
+{
+	if (now < stalled_at(channel))
+		return OK;
+	runtime_blame(channel->runtime, channel->spec.peer);
+	return fail(PEER_STALLED, "'%s' has taken nothing of edge '%s' for %llu ms; %zu bytes wait for it", channel->spec.peer, channel->spec.edge,
+		(unsigned long long)(now - channel->waits_since), channel->sending.bytes.len - channel->sending.at);
+}
+
+static void note_taken(struct channel *channel, size_t sent)
+{
+	if (backlog_is_empty(&channel->sending))
+		channel->waits_since = 0;
+	else if (sent || channel->waits_since == 0)
+		channel->waits_since = runtime_time().steady_ms;
+}
+
 result channel_keep_fresh(struct channel *channel)
 {
 	uint64_t now = runtime_time().steady_ms;
@@ -681,6 +747,7 @@ result channel_keep_fresh(struct channel *channel)
 		return OK;
 	TRY(require_standing(channel));
 	TRY(revocation_keep(channel));
+	TRY(check_stall(channel, now));
 	if (now >= iecp_channel_until(channel->open)) {
 		runtime_blame(channel->runtime, channel->spec.peer);
 		return fail(REKEY_NEEDED, "edge '%s': no re-handshake with '%s' was finished in time", channel->spec.edge,
@@ -699,6 +766,7 @@ uint64_t channel_due(const struct channel *channel)
 		return UINT64_MAX;
 	uint64_t until = iecp_channel_until(channel->open), lease = revocation_due(channel->runtime);
 	until = lease < until ? lease : until;
+	until = stalled_at(channel) < until ? stalled_at(channel) : until;
 	return !iecp_rekey_is_running(channel->open) && channel->renew_at < until ? channel->renew_at : until;
 }
 
@@ -867,9 +935,10 @@ result channel_flush(struct channel *channel)
 			runtime_blame(channel->runtime, channel->spec.peer);
 			return r == PEER_CLOSED ? fail(r, "'%s' closed edge '%s'", channel->spec.peer, channel->spec.edge) : r;
 		}
+		sending->at += sent;
+		note_taken(channel, sent);
 		if (sent == 0)
 			return OK;
-		sending->at += sent;
 	}
 	return OK;
 }

@@ -99,6 +99,7 @@ struct channel {
 	struct epoch_floor floors[1 + FOREIGN_ROOTS_MAX]; /* of evidence: each root's head when we asked for it; the own one first */
 	uint64_t handshakes; /* finished on this channel */
 	uint64_t ageing_at, renew_at, checked_at;
+	uint64_t waits_since; /* the peer has taken nothing of `sending` since (steady ms); 0: it is empty */
 	size_t pieces_sent; /* of platform evidence */
 	uint64_t judged_seq; /* the revocation head by which its peer was judged last */
 	struct backlog held; /* data that came before a re-handshake's messages and that nobody takes yet */
@@ -369,6 +370,8 @@ void channel_give_up(struct channel *channel, enum reason reason, const char *ca
 NODISCARD result channel_keep_fresh(struct channel *channel);
 /* When channel_keep_fresh has something to do (steady ms); UINT64_MAX: never. */
 uint64_t channel_due(const struct channel *channel);
+/* How many it has sent. */
+uint64_t channel_keyupdates(const struct channel *channel);
 /* Does it want to receive although nobody takes data now? */
 bool channel_reads_ahead(const struct channel *channel);
 /* Sets aside data for the sake of the handshake messages behind it. */

@@ -738,21 +738,22 @@ static bool may_start(const struct runtime *rt)
 
 /* ---- The end ----------------------------------------------------------------------------------- */
 
-static result open_next_file(struct runtime *rt, bool *out_all)
+/* All at once: one whose peer takes nothing holds up no other. */
+static result open_files(struct runtime *rt, bool *out_all)
 {
-	*out_all = false;
+	*out_all = true;
 	for (size_t i = 0; i < rt->product_count; i++) {
 		struct product *product = &rt->products[i];
 		if (product->done)
 			continue;
+		*out_all = false;
 		if (product->source.n >= 0 || !product->path)
-			return OK;
+			continue;
 		result opened = sandbox_open_output(&rt->sandbox, product->path, &product->source);
 		if (opened == NOT_FOUND)
 			return fail(OUTPUT_MISSING, "output '%s' at %s", product->port, product->path);
-		return opened;
+		TRY(opened);
 	}
-	*out_all = true;
 	return OK;
 }
 
@@ -787,7 +788,7 @@ static result conclude_if_ready(struct runtime *rt)
 	TRY(calls_conclude(rt, &all));
 	if (!all)
 		return OK;
-	TRY(open_next_file(rt, &all));
+	TRY(open_files(rt, &all));
 	return all ? conclude(rt) : OK;
 }
 

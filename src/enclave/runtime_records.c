@@ -517,8 +517,10 @@ result records_finished(struct runtime *rt, struct control_finished *out)
 		.max_rss = rt->end.max_rss,
 		.reissues = rt->reissues,
 	};
-	for (size_t i = 0; i < rt->channel_count; i++)
+	for (size_t i = 0; i < rt->channel_count; i++) {
 		out->rekeys += rt->channels[i]->handshakes;
+		out->keyupdates += channel_keyupdates(rt->channels[i]);
+	}
 	TRY(arena_alloc(&rt->arena, rt->secret_count + MAX_GRANTS + 1, sizeof(struct bytes_item), &grants));
 	out->grants = grants;
 	for (size_t i = 0; i < rt->secret_count; i++)

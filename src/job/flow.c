@@ -866,6 +866,7 @@ static result tell_outcome(struct run *run, struct arena *arena, struct flow_out
 		use->max_rss = left->max_rss;
 		use->rekeys = left->rekeys;
 		use->reissues = left->reissues;
+		use->keyupdates = left->keyupdates;
 		out->records += left->record_count;
 	}
 	for (size_t i = 0; i < job->output_count; i++) {

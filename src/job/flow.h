@@ -61,7 +61,8 @@ struct flow_request {
 struct flow_stage_use {
 	const char *name;
 	uint64_t bytes_in, bytes_out, cpu_ms, max_rss;
-	uint64_t rekeys, reissues; /* channels re-keyed in place, certificates re-issued, because the root was rotated */
+	uint64_t rekeys, reissues; /* channels re-keyed in place; certificates re-issued, because the root was rotated */
+	uint64_t keyupdates;	   /* that its channels sent */
 };
 
 struct flow_output {

@@ -91,6 +91,7 @@ static const struct field stage_fields[] = {
 	F_UINT(struct link_stage, 13, left.rekeys, 0),
 	F_UINT(struct link_stage, 14, left.reissues, 0),
 	F_LIST(struct link_stage, 15, left.versions, left.version_count, &bytes_item_schema, 0, 0, 4096),
+	F_UINT(struct link_stage, 16, left.keyupdates, 0),
 };
 static const struct schema stage_schema = SCHEMA(struct link_stage, "stage", SHAPE_MAP, stage_fields);
 

@@ -195,6 +195,7 @@ static const struct field use_fields[] = {
 	F_UINT(struct flow_stage_use, 5, max_rss, 0),
 	F_UINT(struct flow_stage_use, 6, rekeys, 0),
 	F_UINT(struct flow_stage_use, 7, reissues, 0),
+	F_UINT(struct flow_stage_use, 8, keyupdates, 0),
 };
 static const struct schema use_schema = SCHEMA(struct flow_stage_use, "stage", SHAPE_MAP, use_fields);
 

@@ -24,7 +24,8 @@ enum {
 	KEY_FACTORS = 17,
 	KEY_AUTHOR = 27,
 	KEY_PQ = 28,
-	KEY_LAST = KEY_PQ, /* keys are counted in the bits of an unsigned */
+	KEY_CHANNELS = 29,
+	KEY_LAST = KEY_CHANNELS, /* keys are counted in the bits of an unsigned */
 };
 enum { REQUIRED_KEYS = 0x3fe }; /* bits 1..9 */
 
@@ -368,6 +369,68 @@ static result read_pq(struct reader *r, enum policy_pq *out)
 	return OK;
 }
 
+/* What a policy may say of its channels, in the order of their keys from 1 on. */
+struct channel_number {
+	size_t offset;
+	uint64_t min, max;
+};
+static const struct channel_number channel_numbers[] = {
+	{offsetof(struct policy_channels, sessions), 1, POLICY_SESSIONS_MAX},
+	{offsetof(struct policy_channels, keyupdate_bytes), POLICY_KEYUPDATE_MIN, POLICY_KEYUPDATE_MAX},
+	{offsetof(struct policy_channels, rekey_s), 1, POLICY_REKEY_MAX_S},
+	{offsetof(struct policy_channels, stall_s), 1, POLICY_STALL_MAX_S},
+};
+
+static uint64_t channel_number_of(const struct policy_channels *channels, size_t which)
+{
+	uint64_t number;
+	memcpy(&number, (const uint8_t *)channels + channel_numbers[which].offset, sizeof(number));
+	return number;
+}
+
+static result read_channels(struct reader *r, struct policy_channels *out)
+{
+	struct cbor_map map;
+	size_t fields = 0;
+	TRY(cbor_map_open(r, &map));
+	for (;; fields++) {
+		bool more;
+		int64_t key;
+		uint64_t number;
+		TRY(cbor_map_next(r, &map, &more, &key));
+		if (!more)
+			break;
+		if (key < 1 || key > (int64_t)COUNT_OF(channel_numbers))
+			return fail(UNKNOWN_FIELD, "key %" PRId64 " of channels; a newer Troth may know it", key);
+		const struct channel_number *row = &channel_numbers[key - 1];
+		TRY(read_ranged(r, row->min, row->max, &number));
+		memcpy((uint8_t *)out + row->offset, &number, sizeof(number));
+	}
+	return fields ? OK : fail(MISSING_FIELD, "channels of which nothing is said; leave them out");
+}
+
+static size_t channels_said(const struct policy_channels *channels)
+{
+	size_t said = 0;
+	for (size_t i = 0; i < COUNT_OF(channel_numbers); i++)
+		said += channel_number_of(channels, i) > 0;
+	return said;
+}
+
+static void put_channels(struct writer *w, const struct policy_channels *channels)
+{
+	size_t said = channels_said(channels);
+	if (said == 0)
+		return;
+	cbor_put_uint(w, KEY_CHANNELS);
+	cbor_put_map(w, said);
+	for (size_t i = 0; i < COUNT_OF(channel_numbers); i++)
+		if (channel_number_of(channels, i) > 0) {
+			cbor_put_uint(w, i + 1);
+			cbor_put_uint(w, channel_number_of(channels, i));
+		}
+}
+
 static result read_field(struct reader *r, int64_t key, const struct compiled_visitor *visitor, struct compiled_policy *policy)
 {
 	switch (key) {
@@ -389,10 +452,12 @@ static result read_field(struct reader *r, int64_t key, const struct compiled_vi
 		return read_fixed(r, POLICY_AUTHOR_SIZE, &policy->author);
 	case KEY_PQ:
 		return read_pq(r, &policy->pq);
+	case KEY_CHANNELS:
+		return read_channels(r, &policy->channels);
 	default:
 		break;
 	}
-	if (key < KEY_FORMAT || key > KEY_NOT_AFTER) /* of the rest; 17, 27 and 28 were above */
+	if (key < KEY_FORMAT || key > KEY_NOT_AFTER) /* of the rest; 17 and 27 to 29 were above */
 		return fail(UNKNOWN_FIELD, "key %" PRId64 " of a policy; a newer Troth may know it", key);
 	return read_number_field(r, key, policy);
 }
@@ -578,7 +643,8 @@ void compiled_encode(const struct form_policy *form, struct writer *w)
 {
 	cbor_put_map(w,
 		9u + (form->peer_count > 0) + (form->denied.count > 0) + (form->level0.count > 0) + form->has_max_age +
-			form->has_not_before + form->has_not_after + (form->factors > 0) + (form->author.data != NULL) + (form->pq != POLICY_PQ_PREFER));
+			form->has_not_before + form->has_not_after + (form->factors > 0) + (form->author.data != NULL) + (form->pq != POLICY_PQ_PREFER) +
+			(channels_said(&form->channels) > 0));
 	put_pair(w, KEY_FORMAT, POLICY_FORMAT);
 	put_pair(w, KEY_VERSION, form->version);
 	put_pair(w, KEY_KIND, form->kind);
@@ -606,6 +672,7 @@ void compiled_encode(const struct form_policy *form, struct writer *w)
 	}
 	if (form->pq != POLICY_PQ_PREFER)
 		put_pair(w, KEY_PQ, form->pq);
+	put_channels(w, &form->channels);
 }
 
 int compiled_order(enum policy_subject kind_a, struct span id_a, enum policy_subject kind_b, struct span id_b)

@@ -41,6 +41,7 @@ struct compiled_policy {
 	unsigned factors; /* bits of enum policy_factor */
 	struct span author; /* POLICY_AUTHOR_SIZE bytes; empty: nobody may replace this policy */
 	enum policy_pq pq;
+	struct policy_channels channels;
 };
 
 /* So many operations in so many seconds, `burst` of them at once. operations 0: no limit. */
@@ -126,6 +127,7 @@ struct form_policy {
 	unsigned factors;
 	struct span author;
 	enum policy_pq pq;
+	struct policy_channels channels;
 };
 
 void compiled_encode(const struct form_policy *form, struct writer *out);

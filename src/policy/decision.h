@@ -68,6 +68,22 @@ enum policy_direction {
 /* The post-quantum suite of channels (docs/PROTOCOL.iecp "Suites"). The numbers are those of the compiled form; it never has 0. */
 enum policy_pq { POLICY_PQ_PREFER = 0, POLICY_PQ_OFF = 1, POLICY_PQ_REQUIRE = 2 };
 
+/* What channels of the subject may cost and how long their keys serve (docs/POLICY.md "Channels"). 0: not said. */
+struct policy_channels {
+	uint64_t sessions;	  /* open at once */
+	uint64_t keyupdate_bytes; /* sent under one key */
+	uint64_t rekey_s;	  /* from one handshake to the next */
+	uint64_t stall_s;	  /* a peer that takes nothing */
+};
+
+enum {
+	POLICY_SESSIONS_MAX = 120, /* as many edges as an enclave has */
+	POLICY_REKEY_MAX_S = 3600,
+	POLICY_STALL_MAX_S = 24 * 60 * 60,
+	POLICY_KEYUPDATE_MIN = 64 * 1024, /* one record */
+};
+#define POLICY_KEYUPDATE_MAX ((uint64_t)1 << 36)
+
 /* Tier of confinement, weakest first (enclaves: L and N; the others are reserved for their backends). */
 enum policy_confinement {
 	CONFINEMENT_NONE = 0,

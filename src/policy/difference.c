@@ -314,6 +314,15 @@ static result compare_words(struct diff *d, const struct compiled_policy *a, con
 	return OK;
 }
 
+/* More sessions are more; less often new keys, and more patience, too. */
+static result compare_channels(struct diff *d, const struct policy_channels *a, const struct policy_channels *b)
+{
+	TRY(limits(d, "channels.sessions", a->sessions, a->sessions, b->sessions, b->sessions, true, false));
+	TRY(limits(d, "channels.keyupdate_bytes", a->keyupdate_bytes, a->keyupdate_bytes, b->keyupdate_bytes, b->keyupdate_bytes, true, false));
+	TRY(limits(d, "channels.rekey_s", a->rekey_s, a->rekey_s, b->rekey_s, b->rekey_s, true, false));
+	return limits(d, "channels.stall_s", a->stall_s, a->stall_s, b->stall_s, b->stall_s, true, false);
+}
+
 static result compare_policy(struct diff *d, const struct compiled_policy *a, const struct compiled_policy *b)
 {
 	d->policy = b;
@@ -328,6 +337,7 @@ static result compare_policy(struct diff *d, const struct compiled_policy *a, co
 	TRY(limits(d, "not_before", a->has_not_before, a->not_before, b->has_not_before, b->not_before, false, true));
 	TRY(limits(d, "not_after", a->has_not_after, a->not_after, b->has_not_after, b->not_after, true, true));
 	TRY(factors(d, SPAN_EMPTY, a->factors, b->factors));
+	TRY(compare_channels(d, &a->channels, &b->channels));
 	if (a->version != b->version) {
 		char before[24], after[24];
 		snprintf(before, sizeof(before), "%" PRIu64, a->version);

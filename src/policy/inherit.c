@@ -149,6 +149,20 @@ static result merge_pq(const struct merge *m, const struct form_policy *base, st
 	return OK;
 }
 
+/* Less is narrower in each of them, and what is not said is as wide as can be. */
+static result merge_channels(const struct merge *m, const struct policy_channels *base, struct policy_channels *own)
+{
+	const uint64_t limits[] = {base->sessions, base->keyupdate_bytes, base->rekey_s, base->stall_s};
+	uint64_t *const values[] = {&own->sessions, &own->keyupdate_bytes, &own->rekey_s, &own->stall_s};
+	for (size_t i = 0; i < COUNT_OF(limits); i++) {
+		if (limits[i] && *values[i] > limits[i])
+			return wider(m, "channels");
+		if (*values[i] == 0)
+			*values[i] = limits[i];
+	}
+	return OK;
+}
+
 static result merge_author(const struct merge *m, const struct form_policy *base, struct form_policy *own)
 {
 	if (said_twice(m, "author") && !span_equal(own->author, base->author))
@@ -172,6 +186,7 @@ result policy_inherit(const struct document *document, const struct inherit_side
 	TRY(merge_texts(&m, &base->form->level0, &own.level0));
 	TRY(merge_author(&m, base->form, &own));
 	TRY(merge_pq(&m, base->form, &own));
+	TRY(merge_channels(&m, &base->form->channels, &own.channels));
 	own.factors |= base->form->factors;
 	*out_form = own;
 	return OK;

@@ -152,6 +152,25 @@ static int put_subject(json_t *object, const struct compiled_policy *policy)
 	return json_object_set_new(object, fields[policy->kind], text_of(policy->id));
 }
 
+static int put_channels(json_t *object, const struct policy_channels *channels)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {{"sessions", channels->sessions}, {"keyupdate_bytes", channels->keyupdate_bytes}, {"rekey_s", channels->rekey_s},
+		{"stall_s", channels->stall_s}};
+	json_t *said = json_object();
+	int failed = 0;
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (rows[i].value)
+			failed |= json_object_set_new(said, rows[i].name, json_integer((json_int_t)rows[i].value));
+	if (failed || json_object_size(said) == 0) {
+		json_decref(said);
+		return failed;
+	}
+	return json_object_set_new(object, "channels", said);
+}
+
 static int put_limits(json_t *object, const struct compiled_policy *policy)
 {
 	char level[] = "Level-0";
@@ -173,6 +192,7 @@ static int put_limits(json_t *object, const struct compiled_policy *policy)
 	failed |= put_factors(object, policy->factors);
 	if (policy->pq != POLICY_PQ_PREFER)
 		failed |= json_object_set_new(object, "pq", json_string(policy->pq == POLICY_PQ_OFF ? "off" : "require"));
+	failed |= put_channels(object, &policy->channels);
 	if (policy->author.data)
 		failed |= json_object_set_new(object, "author", hex_of(policy->author));
 	if (policy->version != 1)

@@ -49,6 +49,7 @@ struct policy_entry {
 	uint8_t digest[POLICY_DIGEST_SIZE];
 	uint32_t compiled_at, compiled_len;
 	uint32_t peer_count; /* the allowed peers, which come first among the rules */
+	struct policy_channels channels;
 };
 
 /* Policies with no more rules than this are searched one by one, larger ones through an index. */

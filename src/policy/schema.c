@@ -17,13 +17,14 @@
 
 static const char *const policy_fields[] = {"enclave_id", "caller_id", "guest_id", "allowed_communicators", "deny", "allow_level0",
 	"max_dac_depth", "required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s",
-	"required_factors", "not_before", "not_after", "author", "pq", "version", "inherits", NULL};
+	"required_factors", "not_before", "not_after", "author", "pq", "channels", "version", "inherits", NULL};
 /* What others inherit: no subject, and no version, which is counted by the author of each. */
 static const char *const default_fields[] = {"!default", "allowed_communicators", "deny", "allow_level0", "max_dac_depth",
 	"required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s", "required_factors",
-	"not_before", "not_after", "author", "pq", NULL};
+	"not_before", "not_after", "author", "pq", "channels", NULL};
 static const char *const peer_fields[] = {
 	"!id", "operations", "scopes", "direction", "cores", "reference", "rot_ids", "rate", "required_factors", NULL};
+static const char *const channel_fields[] = {"sessions", "keyupdate_bytes", "rekey_s", "stall_s", NULL};
 static const char *const rate_fields[] = {"!operations", "!per_s", "burst", NULL};
 static const char *const reference_fields[] = {"!author", "!set", "min_svn", NULL};
 
@@ -360,6 +361,27 @@ static result read_pq(const struct schema *s, const struct node *node, enum poli
 	return OK;
 }
 
+static result read_channel_number(const struct schema *s, const struct node *node, uint64_t min, uint64_t max, uint64_t *out)
+{
+	if (!node)
+		return OK;
+	TRY(read_number(s, node, max, out));
+	return *out >= min ? OK : document_fail(s->document, node, BAD_VALUE, "%s must be at least %" PRIu64, node->key, min);
+}
+
+static result read_channels(const struct schema *s, const struct node *node, struct policy_channels *out)
+{
+	if (!node)
+		return OK;
+	TRY(document_fields(s->document, node, channel_fields));
+	if (node->count == 0)
+		return document_fail(s->document, node, MISSING_FIELD, "channels says nothing; leave it out");
+	TRY(read_channel_number(s, node_field(node, "sessions"), 1, POLICY_SESSIONS_MAX, &out->sessions));
+	TRY(read_channel_number(s, node_field(node, "keyupdate_bytes"), POLICY_KEYUPDATE_MIN, POLICY_KEYUPDATE_MAX, &out->keyupdate_bytes));
+	TRY(read_channel_number(s, node_field(node, "rekey_s"), 1, POLICY_REKEY_MAX_S, &out->rekey_s));
+	return read_channel_number(s, node_field(node, "stall_s"), 1, POLICY_STALL_MAX_S, &out->stall_s);
+}
+
 static result read_factors(const struct schema *s, const struct node *node, unsigned *out)
 {
 	static const struct choice factors[] = {{"tpm", FACTOR_TPM}, {"tee", FACTOR_TEE}};
@@ -503,6 +525,7 @@ static result read_rules(struct schema *s, const struct node *node, struct form_
 		TRY(read_digest(s, author, POLICY_AUTHOR_SIZE, &form->author));
 	TRY(read_factors(s, node_field(node, "required_factors"), &form->factors));
 	TRY(read_pq(s, node_field(node, "pq"), &form->pq));
+	TRY(read_channels(s, node_field(node, "channels"), &form->channels));
 	form->rot.kind = ROT_SAME;
 	TRY(read_rot(s, node_field(node, "rot_ids"), &form->rot));
 	TRY(read_peers(s, node_field(node, "allowed_communicators"), form));

@@ -273,6 +273,7 @@ static struct policy_entry entry_of(const struct filling *filling, const struct 
 		.factors = (uint8_t)policy->factors,
 		.author_at = policy->author.data ? offset_of(table, policy->author.data) : 0,
 		.pq = (uint8_t)policy->pq,
+		.channels = policy->channels,
 	};
 }
 
@@ -603,6 +604,7 @@ static void view_of(const struct policy_table *table, const struct policy_entry 
 		.allow_interpreter = policy->allow_interpreter,
 		.author = policy->author_at ? span_of(table->bytes + policy->author_at, POLICY_AUTHOR_SIZE) : SPAN_EMPTY,
 		.pq = (enum policy_pq)policy->pq,
+		.channels = policy->channels,
 		.peer_count = policy->peer_count,
 		.entry_ = (uint32_t)(policy - table->policies),
 	};

@@ -59,6 +59,7 @@ struct policy_view {
 	bool allow_interpreter;
 	struct span author; /* who may sign newer versions: POLICY_AUTHOR_SIZE bytes, or empty: nobody */
 	enum policy_pq pq; /* of the channels of its subject */
+	struct policy_channels channels;
 	size_t peer_count; /* allowed communicators, for policy_peer */
 	uint32_t entry_; /* internal */
 };

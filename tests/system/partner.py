@@ -41,9 +41,9 @@ def root_key(machine):
 class Partner(threading.Thread):
     """Listens, takes one connection and lets `talk(sock)` do what it wants. What it raises and returns is kept."""
 
-    def __init__(self, folder, talk):
+    def __init__(self, folder, talk, name='p.sock'):
         super().__init__(daemon=True)
-        self.path = os.path.join(folder, 'p.sock')
+        self.path = os.path.join(folder, name)
         self.talk, self.failure, self.result = talk, None, None
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.settimeout(30)
@@ -102,23 +102,28 @@ def read_stream(data):
     return frames, content
 
 
-def receiving_job(machine, program='cat', key=None, operation='rows'):
-    """partner -> P -> out.txt; `key` is the one that the job pins."""
+def receiving_job(machine, program='cat', key=None, operation='rows', second=None, **more):
+    """partner -> P -> out.txt; `key` is the one that the job pins. A `second` peer with the same key feeds a file; `more` is policy."""
     jobs.written(machine.work, 'p.sh', f'#!/bin/sh\n{program}\n', 0o755)
     jobs.written(machine.work, 'partner.pem', pem_of(key))
-    rules = jobs.policy('P', ['partner'], allow_level0=['partner'])
-    return jobs.write_job(machine.work, [{**jobs.enclave('P', './p.sh', files=['/usr/bin/cat']), 'policy': rules}],
-                          flow=[{'from': 'partner', 'to': 'P', 'operation': operation}],
-                          outputs=[{'name': 'out', 'from': 'P', 'file': 'out.txt'}],
-                          externals=[{'name': 'partner', 'socket': './p.sock', 'key': 'partner.pem'}])
+    names = ['partner', second] if second else ['partner']
+    rules = jobs.policy('P', names, allow_level0=names, **more)
+    flow = [{'from': 'partner', 'to': 'P', 'operation': operation}]
+    externals = [{'name': 'partner', 'socket': './p.sock', 'key': 'partner.pem'}]
+    if second:
+        flow.append({'from': second, 'to': 'P', 'operation': operation, 'input': 'second'})
+        externals.append({'name': second, 'socket': './q.sock', 'key': 'partner.pem'})
+    return jobs.write_job(machine.work, [{**jobs.enclave('P', './p.sh', files=['/usr/bin/cat']), 'policy': rules}], flow=flow,
+                          outputs=[{'name': 'out', 'from': 'P', 'file': 'out.txt'}], externals=externals)
 
 
-def sending_job(machine, program='echo sent', key=None):
-    """P -> partner, and P's output file beside it."""
+def sending_job(machine, program='echo sent', key=None, files=(), **more):
+    """P -> partner, and P's output file beside it. `more` is policy."""
     jobs.written(machine.work, 'p.sh', f'#!/bin/sh\n{program}\necho done >/tmp/note\n', 0o755)
     jobs.written(machine.work, 'partner.pem', pem_of(key))
-    rules = jobs.policy('P', ['partner'], allow_level0=['partner'])
-    return jobs.write_job(machine.work, [{**jobs.enclave('P', './p.sh', outputs=[{'name': 'note', 'path': 'note'}]), 'policy': rules}],
+    rules = jobs.policy('P', ['partner'], allow_level0=['partner'], **more)
+    one = jobs.enclave('P', './p.sh', files=list(files), outputs=[{'name': 'note', 'path': 'note'}])
+    return jobs.write_job(machine.work, [{**one, 'policy': rules}],
                           flow=[{'from': 'P', 'to': 'partner', 'operation': 'rows'}],
                           outputs=[{'name': 'out', 'from': 'P', 'output': 'note', 'file': 'out.txt'}],
                           externals=[{'name': 'partner', 'socket': './p.sock', 'key': 'partner.pem'}])

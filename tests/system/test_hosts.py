@@ -18,7 +18,7 @@ CANARY = b'CANARY-7c31f0-of-hosts'
 DEADLINE = 60  # seconds by which every run has ended, whatever happened
 
 
-def two_host_job(folder, north, south, first='cat', second='wc -c', roots=True):
+def two_host_job(folder, north, south, first='cat', second='wc -c', roots=True, **more):
     """rows -> A (north) -> B (south) -> out.txt"""
     os.makedirs(folder, exist_ok=True)
     for host in (north, south):
@@ -26,11 +26,11 @@ def two_host_job(folder, north, south, first='cat', second='wc -c', roots=True):
             written(folder, f'{host.name}.epoch', f.read())
     for name, text in (('A', first), ('B', second)):
         written(folder, f'{name}.sh', f'#!/bin/sh\n{text}\n', 0o755)
-    files = ['/usr/bin/cat', '/usr/bin/wc', '/usr/bin/sleep', '/usr/bin/tr']
+    files = ['/usr/bin/cat', '/usr/bin/wc', '/usr/bin/sleep', '/usr/bin/tr', '/usr/bin/head']
     a = enclave('A', './A.sh', files=files, host=north.name)
     b = enclave('B', './B.sh', files=files, host=south.name)
-    a['policy'] = policy('A', ['B'], **({'rot_ids': [south.rot]} if roots else {}))
-    b['policy'] = policy('B', ['A'], **({'rot_ids': [north.rot]} if roots else {}))
+    a['policy'] = policy('A', ['B'], **more, **({'rot_ids': [south.rot]} if roots else {}))
+    b['policy'] = policy('B', ['A'], **more, **({'rot_ids': [north.rot]} if roots else {}))
     path = write_job(folder, [a, b], flow=[{'from': 'A', 'to': 'B', 'operation': 'rows'}], inputs=[{'role': 'rows', 'to': 'A'}],
                      outputs=[{'name': 'out', 'from': 'B', 'file': 'out.txt', 'statement': True}])
     import json

@@ -1016,6 +1016,55 @@ static void ten_thousand_half_open(void **state)
 	iecp_half_open_leave(&table, &place);
 }
 
+/*
+ * The same with whole messages: ten thousand good M1 from many places, none of which is followed by an M3. So many are answered; for
+ * the others nothing is computed and nothing is kept. An honest peer gets through as soon as their time is over.
+ */
+static void ten_thousand_begun_and_left(void **state)
+{
+	enum { BEGUN = 10000, PLACES = 1250 };
+	struct pair *pair = *state;
+	static struct iecp_half_open table;
+	struct iecp *answered[IECP_HALF_OPEN_MAX];
+	CLEANUP(bytes_free) struct bytes m1 = BYTES_EMPTY;
+	size_t count = 0;
+
+	pair->r.config.half_open = &table;
+	pair_open(pair);
+	assert_int_equal(pair_start(&pair->i, &m1), OK);
+	for (uint32_t n = 0; n < BEGUN; n++) {
+		CLEANUP(writer_free) struct writer w = writer_growing(1 << 20);
+		uint32_t place = n % PLACES;
+		struct iecp *begun;
+		pair->r.config.address = span_of((uint8_t *)&place, sizeof place);
+		assert_int_equal(iecp_new(&pair->r.config, PAIR_NOW, &begun), OK);
+		result r = iecp_receive(begun, bytes_span(&m1), PAIR_NOW, &w);
+		if (r == OK) {
+			assert_true(count < COUNT_OF(answered));
+			answered[count++] = begun;
+			continue;
+		}
+		assert_int_equal(r, TOO_MANY_HALF_OPEN);
+		assert_int_equal(w.len, 0);
+		assert_null(iecp_secrets(begun));
+		iecp_free(begun);
+	}
+	assert_int_equal(count, IECP_HALF_OPEN_MAX);
+	assert_int_equal(pair->r.produced, IECP_HALF_OPEN_MAX); /* evidence, which costs most */
+
+	struct iecp_time later = PAIR_NOW;
+	later.steady_ms += IECP_HANDSHAKE_MS + 1;
+	pair->r.config.address = span_str("an honest one");
+	struct iecp *honest;
+	CLEANUP(writer_free) struct writer w = writer_growing(1 << 20);
+	assert_int_equal(iecp_new(&pair->r.config, later, &honest), OK);
+	assert_int_equal(iecp_receive(honest, bytes_span(&m1), later, &w), OK);
+	iecp_free(honest);
+	for (size_t i = 0; i < count; i++)
+		iecp_free(answered[i]);
+	pair->r.config.half_open = NULL;
+}
+
 static void half_open_rows_run_out(void **state)
 {
 	struct iecp_half_open *table = calloc(1, sizeof *table);
@@ -1142,6 +1191,7 @@ int group_iecp(void)
 		ROOTED(handshake_has_a_deadline),
 		ROOTED(half_open_handshakes_are_limited),
 		ROOTED(ten_thousand_half_open),
+		ROOTED(ten_thousand_begun_and_left),
 		ROOTED(half_open_rows_run_out),
 		ROOTED(secrets_are_erased),
 		ROOTED(secrets_are_erased_after_a_failure),

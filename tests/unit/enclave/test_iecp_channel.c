@@ -385,6 +385,30 @@ static void keyupdate_goes_on_at_both_limits(void **state) /* IE-12 */
 	assert_int_equal(open_at(&pair->i, record, len, &got), OK);
 }
 
+/* A side may want new keys sooner than it must; the first record of a generation always passes. */
+static void keyupdate_sooner_by_own_wish(void **state)
+{
+	struct pair *pair = *state;
+	struct iecp_record got;
+	uint8_t record[100];
+	size_t len;
+
+	iecp_channel_keyupdate_after(pair->i.channel, 10);
+	assert_false(iecp_keyupdate_due(pair->i.channel, 60));
+	assert_int_equal(seal(&pair->i, "sixsix", record, &len), OK);
+	assert_int_equal(open_at(&pair->r, record, len, &got), OK);
+	assert_false(iecp_keyupdate_due(pair->i.channel, 4));
+	assert_true(iecp_keyupdate_due(pair->i.channel, 5));
+	keyupdate(pair);
+	assert_false(iecp_keyupdate_due(pair->i.channel, 60));
+	/* What the peer must take has not changed, nor what it wishes for itself. */
+	assert_int_equal(seal(&pair->i, "more than ten bytes", record, &len), OK);
+	assert_int_equal(open_at(&pair->r, record, len, &got), OK);
+	assert_false(iecp_keyupdate_due(pair->r.channel, 60));
+	iecp_channel_keyupdate_after(pair->i.channel, 0);
+	assert_false(iecp_keyupdate_due(pair->i.channel, 60));
+}
+
 static void keyupdate_by_hand(void **state)
 {
 	struct iecp_channel *sender = bare(IECP_INITIATOR, PAIR_DAY_MS);
@@ -590,6 +614,7 @@ int group_iecp_channel(void)
 		cmocka_unit_test(headers_that_no_record_has),
 		WITH(sequence_numbers_end),
 		WITH(keyupdate_goes_on_at_both_limits),
+		WITH(keyupdate_sooner_by_own_wish),
 		cmocka_unit_test(keyupdate_by_hand),
 		cmocka_unit_test(records_around_a_keyupdate),
 		WITH(the_last_generation),

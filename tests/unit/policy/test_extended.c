@@ -53,6 +53,31 @@ static void wrong_fields_are_refused(void **state)
 	assert_refused(POLICY_A("required_factors: [tmp]\n"), BAD_VALUE, "tpm");
 	assert_refused(POLICY_A("required_factors: tpm\n"), BAD_TYPE, "must be a list");
 	assert_refused(POLICY_A("author: abcd\n"), BAD_VALUE, "p:4:");
+	assert_refused(POLICY_A("channels: 5\n"), BAD_TYPE, "p:4:");
+	assert_refused(POLICY_A("channels: {}\n"), MISSING_FIELD, "says nothing");
+	assert_refused(POLICY_A("channels: {sesions: 5}\n"), UNKNOWN_FIELD, "did you mean \"sessions\"?");
+	assert_refused(POLICY_A("channels: {sessions: 0}\n"), BAD_VALUE, "sessions must be at least 1");
+	assert_refused(POLICY_A("channels: {sessions: 121}\n"), BAD_VALUE, "too large");
+	assert_refused(POLICY_A("channels: {keyupdate_bytes: 65535}\n"), BAD_VALUE, "keyupdate_bytes must be at least 65536");
+	assert_refused(POLICY_A("channels: {keyupdate_bytes: 68719476737}\n"), BAD_VALUE, "too large");
+	assert_refused(POLICY_A("channels: {rekey_s: 3601}\n"), BAD_VALUE, "too large");
+	assert_refused(POLICY_A("channels: {stall_s: 86401}\n"), BAD_VALUE, "too large");
+}
+
+/* By hand, from docs/PROTOCOL.policy; what is not said of channels is not written, and 0 in the view. */
+static void channels_have_known_answers(void **state)
+{
+	CLEANUP(bytes_free) struct bytes set = compile(POLICY_A("channels: {stall_s: 60, sessions: 16, keyupdate_bytes: 1048576, rekey_s: 600}\n"));
+	CLEANUP(bytes_free) struct bytes expected =
+		unhex("81aa01010201030104654952452d4105030601070208f50900181da40110021a001000000319025804183c");
+	CLEANUP(policy_table_cleanup) struct policy_table *table = load(POLICY_A("channels: {rekey_s: 7}\n"));
+	struct policy_view view;
+	(void)state;
+	assert_int_equal(set.len, expected.len);
+	assert_memory_equal(set.data, expected.data, set.len);
+	policy_at(table, 0, &view);
+	assert_int_equal(view.channels.rekey_s, 7);
+	assert_int_equal(view.channels.sessions + view.channels.keyupdate_bytes + view.channels.stall_s, 0);
 }
 
 static void a_view_names_the_author(void **state)
@@ -307,6 +332,12 @@ static void widening_is_a_conflict(void **state)
 	assert_refused(WINDOW("author: " ROOT_AA, "author: " ROOT_BB), POLICY_CONFLICT, "author is another one");
 	assert_refused(WINDOW("pq: require", "pq: prefer"), POLICY_CONFLICT, "pq");
 	assert_refused(WINDOW("pq: prefer", "pq: 'off'"), POLICY_CONFLICT, "pq");
+	assert_refused(WINDOW("channels: {sessions: 3}", "channels: {sessions: 4}"), POLICY_CONFLICT, "channels allows more than default b");
+	assert_refused(WINDOW("channels: {rekey_s: 3}", "channels: {rekey_s: 4, sessions: 1}"), POLICY_CONFLICT, "channels");
+	assert_same(WINDOW("channels: {rekey_s: 30, stall_s: 9}", "channels: {rekey_s: 10, sessions: 2}"),
+		"enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\nchannels: {sessions: 2, rekey_s: 10, stall_s: 9}\n");
+	assert_same(WINDOW("channels: {rekey_s: 30}", "version: 1"),
+		"enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\nchannels: {rekey_s: 30}\n");
 	assert_same(WINDOW("pq: require", "version: 1"), "enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\npq: require\n");
 	assert_same(WINDOW("pq: 'off'", "pq: prefer"), "enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\n");
 	assert_same(WINDOW("author: " ROOT_AA ", rot_ids: [" ROOT_AA ", " ROOT_BB "]", "author: " ROOT_AA ", rot_ids: [" ROOT_BB "]"),
@@ -332,6 +363,7 @@ int test_extended(void)
 		cmocka_unit_test(new_fields_have_known_answers),
 		cmocka_unit_test(burst_defaults_to_the_operations),
 		cmocka_unit_test(wrong_fields_are_refused),
+		cmocka_unit_test(channels_have_known_answers),
 		cmocka_unit_test(a_view_names_the_author),
 		cmocka_unit_test(a_burst_passes_and_then_the_rate_holds),
 		cmocka_unit_test(a_rate_that_does_not_divide_is_exact),

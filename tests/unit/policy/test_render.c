@@ -17,8 +17,11 @@ static const char *const samples[] = {
 		 "- {id: f, reference: {author: " ROOT_AA ", set: payroll}}\n"
 		 "- {id: g, operations: [x], reference: {author: " ROOT_AA ", set: payroll, min_svn: 4294967295}, rot_ids: same}\n"
 		 "- {id: h, rate: {operations: 3, per_s: 60}}\n- {id: i, rate: {operations: 1, per_s: 1, burst: 9}, required_factors: [tee, tpm]}\n"
-		 "required_factors: [tpm]\nauthor: " ROOT_AA "\npq: require\n"),
+		 "required_factors: [tpm]\nauthor: " ROOT_AA "\npq: require\n"
+		 "channels: {sessions: 120, keyupdate_bytes: 68719476736, rekey_s: 3600, stall_s: 86400}\n"),
 	POLICY_A("pq: 'off'\n"),
+	POLICY_A("channels: {keyupdate_bytes: 65536}\n"),
+	POLICY_A("channels: {sessions: 1, stall_s: 1}\n"),
 };
 
 static void rendering_compiles_to_the_same_bytes(void **state)
