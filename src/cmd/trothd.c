@@ -22,7 +22,7 @@ static const struct {
 	{"attestation", NULL, "appraises evidence (not in this version)"},
 	{"config", NULL, "serves chain definitions (not in this version)"},
 	{"hsm", NULL, "one node of an HSM chain (not in this version)"},
-	{"ledger", NULL, "the ledger's engine (not in this version)"},
+	{"ledger", trothd_ledger, "serves a ledger that anyone can check"},
 	{"console", NULL, "the web console (not in this version)"},
 };
 

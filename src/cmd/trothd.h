@@ -5,5 +5,6 @@
 #include "base/result.h"
 
 int trothd_host(int argc, char **argv);
+int trothd_ledger(int argc, char **argv);
 
 #endif

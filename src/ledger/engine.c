@@ -112,7 +112,7 @@ void ledger_engine_close(struct ledger_engine *engine)
 	if (!engine)
 		return;
 	engine_stop_threads(engine);
-	keeper_stop(engine);
+	engine_keeper_stop(engine);
 	bool changed = engine->head.size != engine->snapshot_size;
 	if (changed && !engine->options.read_only && !engine->broken && engine->head.size && snapshot_encode(engine, &bytes) == OK)
 		(void)!snapshot_write(engine, bytes_span(&bytes));
@@ -424,7 +424,7 @@ static result open_existing(struct ledger_engine *engine, struct ledger_recovery
 	TRY(engine_read_keys(engine));
 	TRY(load(engine, recovery));
 	TRY(check_last(engine));
-	return keeper_start(engine);
+	return engine_keeper_start(engine);
 }
 
 result ledger_engine_open(const struct ledger_engine_options *options, struct ledger_engine **out, struct ledger_recovery *out_recovery)

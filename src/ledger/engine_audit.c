@@ -90,7 +90,7 @@ result ledger_engine_reindex(const struct ledger_engine_options *options)
 	TRY(ledger_engine_open(options, &engine, NULL));
 	struct ledger_head head;
 	ledger_engine_head(engine, &head);
-	keeper_stop(engine);
+	engine_keeper_stop(engine);
 	result indexed = index_enter(engine, head.size);
 	if (indexed == OK)
 		index_leave(engine);

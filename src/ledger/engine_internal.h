@@ -165,8 +165,8 @@ void snapshot_maybe(struct ledger_engine *engine);
 
 /* ---- Keeper and index --------------------------------------------------------------------------- */
 
-NODISCARD result keeper_start(struct ledger_engine *engine);
-void keeper_stop(struct ledger_engine *engine);
+NODISCARD result engine_keeper_start(struct ledger_engine *engine);
+void engine_keeper_stop(struct ledger_engine *engine);
 void keeper_wake(struct ledger_engine *engine);
 /* The index lock is held when this returns OK, and the index knows all leaves below `size`. LEDGER_INDEXING when that would take long. */
 NODISCARD result index_enter(struct ledger_engine *engine, uint64_t size);

@@ -275,7 +275,7 @@ void keeper_wake(struct ledger_engine *engine)
 	pthread_mutex_unlock(&engine->keeper_lock);
 }
 
-result keeper_start(struct ledger_engine *engine)
+result engine_keeper_start(struct ledger_engine *engine)
 {
 	if (!engine->system || engine->options.read_only)
 		return OK;
@@ -285,7 +285,7 @@ result keeper_start(struct ledger_engine *engine)
 	return OK;
 }
 
-void keeper_stop(struct ledger_engine *engine)
+void engine_keeper_stop(struct ledger_engine *engine)
 {
 	if (!engine->keeper_runs)
 		return;

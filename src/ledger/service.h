@@ -26,6 +26,8 @@ struct ledger_service_config {
 	unsigned rate, burst; /* transactions per second of one writer and at once; 0: no limit */
 	ledger_after_batch *after_batch; /* NULL: none */
 	void *after_batch_arg;
+	bool confined;	  /* the process gives up what it does not need once it listens (base/confine.h): called with one thread */
+	bool asks_others; /* after_batch connects to others */
 	const struct ledger_engine_options *engine; /* NULL: defaults; `dir` in it does not count */
 };
 

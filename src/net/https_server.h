@@ -2,8 +2,8 @@
  * An HTTPS server: TLS 1.3 alone, HTTP/1.1 (ALPN http/1.1), one table of routes. libevent reads and writes, in the one thread
  * that is inside https_server_run; what may take longer runs on a few worker threads. It knows nothing of what is served.
  *
- * Limits hold before a handler sees anything: connections (the one that has idled longest makes room), time for handshake,
- * head and body, sizes of head and body, one framing of the body, requests of one client that wait for workers.
+ * Limits hold before a handler sees anything: connections (the one that has idled longest makes room), time for the handshake
+ * and for a whole request, sizes of head and body, one framing of the body, requests that wait for workers.
  *
  * An exchange is one request and its answer. It belongs to the server; a handler gets it, and it must be answered exactly
  * once, by any thread, at any time; until then everything it gave out stays valid, also when the client has gone meanwhile.
@@ -46,7 +46,7 @@ struct https_server_config {
 	unsigned connections;	   /* at once [1024], fewer where the process may not open so many files */
 	size_t body_max;	   /* bytes [65536] */
 	size_t head_max;	   /* bytes of request line and header [8192] */
-	unsigned handshake_ms, head_ms, body_ms, idle_ms, write_ms; /* [10000, 10000, 20000, 60000, 60000] */
+	unsigned handshake_ms, request_ms, idle_ms, write_ms; /* [10000, 20000, 60000, 60000]: from its first byte to its last */
 };
 
 /* Reads the certificates and listens; serves nothing yet. BAD_CERTIFICATE, and those of tcp_listen. */
@@ -67,7 +67,7 @@ NODISCARD result https_server_run(struct https_server *server);
 void https_server_stop(struct https_server *server);
 bool https_server_stopping(const struct https_server *server);
 
-/* Calls `call(arg)` every `ms` in the loop's thread, or once there soon (any thread). */
+/* Calls `call(arg)` every `ms` in the loop's thread; before https_server_run. */
 NODISCARD result https_server_every(struct https_server *server, unsigned ms, void (*call)(void *arg), void *arg);
 /* SIGTERM and SIGINT call https_server_stop; before https_server_run. */
 NODISCARD result https_server_stop_on_signals(struct https_server *server);
