@@ -23,6 +23,7 @@ int test_ed25519(void);
 int test_hash(void);
 int test_key(void);
 int test_shamir(void);
+int test_token_uri(void);
 int test_key_backend(void);
 int test_mlkem(void);
 int test_x509(void);

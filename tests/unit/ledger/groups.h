@@ -5,6 +5,7 @@
 int group_note(void);
 int group_checkpoint(void);
 int group_contract(void);
+int group_make(void);
 int group_engine(void);
 int group_engine_crash(void);
 int group_engine_damage(void);
