@@ -2,6 +2,23 @@
 
 enum { FACT_MEMORY = 256 * 1024 };
 
+/* Goes up from a grant that the ledger has seen: each of those that it comes from was seen with it. */
+static result look_above(struct ledger_client *client, const struct grant_fact *grant, struct arena *arena, bool *out)
+{
+	struct grant_fact above = *grant;
+	struct revocation_fact revocation;
+	uint64_t size;
+	bool revoked = false, there = true;
+	for (unsigned depth = 0; depth < GRANT_CHAIN_MAX && there && above.has_parent && !revoked; depth++) {
+		uint8_t oid[OID_SIZE];
+		memcpy(oid, above.parent, OID_SIZE);
+		TRY(ledger_client_fact(client, FACT_REVOCATION, SPAN_ARRAY(oid), arena, &revocation, &revoked, &size));
+		TRY(ledger_client_fact(client, FACT_GRANT, SPAN_ARRAY(oid), arena, &above, &there, &size));
+	}
+	*out = revoked;
+	return OK;
+}
+
 result grant_status_ask(struct ledger_client *client, const uint8_t oid[static OID_SIZE], struct grant_status *out)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(FACT_MEMORY);
@@ -13,6 +30,7 @@ result grant_status_ask(struct ledger_client *client, const uint8_t oid[static O
 	if (status.seen) {
 		status.from = grant.span.from;
 		status.uses = grant.uses;
+		TRY(look_above(client, &grant, &arena, &status.ended_above));
 	}
 	if (status.revoked) {
 		status.revoked_at = revocation.from;
@@ -26,6 +44,8 @@ const char *grant_status_word(const struct grant *grant, const struct grant_stat
 {
 	if (status->revoked)
 		return "revoked";
+	if (status->ended_above)
+		return "revoked above";
 	if (now_ms > grant->not_after)
 		return "ended";
 	if (grant->has_max_uses && status->uses >= grant->max_uses)

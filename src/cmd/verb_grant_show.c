@@ -31,8 +31,11 @@ static result ask(const struct arguments *arguments, struct showing *showing)
 	TRY(opened);
 	if (memcmp(ledger_client_chain(client), showing->chain.links[0].grant.chain, CHAIN_ID_SIZE) != 0)
 		return fail(CHAIN_FOREIGN, "the grants are of another ledger than the place is of; --offline shows them alone");
-	for (size_t i = 0; i < showing->chain.count; i++)
+	for (size_t i = 0; i < showing->chain.count; i++) {
 		TRY(grant_status_ask(client, showing->chain.links[i].oid, &showing->status[i]));
+		for (size_t above = 0; above < i; above++)
+			showing->status[i].ended_above |= showing->status[above].revoked; /* also when this one was never seen */
+	}
 	showing->asked = true;
 	return OK;
 }
@@ -59,7 +62,7 @@ static void print_status(const struct showing *showing, size_t at, uint64_t now)
 	if (status->revoked)
 		printf(" in leaf %" PRIu64 " by %s", status->revoked_at, by);
 	if (status->uses)
-		printf(", used %" PRIu64 " times", status->uses);
+		printf(", used %" PRIu64 " time%s", status->uses, status->uses == 1 ? "" : "s");
 	printf(" (as of size %" PRIu64 ")\n", status->size);
 }
 

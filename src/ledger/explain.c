@@ -15,7 +15,7 @@ struct speaker {
 	const struct explain_facts *facts;
 	struct arena *arena;
 	struct explanation *out;
-	char actor[PERSON_TEXT_SIZE], owner[PERSON_TEXT_SIZE], operation[OPERATION_NAME_SIZE];
+	char actor[PERSON_TEXT_SIZE], owner[PERSON_TEXT_SIZE], actor_word[ADDRESS_TEXT_SIZE + 64], operation[OPERATION_NAME_SIZE];
 	uint8_t owner_address[ADDRESS_SIZE];
 	result failed;
 };
@@ -154,7 +154,7 @@ static void nothing_allows(struct speaker *s)
 	because(s, "no rule on %s or above it allows it, and no grant was shown", s->question->scope);
 	near_rules(s);
 	change(s, "a grant from %s, or from whoever holds one that may be delegated: troth grant new --to %s --scope %s --operations %s", s->owner,
-		s->actor, s->question->scope, s->operation);
+		s->actor_word, s->question->scope, s->operation);
 	change(s, "a rule of %s that allows it (troth ledger access)", s->owner);
 }
 
@@ -285,6 +285,9 @@ result explain_decision(const struct access_question *question, const struct acc
 	names_person(facts->names, question->actor, s.actor);
 	names_person(facts->names, s.owner_address, s.owner);
 	operation_name(question->operation, s.operation);
+	address_format(question->actor, s.actor_word);
+	if (names_of(facts->names, question->actor))
+		snprintf(s.actor_word, sizeof(s.actor_word), "%s", names_of(facts->names, question->actor));
 	explain(&s, refusal);
 	TRY(s.failed);
 	*out = explanation;
