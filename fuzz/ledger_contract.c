@@ -80,11 +80,16 @@ static void reload(struct run *run)
 {
 	CLEANUP(writer_free) struct writer w = writer_growing(1 << 24);
 	struct ledger_state *loaded;
+	struct state_place place;
 	struct span bytes;
 	struct merkle_hash root, twin;
-	must(ledger_state_save(run->twin, &w) == OK);
+	bool done;
+	writer_u64(&w, 0);
+	must(ledger_state_store(run->twin, true, &w, 0, &place) == OK);
 	must(writer_finish(&w, &bytes) == OK);
-	must(ledger_state_load(bytes, &loaded) == OK);
+	ledger_state_root(run->twin, &twin);
+	must(ledger_state_open(bytes, &place, &twin, 0, &loaded) == OK);
+	must(ledger_state_bring(loaded, SIZE_MAX, &done) == OK && done);
 	ledger_state_free(run->twin);
 	run->twin = loaded;
 	ledger_state_root(run->state, &root);

@@ -53,7 +53,7 @@ result engine_new(const struct ledger_engine_options *options, struct ledger_eng
 	engine->io = options->io ? *options->io : store_io_system;
 	engine->tree = MERKLE_TREE_EMPTY;
 	engine->entry = writer_growing(JOURNAL_PAYLOAD_MAX);
-	engine->folder = engine->tree_fd = -1;
+	engine->folder = engine->tree_fd = engine->snapshot_file.fd = -1;
 	pthread_rwlock_init(&engine->lock, NULL);
 	pthread_mutex_init(&engine->head_lock, NULL);
 	pthread_mutex_init(&engine->queue_lock, NULL);
@@ -82,6 +82,8 @@ void engine_free(struct ledger_engine *engine)
 	journal_close(engine->journal);
 	index_close(engine->index);
 	ledger_state_free(engine->state);
+	snapshot_pending_free(&engine->snapshot);
+	snapshot_close(engine);
 	merkle_free(&engine->tree);
 	writer_free(&engine->entry);
 	if (engine->tree_fd >= 0)
@@ -93,7 +95,6 @@ void engine_free(struct ledger_engine *engine)
 	bytes_free(&engine->checkpoint);
 	bytes_free(&engine->cosignatures);
 	bytes_free(&engine->tail);
-	bytes_free(&engine->snapshot);
 	pthread_rwlock_destroy(&engine->lock);
 	pthread_mutex_destroy(&engine->head_lock);
 	pthread_mutex_destroy(&engine->queue_lock);
@@ -108,15 +109,15 @@ void engine_free(struct ledger_engine *engine)
 
 void ledger_engine_close(struct ledger_engine *engine)
 {
-	struct bytes bytes = BYTES_EMPTY;
+	struct snapshot_pending pending = {0};
 	if (!engine)
 		return;
 	engine_stop_threads(engine);
 	engine_keeper_stop(engine);
-	bool changed = engine->head.size != engine->snapshot_size;
-	if (changed && !engine->options.read_only && !engine->broken && engine->head.size && snapshot_encode(engine, &bytes) == OK)
-		(void)!snapshot_write(engine, bytes_span(&bytes));
-	bytes_free(&bytes);
+	bool changed = engine->head.size != engine->snapshot_size || engine->snapshot_file.whole;
+	if (changed && !engine->options.read_only && !engine->broken && engine->head.size && snapshot_take(engine, &pending) == OK)
+		(void)!snapshot_write(engine, &pending);
+	snapshot_pending_free(&pending);
 	engine_free(engine);
 }
 
@@ -360,6 +361,8 @@ static result begin_anew(struct ledger_engine *engine, struct replay *replay, st
 	struct journal_recovery walked = {0};
 	ledger_state_free(engine->state);
 	engine->state = NULL;
+	snapshot_close(engine);
+	engine->snapshot_size = 0;
 	replay->head = (struct ledger_head){0};
 	engine->sequence = 0;
 	recovery->from_start = true;
@@ -379,26 +382,45 @@ static result check_config(struct ledger_engine *engine)
 	return OK;
 }
 
+/* From the state that stands at replay->head to the journal's end. */
+static result load_rest(struct ledger_engine *engine, struct replay *replay, struct ledger_recovery *recovery)
+{
+	replay->state = engine->state;
+	replay->roots_from = journal_head(engine->journal).sequence;
+	TRY(open_tree(engine, &replay->head, recovery));
+	uint64_t before = replay->head.size;
+	TRY(replay_tail(engine, replay));
+	recovery->replayed = replay->head.size - before;
+	return check_config(engine);
+}
+
+/* *out_whole: the log must be gone through from its beginning. A record of the snapshot may turn out to be damaged only while replaying. */
+static result load_snapshot(struct ledger_engine *engine, struct ledger_recovery *recovery, bool *out_whole)
+{
+	struct replay replay = {.tree = &engine->tree};
+	result used = use_snapshot(engine, &replay);
+	*out_whole = used != OK && used != LEDGER_ROLLED_BACK && used != NO_MEMORY;
+	TRY(used);
+	result loaded = load_rest(engine, &replay, recovery);
+	*out_whole = loaded == LEDGER_DAMAGED;
+	return loaded;
+}
+
 static result load(struct ledger_engine *engine, struct ledger_recovery *recovery)
 {
-	struct replay replay = {.tree = &engine->tree, .log = NULL};
-	result snapshot = use_snapshot(engine, &replay);
-	if (snapshot == LEDGER_ROLLED_BACK || snapshot == NO_MEMORY)
-		return snapshot;
-	if (snapshot != OK) {
-		if (snapshot != NOT_FOUND)
+	bool whole = false;
+	result loaded = load_snapshot(engine, recovery, &whole);
+	if (loaded != OK && whole) {
+		struct replay replay = {.tree = &engine->tree};
+		if (loaded != NOT_FOUND)
 			snprintf(recovery->text, sizeof(recovery->text), "%s", failure_text());
 		TRY(begin_anew(engine, &replay, recovery));
+		loaded = load_rest(engine, &replay, recovery);
 	}
-	replay.state = engine->state;
-	replay.roots_from = journal_head(engine->journal).sequence;
-	TRY(open_tree(engine, &replay.head, recovery));
-	uint64_t before = replay.head.size;
-	TRY(replay_tail(engine, &replay));
-	recovery->replayed = replay.head.size - before;
+	TRY(loaded);
 	engine->relaxed_at = engine->head.size;
 	engine->snapshot_size_pending = engine->snapshot_size;
-	return check_config(engine);
+	return OK;
 }
 
 /* The last batch's signature, so that a damaged or foreign checkpoint is not given out. */

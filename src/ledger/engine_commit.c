@@ -121,6 +121,7 @@ static result finish_batch(struct ledger_engine *engine, struct ledger_head *nex
 	struct ledger_leaf leaf = {.kind = LEAF_TAIL, .height = next->height, .time = next->time, .first = engine->head.size, .count = count};
 	struct journal_entry entry = {.type = ENTRY_BATCH};
 	struct span tail, checkpoint, all;
+	TRY(ledger_state_sound(engine->state));
 	ledger_state_root(engine->state, &next->state_root);
 	memcpy(leaf.state_root, next->state_root.bytes, SHA256_SIZE);
 	TRY(put_leaf(engine, &leaf, &tail));

@@ -6,6 +6,7 @@
 #include "ledger/engine_index.h"
 #include "ledger/signatures.h"
 #include "store/journal.h"
+#include "store/slots.h"
 
 #include <pthread.h>
 
@@ -82,6 +83,30 @@ struct job_list {
 	size_t count;
 };
 
+/* ---- The snapshot's file (engine_snapshot.c) ---------------------------------------------------- */
+
+struct snapshot_file {
+	int fd; /* -1: there is none that could be added to */
+	struct slots slots;
+	uint64_t end;  /* where the next records go */
+	uint64_t live; /* its length when it was written whole */
+	bool whole;    /* the next must be */
+	/* What the state was opened over, until it was read whole. */
+	uint8_t *data;
+	size_t len;
+	bool mapped;
+};
+
+/* A snapshot that was taken and is to be written. */
+struct snapshot_pending {
+	struct bytes bytes;
+	uint64_t at; /* where they go */
+	uint64_t size; /* leaves */
+	bool whole;
+	uint8_t slot[256];
+	size_t slot_len;
+};
+
 struct ledger_engine {
 	struct ledger_engine_options options;
 	char *dir;
@@ -129,8 +154,10 @@ struct ledger_engine {
 	pthread_cond_t keeper_cond;
 	pthread_t keeper;
 	bool keeper_runs, keeper_stops, keeper_asleep;
-	struct bytes snapshot; /* to be written */
-	uint64_t snapshot_of;  /* its size */
+	struct snapshot_file snapshot_file; /* of whoever commits, or while snapshot_busy of the keeper */
+	struct snapshot_pending snapshot;   /* to be written */
+	bool snapshot_busy;
+	bool bringing; /* of the keeper: not all of the state was read yet */
 	uint64_t snapshot_size; /* leaves in the last one that was written */
 	uint64_t snapshot_size_pending; /* in the last one that was tried; of whoever commits */
 	uint64_t keeper_seen;
@@ -148,20 +175,26 @@ void engine_prepare(struct ledger_engine *engine, struct job *job);
 
 /* ---- Snapshots ---------------------------------------------------------------------------------- */
 
-/* The whole file for the present state; the caller holds the lock. */
-NODISCARD result snapshot_encode(struct ledger_engine *engine, struct bytes *out);
-NODISCARD result snapshot_write(struct ledger_engine *engine, struct span bytes);
+/* Of the present state; the caller holds the lock. Accepts no other until this one was written or had to be given up. */
+NODISCARD result snapshot_take(struct ledger_engine *engine, struct snapshot_pending *out);
+void snapshot_pending_free(struct snapshot_pending *pending);
+NODISCARD result snapshot_write(struct ledger_engine *engine, const struct snapshot_pending *pending);
 struct snapshot {
 	uint64_t sequence, size, height, time;
 	struct journal_place place;
 	struct merkle_hash root, state_root;
+	struct state_place state;
+	uint64_t live, end;
 };
 /* NOT_FOUND: there is none. LEDGER_DAMAGED, UNKNOWN_VERSION: it cannot be used. `out_state` belongs to the caller. */
 NODISCARD result snapshot_read(struct ledger_engine *engine, struct snapshot *out, struct ledger_state **out_state);
-/* Form and sum; the state's bytes are not looked into. Pure. */
-NODISCARD result snapshot_decode(struct span bytes, uint8_t out_chain[static CHAIN_ID_SIZE], struct snapshot *out, struct span *out_state);
+/* What a slot of the file says. Pure. */
+NODISCARD result snapshot_decode(struct span slot, uint8_t out_chain[static CHAIN_ID_SIZE], struct snapshot *out);
 /* After a batch, under the lock: takes a snapshot when it is time. */
 void snapshot_maybe(struct ledger_engine *engine);
+/* The state no longer needs the file's bytes. */
+void snapshot_release(struct ledger_engine *engine);
+void snapshot_close(struct ledger_engine *engine);
 
 /* ---- Keeper and index --------------------------------------------------------------------------- */
 

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { CHUNK_LEAVES = 4096, LAG_MAX = 100 * 1000, LAG_BUSY = 16 * 1024, NAP_NS = 20 * 1000 * 1000 };
+enum { CHUNK_LEAVES = 4096, LAG_MAX = 100 * 1000, LAG_BUSY = 16 * 1024, NAP_NS = 20 * 1000 * 1000, BRING_NODES = 1024 };
 
 static void head_of(struct ledger_engine *engine, uint64_t *size, uint64_t *sequence)
 {
@@ -192,14 +192,64 @@ static bool index_some(struct ledger_engine *engine)
 
 static void write_pending(struct ledger_engine *engine)
 {
-	struct bytes bytes = bytes_move(&engine->snapshot);
-	uint64_t size = engine->snapshot_of;
+	struct snapshot_pending pending = engine->snapshot;
+	engine->snapshot = (struct snapshot_pending){0};
 	pthread_mutex_unlock(&engine->keeper_lock);
-	result written = snapshot_write(engine, bytes_span(&bytes));
-	bytes_free(&bytes);
+	result written = snapshot_write(engine, &pending);
+	uint64_t size = pending.size;
+	snapshot_pending_free(&pending);
 	pthread_mutex_lock(&engine->keeper_lock);
+	engine->snapshot_busy = false;
 	if (written == OK)
 		engine->snapshot_size = size;
+}
+
+/* ---- The state, read whole ------------------------------------------------------------------------ */
+
+static result apply_again(void *arg, const struct journal_entry *entry)
+{
+	return replay_batch(arg, entry);
+}
+
+/* From the journal alone, to where the ledger stands. Whoever asks waits. */
+static result make_state(struct ledger_engine *engine)
+{
+	struct replay replay = {.roots_from = engine->sequence};
+	TRY(ledger_state_new(&replay.state));
+	result made = journal_read(engine->journal, 1, apply_again, &replay);
+	if (made == OK && replay.head.size != engine->head.size)
+		made = fail(LEDGER_DAMAGED, "the log ends elsewhere");
+	if (made != OK) {
+		ledger_state_free(replay.state);
+		return made;
+	}
+	ledger_state_free(engine->state);
+	engine->state = replay.state;
+	return OK;
+}
+
+/* The snapshot was damaged: what was answered so far was checked, and from here on it is no longer needed. */
+static void mend_state(struct ledger_engine *engine)
+{
+	engine->broken = make_state(engine) != OK;
+	engine->snapshot_file.whole = true;
+	pthread_mutex_lock(&engine->head_lock);
+	engine->statistics.poisoned = engine->broken;
+	pthread_mutex_unlock(&engine->head_lock);
+}
+
+/* In small steps, so that nobody waits for long. */
+static void bring_some(struct ledger_engine *engine)
+{
+	bool done = true;
+	pthread_rwlock_wrlock(&engine->lock);
+	result brought = ledger_state_bring(engine->state, BRING_NODES, &done);
+	if (brought == LEDGER_DAMAGED)
+		mend_state(engine);
+	if (done && brought != NO_MEMORY)
+		snapshot_release(engine);
+	pthread_rwlock_unlock(&engine->lock);
+	engine->bringing = !done;
 }
 
 /* Others first: while transactions wait, the index may stay behind for a while. */
@@ -231,7 +281,7 @@ static bool has_work(struct ledger_engine *engine)
 	pthread_mutex_lock(&engine->head_lock);
 	bool behind = engine->head.size != engine->keeper_seen;
 	pthread_mutex_unlock(&engine->head_lock);
-	return behind || engine->snapshot.data;
+	return behind || engine->snapshot_busy;
 }
 
 static void *run_keeper(void *arg)
@@ -239,8 +289,14 @@ static void *run_keeper(void *arg)
 	struct ledger_engine *engine = arg;
 	pthread_mutex_lock(&engine->keeper_lock);
 	while (!engine->keeper_stops) {
-		if (engine->snapshot.data) {
+		if (engine->snapshot_busy) {
 			write_pending(engine);
+			continue;
+		}
+		if (engine->bringing) {
+			pthread_mutex_unlock(&engine->keeper_lock);
+			bring_some(engine);
+			pthread_mutex_lock(&engine->keeper_lock);
 			continue;
 		}
 		__atomic_store_n(&engine->keeper_asleep, true, __ATOMIC_SEQ_CST);
@@ -279,6 +335,7 @@ result engine_keeper_start(struct ledger_engine *engine)
 {
 	if (!engine->system || engine->options.read_only)
 		return OK;
+	engine->bringing = true;
 	if (pthread_create(&engine->keeper, NULL, run_keeper, engine) != 0)
 		return fail(NO_MEMORY, "the ledger's keeper");
 	engine->keeper_runs = true;

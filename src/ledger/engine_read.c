@@ -359,7 +359,7 @@ static result fact_proof(struct ledger_engine *engine, const uint8_t key[static 
 	struct merkle_proof path;
 	const struct ledger_head *head = &engine->head;
 	TRY(check_alive(engine));
-	ledger_state_prove(engine->state, key, &proof);
+	TRY(ledger_state_prove(engine->state, key, &proof));
 	bool own = proof.ends_in_leaf && memcmp(proof.leaf_key, key, SPARSE_KEY_SIZE) == 0;
 	if (sparse_verify(&head->state_root, key, own ? proof.leaf_value : SPAN_EMPTY, &proof) != OK)
 		return fail(LEDGER_DAMAGED, "the state is not the one of the log's head; start again");

@@ -152,6 +152,8 @@ static result check_head(struct replay *replay, const struct journal_entry *entr
 	struct note note;
 	struct checkpoint checkpoint;
 	struct merkle_hash state_root;
+	if (replay->state)
+		TRY(ledger_state_sound(replay->state));
 	if (replay->state && entry->sequence >= replay->roots_from) {
 		ledger_state_root(replay->state, &state_root);
 		if (memcmp(state_root.bytes, batch->tail.state_root, SHA256_SIZE) != 0)

@@ -1,14 +1,15 @@
 #include "ledger/state.h"
 
 #include "base/reader.h"
+#include "store/crc32c.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /*
  * Theory of operation. The map is the truth. Beside it stands a heap of nonces by their last time, so that pruning looks
- * only at those that are due; it can be made again from the map and is no part of the root. The key of a nonce is a hash,
- * so a snapshot tells nonces from other facts by a mark beside each entry, which loading checks against the value's form.
+ * only at those that are due; it is no part of the root. A stored state lists the nonces that are new since it was stored
+ * before, so that the heap is there at the opening without a look into the map. Pruning asks the map in any case.
  */
 
 static const struct field span_fields[] = {
@@ -125,6 +126,10 @@ struct ledger_state {
 	struct sparse_map *map;
 	struct nonce_row *nonces; /* a heap: the one that is due first on top */
 	size_t nonce_count, nonce_cap;
+	struct nonce_row *fresh; /* not listed in the stored form yet */
+	size_t fresh_count, fresh_cap;
+	uint64_t listed_at, listed_until; /* the list that was stored last, and until when nonces in lists are valid */
+	bool unsound; /* something that had to go could not: a stored record was damaged */
 	/* What was there before each change since ledger_state_begin, and the nonces that were taken off the heap. */
 	bool remembers, lost;
 	struct undo_row {
@@ -157,9 +162,18 @@ void ledger_state_free(struct ledger_state *state)
 	ledger_state_keep(state);
 	sparse_map_free(state->map);
 	free(state->nonces);
+	free(state->fresh);
 	free(state->undo);
 	free(state->taken);
 	free(state);
+}
+
+/* The one thing that can be wrong with the map is what it was opened over. */
+static result of_map(result done)
+{
+	if (done != PROOF_INVALID)
+		return done;
+	return fail(LEDGER_DAMAGED, "state.snapshot is damaged; the state is made again from the log: ask again, or run troth ledger reindex");
 }
 
 /* ---- Taking back ------------------------------------------------------------------------------- */
@@ -188,7 +202,8 @@ static result remember(struct ledger_state *state, const uint8_t key[static SPAR
 	struct undo_row *row = &state->undo[state->undo_count];
 	row->before = BYTES_EMPTY;
 	memcpy(row->key, key, SPARSE_KEY_SIZE);
-	struct span before = sparse_map_get(state->map, key);
+	struct span before;
+	TRY(of_map(sparse_map_find(state->map, key, &before)));
 	if (before.len)
 		TRY(bytes_copy(before, &row->before));
 	state->undo_count++;
@@ -198,7 +213,7 @@ static result remember(struct ledger_state *state, const uint8_t key[static SPAR
 static result change(struct ledger_state *state, const uint8_t key[static SPARSE_KEY_SIZE], struct span value)
 {
 	TRY(remember(state, key));
-	return sparse_map_put(state->map, key, value);
+	return of_map(sparse_map_put(state->map, key, value));
 }
 
 void ledger_state_begin(struct ledger_state *state)
@@ -220,7 +235,8 @@ static result find(const struct ledger_state *state, enum fact_type type, struct
 {
 	uint8_t key[SPARSE_KEY_SIZE];
 	fact_key(type, id, key);
-	struct span value = sparse_map_get(state->map, key);
+	struct span value;
+	TRY(of_map(sparse_map_find(state->map, key, &value)));
 	*out_there = value.len > 0;
 	if (value.len == 0)
 		return OK;
@@ -253,9 +269,14 @@ void ledger_state_root(struct ledger_state *state, struct merkle_hash *out)
 	sparse_map_root(state->map, out);
 }
 
-void ledger_state_prove(struct ledger_state *state, const uint8_t key[static SPARSE_KEY_SIZE], struct sparse_proof *out)
+result ledger_state_prove(struct ledger_state *state, const uint8_t key[static SPARSE_KEY_SIZE], struct sparse_proof *out)
 {
-	sparse_map_prove(state->map, key, out);
+	return of_map(sparse_map_prove(state->map, key, out));
+}
+
+result ledger_state_sound(const struct ledger_state *state)
+{
+	return state->unsound ? of_map(PROOF_INVALID) : OK;
 }
 
 void state_changes_free(struct state_changes *changes)
@@ -310,14 +331,10 @@ static void swap_rows(struct nonce_row *a, struct nonce_row *b)
 
 static result heap_add(struct ledger_state *state, const struct nonce_row *row)
 {
-	if (state->nonce_count == state->nonce_cap) {
-		size_t cap = state->nonce_cap ? state->nonce_cap * 2 : 256;
-		void *grown = realloc(state->nonces, cap * sizeof(*state->nonces));
-		if (!grown)
-			return fail(NO_MEMORY, "nonces");
-		state->nonces = grown;
-		state->nonce_cap = cap;
-	}
+	void *rows = state->nonces;
+	result grown = grow(&rows, &state->nonce_cap, state->nonce_count, sizeof(*state->nonces));
+	state->nonces = rows;
+	TRY(grown);
 	size_t at = state->nonce_count++;
 	state->nonces[at] = *row;
 	for (; at > 0 && is_due_before(&state->nonces[at], &state->nonces[(at - 1) / 2]); at = (at - 1) / 2)
@@ -353,6 +370,11 @@ result ledger_state_add_nonce(struct ledger_state *state, const uint8_t address[
 	fact_key(FACT_NONCE, SPAN_ARRAY(id), row.key);
 	TRY(schema_encode(&nonce_fact_schema, &fact, &value));
 	TRY(change(state, row.key, bytes_span(&value)));
+	void *rows = state->fresh;
+	result grown = grow(&rows, &state->fresh_cap, state->fresh_count, sizeof(*state->fresh));
+	state->fresh = rows;
+	TRY(grown);
+	state->fresh[state->fresh_count++] = row;
 	return heap_add(state, &row);
 }
 
@@ -364,9 +386,9 @@ result ledger_state_rollback(struct ledger_state *state)
 	while (back == OK && state->undo_count) {
 		struct undo_row *row = &state->undo[state->undo_count - 1];
 		if (row->before.len)
-			back = sparse_map_put(state->map, row->key, bytes_span(&row->before));
+			back = of_map(sparse_map_put(state->map, row->key, bytes_span(&row->before)));
 		else
-			sparse_map_remove(state->map, row->key);
+			back = of_map(sparse_map_remove(state->map, row->key));
 		if (back == OK) {
 			bytes_free(&row->before);
 			state->undo_count--;
@@ -396,7 +418,11 @@ static result is_nonce(struct span value, uint64_t *out)
 static void forget(struct ledger_state *state, const struct nonce_row *row)
 {
 	uint64_t valid_until;
-	struct span value = sparse_map_get(state->map, row->key);
+	struct span value;
+	if (sparse_map_find(state->map, row->key, &value) != OK) {
+		state->unsound = true;
+		return;
+	}
 	if (value.len == 0 || is_nonce(value, &valid_until) != OK || valid_until != row->valid_until)
 		return;
 	if (state->remembers) {
@@ -408,7 +434,8 @@ static void forget(struct ledger_state *state, const struct nonce_row *row)
 		if (grown != OK || remember(state, row->key) != OK)
 			state->lost = true;
 	}
-	sparse_map_remove(state->map, row->key);
+	if (sparse_map_remove(state->map, row->key) != OK)
+		state->unsound = true;
 }
 
 /* The root does not depend on the order; it is kept for those who replay with other means. */
@@ -425,68 +452,121 @@ void ledger_state_prune(struct ledger_state *state, uint64_t now_ms)
 	} while (count == COUNT_OF(due));
 }
 
-/* ---- Snapshots --------------------------------------------------------------------------------- */
+/* ---- Stored ------------------------------------------------------------------------------------ */
 
-static result save_row(void *arg, const uint8_t key[static SPARSE_KEY_SIZE], struct span value)
+/*
+ * A list of nonces: before u64 ‖ until u64 ‖ count u32 ‖ count * (valid_until u64 ‖ key32) ‖ CRC-32C u32 of all that ‖ zeros.
+ * `before`: where the list before it begins, 0 for none; `until`: nothing in it or a list before it is valid longer.
+ */
+enum { LIST_HEAD = 8 + 8 + 4, LIST_ROW = 8 + SPARSE_KEY_SIZE, ALIGN = 8 };
+
+static void pad(struct writer *w)
 {
-	struct writer *w = arg;
-	writer_put(w, key, SPARSE_KEY_SIZE);
-	writer_lv(w, value);
+	while (w->failed == OK && w->len % ALIGN)
+		writer_u8(w, 0);
+}
+
+static uint64_t last_until(const struct nonce_row *rows, size_t count, uint64_t until)
+{
+	for (size_t i = 0; i < count; i++)
+		if (rows[i].valid_until > until)
+			until = rows[i].valid_until;
+	return until;
+}
+
+static void put_list(struct ledger_state *state, bool all, struct writer *w, uint64_t offset)
+{
+	const struct nonce_row *rows = all ? state->nonces : state->fresh;
+	size_t count = all ? state->nonce_count : state->fresh_count, at = w->len;
+	if (count == 0 && !all)
+		return;
+	uint64_t before = all ? 0 : state->listed_at;
+	state->listed_until = last_until(rows, count, all ? 0 : state->listed_until);
+	state->listed_at = offset + at;
+	writer_u64(w, before);
+	writer_u64(w, state->listed_until);
+	writer_u32(w, (uint32_t)count);
+	for (size_t i = 0; i < count; i++) {
+		writer_u64(w, rows[i].valid_until);
+		writer_put(w, rows[i].key, SPARSE_KEY_SIZE);
+	}
+	if (w->failed == OK)
+		writer_u32(w, crc32c(0, span_of(w->data + at, w->len - at)));
+	pad(w);
+}
+
+result ledger_state_store(struct ledger_state *state, bool all, struct writer *w, uint64_t offset, struct state_place *out)
+{
+	struct state_place place = {.count = sparse_map_count(state->map)};
+	struct span written;
+	TRY(of_map(sparse_map_store(state->map, all, w, offset, &place.root)));
+	put_list(state, all, w, offset);
+	TRY(writer_finish(w, &written));
+	state->fresh_count = 0;
+	place.nonces = state->listed_at;
+	*out = place;
 	return OK;
 }
 
-/* All other facts are maps, arrays or byte strings: a bare number is a nonce. */
-static bool looks_like_nonce(struct span value)
+static result wrong_list(void)
 {
-	return value.len > 0 && value.data[0] >> 5 == 0;
+	return fail(LEDGER_DAMAGED, "a list of nonces is not one");
 }
 
-result ledger_state_save(const struct ledger_state *state, struct writer *w)
+static result read_list(struct ledger_state *state, struct span stored, uint64_t at, uint64_t time_ms, uint64_t *out_before)
 {
-	writer_str(w, "troth state1");
-	writer_u64(w, sparse_map_count(state->map));
-	TRY(sparse_map_each(state->map, save_row, w));
-	struct span all;
-	return writer_finish(w, &all);
-}
-
-static result load_rows(struct reader *r, struct ledger_state *state)
-{
-	uint64_t count;
-	uint8_t before[SPARSE_KEY_SIZE] = {0};
-	TRY(reader_u64(r, &count));
-	for (uint64_t i = 0; i < count; i++) {
+	uint64_t until;
+	uint32_t count, sum;
+	struct span rows;
+	if (at > stored.len || at % ALIGN)
+		return wrong_list();
+	struct reader r = reader_of(span_of(stored.data + at, stored.len - at));
+	if (reader_u64(&r, out_before) != OK || reader_u64(&r, &until) != OK || reader_u32(&r, &count) != OK ||
+		reader_take(&r, (size_t)count * LIST_ROW, &rows) != OK || reader_u32(&r, &sum) != OK ||
+		sum != crc32c(0, span_of(stored.data + at, LIST_HEAD + rows.len)) || *out_before >= at)
+		return wrong_list();
+	/* What is due was forgotten when the state was stored. */
+	if (until < time_ms)
+		*out_before = 0;
+	if (state->listed_until == 0)
+		state->listed_until = until;
+	struct reader each = reader_of(rows);
+	while (reader_left(&each)) {
 		struct nonce_row row;
-		struct span value;
-		TRY(reader_copy(r, row.key, SPARSE_KEY_SIZE));
-		TRY(reader_lv(r, SPARSE_VALUE_MAX, &value));
-		if (i && memcmp(before, row.key, SPARSE_KEY_SIZE) >= 0)
-			return fail(NOT_DETERMINISTIC, "keys of a snapshot are not in ascending order");
-		memcpy(before, row.key, SPARSE_KEY_SIZE);
-		TRY(sparse_map_put(state->map, row.key, value));
-		if (!looks_like_nonce(value))
-			continue;
-		TRY(is_nonce(value, &row.valid_until));
-		TRY(heap_add(state, &row));
+		TRY(reader_u64(&each, &row.valid_until));
+		TRY(reader_copy(&each, row.key, SPARSE_KEY_SIZE));
+		if (row.valid_until >= time_ms)
+			TRY(heap_add(state, &row));
 	}
-	return reader_finish(r);
+	return OK;
 }
 
-result ledger_state_load(struct span bytes, struct ledger_state **out)
+static result read_lists(struct ledger_state *state, struct span stored, uint64_t at, uint64_t time_ms)
 {
-	static const char head[] = "troth state1";
-	struct reader r = reader_of(bytes);
-	struct ledger_state *state;
-	struct span first;
-	TRY(reader_take(&r, sizeof(head) - 1, &first));
-	if (!span_equal(first, span_str(head)))
-		return fail(UNKNOWN_VERSION, "not a snapshot of a ledger's state");
-	TRY(ledger_state_new(&state));
-	result loaded = load_rows(&r, state);
-	if (loaded != OK) {
+	state->listed_at = at;
+	while (at)
+		TRY(read_list(state, stored, at, time_ms, &at));
+	return OK;
+}
+
+result ledger_state_open(struct span stored, const struct state_place *place, const struct merkle_hash *root, uint64_t time_ms,
+	struct ledger_state **out)
+{
+	struct ledger_state *state = calloc(1, sizeof(*state));
+	if (!state)
+		return fail(NO_MEMORY, "ledger state");
+	result opened = sparse_map_open(stored, place->root, root, (size_t)place->count, &state->map);
+	if (opened == OK)
+		opened = read_lists(state, stored, place->nonces, time_ms);
+	if (opened != OK) {
 		ledger_state_free(state);
-		return loaded;
+		return opened == PROOF_INVALID ? fail(LEDGER_DAMAGED, "a state that cannot be") : opened;
 	}
 	*out = state;
 	return OK;
+}
+
+result ledger_state_bring(struct ledger_state *state, size_t nodes, bool *out_done)
+{
+	return of_map(sparse_map_bring(state->map, nodes, out_done));
 }

@@ -115,7 +115,8 @@ NODISCARD result ledger_state_find_copy(const struct ledger_state *state, enum f
 
 size_t ledger_state_count(const struct ledger_state *state);
 void ledger_state_root(struct ledger_state *state, struct merkle_hash *out);
-void ledger_state_prove(struct ledger_state *state, const uint8_t key[static SPARSE_KEY_SIZE], struct sparse_proof *out);
+/* LEDGER_DAMAGED as below. */
+NODISCARD result ledger_state_prove(struct ledger_state *state, const uint8_t key[static SPARSE_KEY_SIZE], struct sparse_proof *out);
 
 /* Changes that become so together. At most STATE_CHANGES_MAX; freed by state_changes_free. */
 enum { STATE_CHANGES_MAX = 64 };
@@ -134,7 +135,7 @@ NODISCARD result ledger_state_change(struct ledger_state *state, const struct st
 /* As a change of its own, and remembered so that it can be pruned. */
 NODISCARD result ledger_state_add_nonce(struct ledger_state *state, const uint8_t address[static ADDRESS_SIZE],
 	const uint8_t nonce[static 32], uint64_t valid_until);
-/* Forgets the nonces whose time has passed, in ascending order of their keys. */
+/* Forgets the nonces whose time has passed, in ascending order of their keys. See ledger_state_sound. */
 void ledger_state_prune(struct ledger_state *state, uint64_t now_ms);
 
 /*
@@ -145,8 +146,27 @@ void ledger_state_begin(struct ledger_state *state);
 void ledger_state_keep(struct ledger_state *state);
 NODISCARD result ledger_state_rollback(struct ledger_state *state);
 
-/* A snapshot: every key and value in ascending order of keys. Loading checks the order and that nonces are nonces. */
-NODISCARD result ledger_state_save(const struct ledger_state *state, struct writer *w);
-NODISCARD result ledger_state_load(struct span bytes, struct ledger_state **out);
+/*
+ * Stored: the map's records (store/sparse_map.h) and lists of nonces, which can be added to. A state that was opened reads a
+ * record when it is asked for and checks it against the root: until ledger_state_bring is done, whatever looks into the state may
+ * say LEDGER_DAMAGED. Then nothing else of it counts, and it must be made anew.
+ */
+struct state_place {
+	uint32_t root;	 /* the map's */
+	uint64_t nonces; /* where the last list begins; 0: none */
+	uint64_t count;	 /* facts */
+};
+/*
+ * Appends what is not stored yet, or all of it for a place of its own. `offset`: where the writer's first byte will stand,
+ * counted from the beginning of what ledger_state_open is given. After a failure only storing all is right.
+ */
+NODISCARD result ledger_state_store(struct ledger_state *state, bool all, struct writer *w, uint64_t offset, struct state_place *out);
+/* `stored` is borrowed until ledger_state_bring is done; `time_ms`: of the batch after which it was stored. LEDGER_DAMAGED. */
+NODISCARD result ledger_state_open(struct span stored, const struct state_place *place, const struct merkle_hash *root, uint64_t time_ms,
+	struct ledger_state **out);
+/* Reads and checks some more. *out_done: everything is in memory. */
+NODISCARD result ledger_state_bring(struct ledger_state *state, size_t nodes, bool *out_done);
+/* LEDGER_DAMAGED once pruning met a damaged record. To be asked before a root is given out. */
+NODISCARD result ledger_state_sound(const struct ledger_state *state);
 
 #endif

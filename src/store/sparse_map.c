@@ -8,36 +8,57 @@
 /*
  * Theory of operation. A reference is 0 for an empty subtree, LEAF | n for a leaf, and n for an inner node, both counted
  * from 1 in pools that grow. An inner node always has at least two leaves below it (collapse keeps that), so leaves stand
- * as high as their keys allow. Changes mark the nodes on their path; the root hashes what is marked.
+ * as high as their keys allow. A node's hash is kept where it hangs: in its parent, the root's in the map. Changes make the
+ * hashes on their path stale; the root makes those anew.
+ *
+ * Stored form. STORED | LEAF? | n is a node that was not read yet, at byte 8n of the bytes that the map was opened over. Its
+ * hash is known, because it hangs in a node that is in memory or was itself checked: a record counts only when it has the
+ * hash that was expected, and the first expected one is the root. Reading looks into the records and changes nothing, so that
+ * many may read; changing first brings the path into memory. Records, all integers big-endian:
+ *
+ *   inner node   left u32 ‖ right u32 ‖ left hash 32 ‖ right hash 32     a child: 0, or its offset / 8, LEAF set for a leaf
+ *   leaf         length u32 ‖ key 32 ‖ value ‖ zeros to a multiple of 8
+ *
+ * A node in memory remembers where its record is until it changes: storing again writes only what has none.
  */
 
 typedef uint32_t ref;
-enum { FIRST_POOL = 256 };
-static const ref LEAF = 1u << 31;
+enum { FIRST_POOL = 256, INNER_RECORD = 8 + 2 * SHA256_SIZE, LEAF_RECORD = 4 + SPARSE_KEY_SIZE, RECORD_ALIGN = 8 };
+static const ref LEAF = 1u << 31, STORED = 1u << 30;
 
 struct inner {
-	struct merkle_hash hash;
+	struct merkle_hash hash[2]; /* of the children, but where stale */
 	ref child[2]; /* free: child[0] is the next free one */
-	bool dirty;
+	uint32_t record; /* offset / 8; 0: none */
+	uint8_t stale;	 /* a bit for each child */
 };
 
 struct leaf {
 	uint8_t key[SPARSE_KEY_SIZE];
-	struct merkle_hash hash;
 	uint8_t *value;
 	uint32_t len; /* free: the next free one */
+	uint32_t record;
 };
 
 struct sparse_map {
 	ref root;
+	struct merkle_hash root_hash;
+	bool root_stale;
 	struct inner *inners; /* inners[0] and leaves[0] are not used */
 	struct leaf *leaves;
 	uint32_t inner_used, inner_cap, inner_free, inner_spare; /* spare: how many are on the free list */
 	uint32_t leaf_used, leaf_cap, leaf_free;
 	size_t count;
+	struct span stored; /* borrowed; empty: everything is in memory */
+	uint32_t brought;   /* inner nodes below this one have their children in memory */
 };
 
 static const struct merkle_hash empty_hash;
+
+static bool is_empty(const struct merkle_hash *hash)
+{
+	return memcmp(hash, &empty_hash, sizeof(*hash)) == 0;
+}
 
 static unsigned bit_of(const uint8_t *key, unsigned depth)
 {
@@ -72,12 +93,17 @@ static struct leaf *leaf_at(const struct sparse_map *map, ref at)
 	return &map->leaves[at & ~LEAF];
 }
 
+static bool is_inner(ref at)
+{
+	return at && !(at & (LEAF | STORED));
+}
+
 result sparse_map_new(struct sparse_map **out)
 {
 	struct sparse_map *map = calloc(1, sizeof(*map));
 	if (!map)
 		return fail(NO_MEMORY, "map");
-	map->inner_used = map->leaf_used = 1;
+	map->inner_used = map->leaf_used = map->brought = 1;
 	*out = map;
 	return OK;
 }
@@ -93,6 +119,71 @@ void sparse_map_free(struct sparse_map *map)
 	free(map);
 }
 
+/* ---- Records ------------------------------------------------------------------------------------- */
+
+static uint32_t get_u32(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static result damaged(void)
+{
+	return fail(PROOF_INVALID, "a stored node of the map is not the one that belongs there");
+}
+
+/* `len` bytes of the record, when they are there. */
+static const uint8_t *record_at(const struct sparse_map *map, ref at, size_t len)
+{
+	size_t offset = (size_t)(at & ~(LEAF | STORED)) * RECORD_ALIGN;
+	if (offset > map->stored.len || map->stored.len - offset < len)
+		return NULL;
+	return map->stored.data + offset;
+}
+
+static bool take_child(const uint8_t *record, unsigned side, const struct merkle_hash *hash, ref *out)
+{
+	ref child = get_u32(record + 4 * side);
+	if (child & STORED || child == LEAF || (child == 0) != is_empty(hash))
+		return false;
+	*out = child ? child | STORED : 0;
+	return true;
+}
+
+/* The inner node at `at`, which must have this hash. */
+static result read_inner(const struct sparse_map *map, ref at, const struct merkle_hash *wanted, struct inner *out)
+{
+	const uint8_t *record = record_at(map, at, INNER_RECORD);
+	struct inner inner = {.record = at & ~STORED};
+	struct merkle_hash hash;
+	if (!record)
+		return damaged();
+	memcpy(inner.hash, record + 8, sizeof(inner.hash));
+	merkle_node(&inner.hash[0], &inner.hash[1], &hash);
+	if (memcmp(&hash, wanted, sizeof(hash)) != 0 || !take_child(record, 0, &inner.hash[0], &inner.child[0]) ||
+		!take_child(record, 1, &inner.hash[1], &inner.child[1]))
+		return damaged();
+	*out = inner;
+	return OK;
+}
+
+static result read_leaf(const struct sparse_map *map, ref at, const struct merkle_hash *wanted, const uint8_t **out_key, struct span *out_value)
+{
+	const uint8_t *record = record_at(map, at, LEAF_RECORD);
+	struct merkle_hash hash;
+	uint32_t len = record ? get_u32(record) : 0;
+	if (len < 1 || len > SPARSE_VALUE_MAX || !record_at(map, at, LEAF_RECORD + len))
+		return damaged();
+	struct span value = span_of(record + LEAF_RECORD, len);
+	leaf_hash(record + 4, value, &hash);
+	if (memcmp(&hash, wanted, sizeof(hash)) != 0)
+		return damaged();
+	*out_key = record + 4;
+	*out_value = value;
+	return OK;
+}
+
+/* ---- Pools --------------------------------------------------------------------------------------- */
+
 static result grow(void **pool, uint32_t *cap, uint32_t need, size_t size)
 {
 	if (need <= *cap)
@@ -100,7 +191,7 @@ static result grow(void **pool, uint32_t *cap, uint32_t need, size_t size)
 	uint32_t new = *cap ? *cap : FIRST_POOL;
 	while (new < need)
 		new *= 2;
-	if (new >= LEAF)
+	if (new >= STORED)
 		return fail(TOO_LARGE, "a map of %u nodes", new);
 	void *grown = realloc(*pool, (size_t)new * size);
 	if (!grown)
@@ -110,20 +201,30 @@ static result grow(void **pool, uint32_t *cap, uint32_t need, size_t size)
 	return OK;
 }
 
+static result reserve_inners(struct sparse_map *map, unsigned count)
+{
+	void *pool = map->inners;
+	TRY(grow(&pool, &map->inner_cap, map->inner_used + count, sizeof(*map->inners)));
+	map->inners = pool;
+	return OK;
+}
+
+static result reserve_leaf(struct sparse_map *map)
+{
+	void *pool = map->leaves;
+	if (map->leaf_free)
+		return OK;
+	TRY(grow(&pool, &map->leaf_cap, map->leaf_used + 1, sizeof(*map->leaves)));
+	map->leaves = pool;
+	return OK;
+}
+
 /* After this, `inners` inner nodes and a leaf can be taken without failing. */
 static result reserve(struct sparse_map *map, unsigned inners)
 {
-	if (inners > map->inner_spare) {
-		void *pool = map->inners;
-		TRY(grow(&pool, &map->inner_cap, map->inner_used + (inners - map->inner_spare), sizeof(*map->inners)));
-		map->inners = pool;
-	}
-	if (!map->leaf_free) {
-		void *pool = map->leaves;
-		TRY(grow(&pool, &map->leaf_cap, map->leaf_used + 1, sizeof(*map->leaves)));
-		map->leaves = pool;
-	}
-	return OK;
+	if (inners > map->inner_spare)
+		TRY(reserve_inners(map, inners - map->inner_spare));
+	return reserve_leaf(map);
 }
 
 static ref take_inner(struct sparse_map *map)
@@ -135,7 +236,7 @@ static ref take_inner(struct sparse_map *map)
 	} else {
 		at = map->inner_used++;
 	}
-	map->inners[at] = (struct inner){.dirty = true};
+	map->inners[at] = (struct inner){.stale = 3};
 	return at;
 }
 
@@ -154,11 +255,8 @@ static ref take_leaf(struct sparse_map *map, const uint8_t *key, uint8_t *value,
 	else
 		at = map->leaf_used++;
 	struct leaf *leaf = &map->leaves[at];
+	*leaf = (struct leaf){.value = value, .len = (uint32_t)len};
 	memcpy(leaf->key, key, SPARSE_KEY_SIZE);
-	leaf->value = value;
-	leaf->len = (uint32_t)len;
-	leaf_hash(key, span_of(value, len), &leaf->hash);
-	map->count++;
 	return at | LEAF;
 }
 
@@ -171,27 +269,98 @@ static void give_leaf(struct sparse_map *map, ref at)
 	map->count--;
 }
 
-/* What stands at the end of the key's path, and how deep. */
-static ref descend(const struct sparse_map *map, const uint8_t *key, unsigned *out_depth)
+/* ---- Where references hang ------------------------------------------------------------------------- */
+
+/* A child of an inner node in memory; parent 0: the root. */
+struct slot {
+	ref parent;
+	unsigned side;
+};
+
+static ref *ref_of(struct sparse_map *map, struct slot slot)
 {
-	ref at = map->root;
-	unsigned depth = 0;
-	while (at && !(at & LEAF))
-		at = map->inners[at].child[bit_of(key, depth++)];
-	*out_depth = depth;
-	return at;
+	return slot.parent ? &map->inners[slot.parent].child[slot.side] : &map->root;
 }
 
-static void mark(struct sparse_map *map, const uint8_t *key)
+static const struct merkle_hash *hash_at(const struct sparse_map *map, struct slot slot)
 {
-	ref at = map->root;
-	for (unsigned depth = 0; at && !(at & LEAF); depth++) {
-		map->inners[at].dirty = true;
-		at = map->inners[at].child[bit_of(key, depth)];
+	return slot.parent ? &map->inners[slot.parent].hash[slot.side] : &map->root_hash;
+}
+
+static result bring_inner(struct sparse_map *map, struct slot slot)
+{
+	struct inner inner;
+	TRY(read_inner(map, *ref_of(map, slot), hash_at(map, slot), &inner));
+	/* Never a place that was given back: sparse_map_bring goes through the pool once. */
+	TRY(reserve_inners(map, 1));
+	ref at = map->inner_used++;
+	map->inners[at] = inner;
+	*ref_of(map, slot) = at;
+	return OK;
+}
+
+static result bring_leaf(struct sparse_map *map, struct slot slot)
+{
+	ref stored = *ref_of(map, slot);
+	const uint8_t *key;
+	struct span value;
+	TRY(read_leaf(map, stored, hash_at(map, slot), &key, &value));
+	TRY(reserve_leaf(map));
+	uint8_t *kept = malloc(value.len);
+	if (!kept)
+		return fail(NO_MEMORY, "a value of %zu bytes", value.len);
+	memcpy(kept, value.data, value.len);
+	ref at = take_leaf(map, key, kept, value.len);
+	leaf_at(map, at)->record = stored & ~(LEAF | STORED);
+	*ref_of(map, slot) = at;
+	return OK;
+}
+
+/* What hangs here is in memory after this. */
+static result bring(struct sparse_map *map, struct slot slot)
+{
+	ref at = *ref_of(map, slot);
+	if (!(at & STORED))
+		return OK;
+	return at & LEAF ? bring_leaf(map, slot) : bring_inner(map, slot);
+}
+
+/* Brings the key's path into memory. What stands at its end, where that hangs, and how deep. */
+static result bring_path(struct sparse_map *map, const uint8_t *key, struct slot *out_slot, ref *out_end, unsigned *out_depth)
+{
+	struct slot slot = {0};
+	unsigned depth = 0;
+	for (;;) {
+		TRY(bring(map, slot));
+		ref at = *ref_of(map, slot);
+		if (!is_inner(at)) {
+			*out_slot = slot;
+			*out_end = at;
+			*out_depth = depth;
+			return OK;
+		}
+		if (depth == SPARSE_DEPTH)
+			return damaged();
+		slot = (struct slot){at, bit_of(key, depth++)};
 	}
 }
 
-/* Where the reference to the end of the path is kept. */
+/* ---- Changing -------------------------------------------------------------------------------------- */
+
+/* Every hash on the key's path will be made anew, and every node of it stored anew. */
+static void mark(struct sparse_map *map, const uint8_t *key)
+{
+	ref at = map->root;
+	map->root_stale = true;
+	for (unsigned depth = 0; is_inner(at); depth++) {
+		struct inner *inner = &map->inners[at];
+		inner->stale |= (uint8_t)(1 << bit_of(key, depth));
+		inner->record = 0;
+		at = inner->child[bit_of(key, depth)];
+	}
+}
+
+/* The reference to the node at this depth of the path, which is in memory. */
 static ref *slot_at(struct sparse_map *map, const uint8_t *key, unsigned depth)
 {
 	ref *slot = &map->root;
@@ -200,9 +369,9 @@ static ref *slot_at(struct sparse_map *map, const uint8_t *key, unsigned depth)
 	return slot;
 }
 
-static void insert(struct sparse_map *map, const uint8_t *key, ref found, unsigned depth, ref leaf)
+static void insert(struct sparse_map *map, const uint8_t *key, struct slot at, ref found, unsigned depth, ref leaf)
 {
-	ref *slot = slot_at(map, key, depth);
+	ref *slot = ref_of(map, at);
 	if (!found) {
 		*slot = leaf;
 		return;
@@ -223,11 +392,16 @@ result sparse_map_put(struct sparse_map *map, const uint8_t key[static SPARSE_KE
 {
 	if (value.len < 1 || value.len > SPARSE_VALUE_MAX)
 		return fail(BAD_VALUE, "a value of %zu bytes", value.len);
+	struct slot slot;
 	unsigned depth;
-	ref found = descend(map, key, &depth);
+	ref found;
+	TRY(bring_path(map, key, &slot, &found, &depth));
 	bool same = found && memcmp(leaf_at(map, found)->key, key, SPARSE_KEY_SIZE) == 0;
+	unsigned split = found && !same ? split_depth(key, leaf_at(map, found)->key) : depth;
+	if (split < depth)
+		return damaged();
 	if (!same)
-		TRY(reserve(map, found ? split_depth(key, leaf_at(map, found)->key) - depth + 1 : 0));
+		TRY(reserve(map, found ? split - depth + 1 : 0));
 	uint8_t *kept = malloc(value.len);
 	if (!kept)
 		return fail(NO_MEMORY, "a value of %zu bytes", value.len);
@@ -237,21 +411,13 @@ result sparse_map_put(struct sparse_map *map, const uint8_t key[static SPARSE_KE
 		free(leaf->value);
 		leaf->value = kept;
 		leaf->len = (uint32_t)value.len;
-		leaf_hash(key, span_of(kept, value.len), &leaf->hash);
+		leaf->record = 0;
 	} else {
-		insert(map, key, found, depth, take_leaf(map, key, kept, value.len));
+		insert(map, key, slot, found, depth, take_leaf(map, key, kept, value.len));
+		map->count++;
 	}
 	mark(map, key);
 	return OK;
-}
-
-struct span sparse_map_get(const struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE])
-{
-	unsigned depth;
-	ref found = descend(map, key, &depth);
-	if (!found || memcmp(leaf_at(map, found)->key, key, SPARSE_KEY_SIZE) != 0)
-		return SPAN_EMPTY;
-	return span_of(leaf_at(map, found)->value, leaf_at(map, found)->len);
 }
 
 /* A node that has lost a leaf and has one left gives its place to that leaf, and so on upwards. */
@@ -270,16 +436,22 @@ static void collapse(struct sparse_map *map, const uint8_t *key, unsigned depth)
 	}
 }
 
-void sparse_map_remove(struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE])
+result sparse_map_remove(struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE])
 {
+	struct slot slot;
 	unsigned depth;
-	ref found = descend(map, key, &depth);
+	ref found;
+	TRY(bring_path(map, key, &slot, &found, &depth));
 	if (!found || memcmp(leaf_at(map, found)->key, key, SPARSE_KEY_SIZE) != 0)
-		return;
+		return OK;
+	/* Whether the other child is a leaf, which then moves up, says only its record: the reference is under no hash. */
+	if (slot.parent)
+		TRY(bring(map, (struct slot){slot.parent, !slot.side}));
 	mark(map, key);
 	*slot_at(map, key, depth) = 0;
 	collapse(map, key, depth);
 	give_leaf(map, found);
+	return OK;
 }
 
 size_t sparse_map_count(const struct sparse_map *map)
@@ -287,58 +459,231 @@ size_t sparse_map_count(const struct sparse_map *map)
 	return map->count;
 }
 
-static const struct merkle_hash *hash_of(struct sparse_map *map, ref at)
+/* ---- Hashes ---------------------------------------------------------------------------------------- */
+
+/* Of a node in memory; what hangs in it stale is in memory too. */
+static void hash_node(struct sparse_map *map, ref at, struct merkle_hash *out)
 {
-	if (!at)
-		return &empty_hash;
-	if (at & LEAF)
-		return &leaf_at(map, at)->hash;
-	struct inner *inner = &map->inners[at];
-	if (inner->dirty) {
-		merkle_node(hash_of(map, inner->child[0]), hash_of(map, inner->child[1]), &inner->hash);
-		inner->dirty = false;
+	if (!at) {
+		*out = empty_hash;
+		return;
 	}
-	return &inner->hash;
+	if (at & LEAF) {
+		const struct leaf *leaf = leaf_at(map, at);
+		leaf_hash(leaf->key, span_of(leaf->value, leaf->len), out);
+		return;
+	}
+	struct inner *inner = &map->inners[at];
+	for (unsigned side = 0; side < 2; side++)
+		if (inner->stale >> side & 1)
+			hash_node(map, inner->child[side], &inner->hash[side]);
+	inner->stale = 0;
+	merkle_node(&inner->hash[0], &inner->hash[1], out);
 }
 
 void sparse_map_root(struct sparse_map *map, struct merkle_hash *out)
 {
-	*out = *hash_of(map, map->root);
+	if (map->root_stale)
+		hash_node(map, map->root, &map->root_hash);
+	map->root_stale = false;
+	*out = map->root_hash;
 }
 
-static result visit(const struct sparse_map *map, ref at, sparse_map_visit *each, void *arg)
+/* ---- Reading --------------------------------------------------------------------------------------- */
+
+/* A node that is looked at, in memory or not; its memory is the caller's. */
+struct view {
+	struct inner inner;
+	const uint8_t *key;
+	struct span value;
+};
+
+static result look(const struct sparse_map *map, ref at, const struct merkle_hash *hash, struct view *out)
 {
-	if (!at)
-		return OK;
+	if (at & STORED)
+		return at & LEAF ? read_leaf(map, at, hash, &out->key, &out->value) : read_inner(map, at, hash, &out->inner);
 	if (at & LEAF) {
 		const struct leaf *leaf = leaf_at(map, at);
-		return each(arg, leaf->key, span_of(leaf->value, leaf->len));
+		out->key = leaf->key;
+		out->value = span_of(leaf->value, leaf->len);
+	} else {
+		out->inner = map->inners[at];
 	}
-	TRY(visit(map, map->inners[at].child[0], each, arg));
-	return visit(map, map->inners[at].child[1], each, arg);
+	return OK;
+}
+
+static result find(const struct sparse_map *map, const uint8_t *key, const uint8_t **out_key, struct span *out_value)
+{
+	ref at = map->root;
+	unsigned depth = 0;
+	struct merkle_hash hash = map->root_hash;
+	struct view view;
+	*out_key = NULL;
+	/* In memory there is nothing to check and nothing to copy. */
+	for (; is_inner(at) && depth < SPARSE_DEPTH; depth++) {
+		const struct inner *inner = &map->inners[at];
+		at = inner->child[bit_of(key, depth)];
+		if (at & STORED)
+			hash = inner->hash[bit_of(key, depth)];
+	}
+	for (; at && !(at & LEAF); depth++) {
+		if (depth == SPARSE_DEPTH)
+			return damaged();
+		TRY(look(map, at, &hash, &view));
+		hash = view.inner.hash[bit_of(key, depth)];
+		at = view.inner.child[bit_of(key, depth)];
+	}
+	if (!at)
+		return OK;
+	TRY(look(map, at, &hash, &view));
+	*out_key = view.key;
+	*out_value = view.value;
+	return OK;
+}
+
+result sparse_map_find(const struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE], struct span *out)
+{
+	const uint8_t *found;
+	struct span value = SPAN_EMPTY;
+	TRY(find(map, key, &found, &value));
+	*out = found && memcmp(found, key, SPARSE_KEY_SIZE) == 0 ? value : SPAN_EMPTY;
+	return OK;
+}
+
+static result visit(const struct sparse_map *map, ref at, const struct merkle_hash *hash, unsigned depth, sparse_map_visit *each, void *arg)
+{
+	struct view view;
+	if (!at)
+		return OK;
+	if (depth > SPARSE_DEPTH)
+		return damaged();
+	TRY(look(map, at, hash, &view));
+	if (at & LEAF)
+		return each(arg, view.key, view.value);
+	TRY(visit(map, view.inner.child[0], &view.inner.hash[0], depth + 1, each, arg));
+	return visit(map, view.inner.child[1], &view.inner.hash[1], depth + 1, each, arg);
 }
 
 result sparse_map_each(const struct sparse_map *map, sparse_map_visit *each, void *arg)
 {
-	return visit(map, map->root, each, arg);
+	return visit(map, map->root, &map->root_hash, 0, each, arg);
 }
 
-void sparse_map_prove(struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE], struct sparse_proof *out)
+result sparse_map_prove(struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE], struct sparse_proof *out)
 {
+	struct merkle_hash hash;
+	struct view view;
 	ref at = map->root;
+	sparse_map_root(map, &hash);
 	out->depth = 0;
-	while (at && !(at & LEAF)) {
+	for (; at && !(at & LEAF); out->depth++) {
+		if (out->depth == SPARSE_DEPTH)
+			return damaged();
 		unsigned bit = bit_of(key, (unsigned)out->depth);
-		out->siblings[out->depth++] = *hash_of(map, map->inners[at].child[!bit]);
-		at = map->inners[at].child[bit];
+		TRY(look(map, at, &hash, &view));
+		out->siblings[out->depth] = view.inner.hash[!bit];
+		hash = view.inner.hash[bit];
+		at = view.inner.child[bit];
 	}
 	out->ends_in_leaf = at != 0;
 	out->leaf_value = SPAN_EMPTY;
 	memset(out->leaf_key, 0, sizeof(out->leaf_key));
 	if (at) {
-		memcpy(out->leaf_key, leaf_at(map, at)->key, SPARSE_KEY_SIZE);
-		out->leaf_value = span_of(leaf_at(map, at)->value, leaf_at(map, at)->len);
+		TRY(look(map, at, &hash, &view));
+		memcpy(out->leaf_key, view.key, SPARSE_KEY_SIZE);
+		out->leaf_value = view.value;
 	}
+	return OK;
+}
+
+/* ---- Storing --------------------------------------------------------------------------------------- */
+
+static uint32_t place_of(const struct writer *w, uint64_t at)
+{
+	return (uint32_t)((at + w->len) / RECORD_ALIGN);
+}
+
+static void put_leaf(struct leaf *leaf, struct writer *w, uint64_t at)
+{
+	static const uint8_t zeros[RECORD_ALIGN];
+	leaf->record = place_of(w, at);
+	writer_u32(w, leaf->len);
+	writer_put(w, leaf->key, SPARSE_KEY_SIZE);
+	writer_put(w, leaf->value, leaf->len);
+	writer_put(w, zeros, (RECORD_ALIGN - (LEAF_RECORD + leaf->len) % RECORD_ALIGN) % RECORD_ALIGN);
+}
+
+static ref store(struct sparse_map *map, ref at, bool all, struct writer *w, uint64_t offset)
+{
+	if (!at)
+		return 0;
+	if (at & STORED)
+		return at & ~STORED;
+	if (at & LEAF) {
+		struct leaf *leaf = leaf_at(map, at);
+		if (all || !leaf->record)
+			put_leaf(leaf, w, offset);
+		return leaf->record | LEAF;
+	}
+	struct inner *inner = &map->inners[at];
+	if (!all && inner->record)
+		return inner->record;
+	ref left = store(map, inner->child[0], all, w, offset), right = store(map, inner->child[1], all, w, offset);
+	inner->record = place_of(w, offset);
+	writer_u32(w, left);
+	writer_u32(w, right);
+	writer_put(w, inner->hash, sizeof(inner->hash));
+	return inner->record;
+}
+
+result sparse_map_store(struct sparse_map *map, bool all, struct writer *w, uint64_t offset, uint32_t *out_root)
+{
+	struct merkle_hash root;
+	struct span written;
+	bool done;
+	if (offset + w->len == 0 || (offset + w->len) % RECORD_ALIGN)
+		return fail(INTERNAL, "records begin at multiples of %d, and not at 0", RECORD_ALIGN);
+	/* What was not read yet has its place in the old bytes. */
+	if (all)
+		TRY(sparse_map_bring(map, SIZE_MAX, &done));
+	sparse_map_root(map, &root);
+	ref at = store(map, map->root, all, w, offset);
+	TRY(writer_finish(w, &written));
+	if ((offset + w->len) / RECORD_ALIGN >= STORED)
+		return fail(TOO_LARGE, "a stored map of %llu bytes", (unsigned long long)(offset + w->len));
+	*out_root = at;
+	return OK;
+}
+
+result sparse_map_open(struct span stored, uint32_t root, const struct merkle_hash *root_hash, size_t count, struct sparse_map **out)
+{
+	struct sparse_map *map;
+	if (root & STORED || root == LEAF || (root == 0) != is_empty(root_hash) || (root == 0) != (count == 0))
+		return damaged();
+	TRY(sparse_map_new(&map));
+	map->root = root ? root | STORED : 0;
+	map->root_hash = *root_hash;
+	map->count = count;
+	map->stored = stored;
+	*out = map;
+	return OK;
+}
+
+result sparse_map_bring(struct sparse_map *map, size_t nodes, bool *out_done)
+{
+	TRY(bring(map, (struct slot){0}));
+	for (; map->brought < map->inner_used; map->brought++) {
+		if (nodes == 0) {
+			*out_done = false;
+			return OK;
+		}
+		nodes--;
+		TRY(bring(map, (struct slot){map->brought, 0}));
+		TRY(bring(map, (struct slot){map->brought, 1}));
+	}
+	map->stored = SPAN_EMPTY;
+	*out_done = true;
+	return OK;
 }
 
 /* ---- Verification ------------------------------------------------------------------------------ */
@@ -380,11 +725,6 @@ result sparse_verify(const struct merkle_hash *root, const uint8_t key[static SP
 }
 
 /* ---- Wire form --------------------------------------------------------------------------------- */
-
-static bool is_empty(const struct merkle_hash *hash)
-{
-	return memcmp(hash, &empty_hash, sizeof(*hash)) == 0;
-}
 
 void sparse_proof_put(const struct sparse_proof *proof, struct writer *w)
 {

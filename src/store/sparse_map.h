@@ -7,8 +7,13 @@
  * The path of a key are its bits, most significant first. Because a leaf's hash covers its whole key, a subtree with one
  * key needs no nodes down to depth 256: a proof is as long as keys share bits, not 256 hashes.
  *
- * Changes are cheap until the root is asked for: each node between a change and the root is then hashed once. Not
- * thread-safe. Everything lives in memory; the caller rebuilds it from its log or a snapshot (sparse_map_each).
+ * Changes are cheap until the root is asked for: each node between a change and the root is then hashed once.
+ *
+ * A map can be stored as records and opened over them again, which reads none: each is checked against the root when it is
+ * looked at. Storing again adds the records of what changed. So opening does not depend on the map's size, and a record that
+ * was changed is never taken for what it was: PROOF_INVALID, from whatever function met it.
+ *
+ * Not thread-safe, but that while nobody changes it many may read (const functions, and prove after the root was asked for).
  */
 #ifndef TROTH_STORE_SPARSE_MAP_H
 #define TROTH_STORE_SPARSE_MAP_H
@@ -26,13 +31,24 @@ void sparse_map_free(struct sparse_map *map); /* accepts NULL */
 
 /* `value` (1..SPARSE_VALUE_MAX bytes) is copied. NO_MEMORY leaves the map as it was. */
 NODISCARD result sparse_map_put(struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE], struct span value);
-/* Borrowed until the key is changed; empty when the map has no such key. */
-struct span sparse_map_get(const struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE]);
-/* Nothing happens when there is no such key. */
-void sparse_map_remove(struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE]);
+/* Borrowed until the key is changed or the stored bytes go; empty when the map has no such key. */
+NODISCARD result sparse_map_find(const struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE], struct span *out);
+/* Nothing happens when there is no such key. It fails only over stored bytes (also NO_MEMORY), and leaves the map as it was. */
+NODISCARD result sparse_map_remove(struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE]);
 
 size_t sparse_map_count(const struct sparse_map *map);
 void sparse_map_root(struct sparse_map *map, struct merkle_hash *out);
+
+/*
+ * Appends the records of what has none yet, or of `all`, which are for a place of their own: `offset` is where the writer's
+ * first byte will stand there, and no record stands at 0. *out_root names the root. After a failure, or when the bytes did not
+ * get there, only storing all is right.
+ */
+NODISCARD result sparse_map_store(struct sparse_map *map, bool all, struct writer *w, uint64_t offset, uint32_t *out_root);
+/* Over stored bytes, borrowed until sparse_map_bring is done. PROOF_INVALID when this cannot be. */
+NODISCARD result sparse_map_open(struct span stored, uint32_t root, const struct merkle_hash *root_hash, size_t count, struct sparse_map **out);
+/* Reads and checks the children of so many nodes. *out_done: everything is in memory, the bytes are no longer needed. */
+NODISCARD result sparse_map_bring(struct sparse_map *map, size_t nodes, bool *out_done);
 
 /* Calls `each` in ascending order of keys; stops at its first failure and returns that. */
 typedef result sparse_map_visit(void *arg, const uint8_t key[static SPARSE_KEY_SIZE], struct span value);
@@ -51,7 +67,7 @@ struct sparse_proof {
 };
 
 /* leaf_value borrows from the map. */
-void sparse_map_prove(struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE], struct sparse_proof *out);
+NODISCARD result sparse_map_prove(struct sparse_map *map, const uint8_t key[static SPARSE_KEY_SIZE], struct sparse_proof *out);
 
 /*
  * Checks that under `root` the key has this value, or none when `value` is empty. PROOF_INVALID says what differs.

@@ -79,6 +79,13 @@ static void check_root(struct sparse_map *map)
 	assert_memory_equal(got.bytes, wanted.bytes, sizeof(got.bytes));
 }
 
+static void expect_row(const struct sparse_map *map, const struct row *row)
+{
+	struct span value;
+	expect_ok(sparse_map_find(map, row->key, &value));
+	expect_span(value, row->present ? SPAN_ARRAY(row->value) : SPAN_EMPTY);
+}
+
 /* Puts, overwrites and removes in a random order; the root is that of the definition after each. */
 static void random_changes(void **state)
 {
@@ -92,7 +99,7 @@ static void random_changes(void **state)
 		seed = seed * 1664525 + 1013904223;
 		struct row *row = &rows[(seed >> 8) % KEYS];
 		if (seed >> 30 == 0) {
-			sparse_map_remove(map, row->key);
+			expect_ok(sparse_map_remove(map, row->key));
 			row->present = false;
 		} else {
 			memcpy(row->value, &seed, sizeof(seed));
@@ -101,7 +108,7 @@ static void random_changes(void **state)
 		}
 		if (step % 10 == 0 || step < 100)
 			check_root(map);
-		expect_span(sparse_map_get(map, row->key), row->present ? SPAN_ARRAY(row->value) : SPAN_EMPTY);
+		expect_row(map, row);
 	}
 	size_t present = 0;
 	for (size_t i = 0; i < KEYS; i++)
@@ -109,7 +116,7 @@ static void random_changes(void **state)
 	assert_int_equal(sparse_map_count(map), present);
 	/* Taken out one by one, the empty map's root is left. */
 	for (size_t i = 0; i < KEYS; i++) {
-		sparse_map_remove(map, rows[i].key);
+		expect_ok(sparse_map_remove(map, rows[i].key));
 		rows[i].present = false;
 		check_root(map);
 	}
@@ -171,7 +178,7 @@ static void proofs(void **state)
 	for (size_t i = 0; i < KEYS; i++) {
 		struct span value = rows[i].present ? SPAN_ARRAY(rows[i].value) : SPAN_EMPTY;
 		struct span lie = rows[i].present ? SPAN_EMPTY : SPAN_ARRAY(rows[i].value);
-		sparse_map_prove(map, rows[i].key, &proof);
+		expect_ok(sparse_map_prove(map, rows[i].key, &proof));
 		expect_ok(sparse_verify(&root, rows[i].key, value, &proof));
 		expect(sparse_verify(&root, rows[i].key, lie, &proof), PROOF_INVALID);
 		expect(sparse_verify(&root, rows[i].key, SPAN_ARRAY(wrong), &proof), PROOF_INVALID);
@@ -205,11 +212,11 @@ static void leaf_left_out(void **state)
 	struct merkle_hash root;
 	struct sparse_proof proof;
 	sparse_map_root(map, &root);
-	sparse_map_prove(map, rows[4].key, &proof);
+	expect_ok(sparse_map_prove(map, rows[4].key, &proof));
 	proof.ends_in_leaf = false;
 	expect(sparse_verify(&root, rows[4].key, SPAN_EMPTY, &proof), PROOF_INVALID);
 	/* nor of another key's leaf that stands elsewhere */
-	sparse_map_prove(map, rows[4].key, &proof);
+	expect_ok(sparse_map_prove(map, rows[4].key, &proof));
 	memcpy(proof.leaf_key, rows[10].key, SPARSE_KEY_SIZE);
 	expect(sparse_verify(&root, rows[4].key, SPAN_EMPTY, &proof), PROOF_INVALID);
 	sparse_map_free(map);
@@ -226,7 +233,7 @@ static void wire_form(void **state)
 		struct sparse_proof proof, read;
 		struct writer w = writer_fixed(buffer, sizeof(buffer));
 		struct span bytes;
-		sparse_map_prove(map, rows[i].key, &proof);
+		expect_ok(sparse_map_prove(map, rows[i].key, &proof));
 		sparse_proof_put(&proof, &w);
 		expect_ok(writer_finish(&w, &bytes));
 		expect_ok(sparse_proof_take(bytes, &read));
@@ -254,9 +261,166 @@ static void refuses_values(void **state)
 	expect(sparse_map_put(map, rows[1].key, SPAN_EMPTY), BAD_VALUE);
 	expect(sparse_map_put(map, rows[1].key, SPAN_ARRAY(big)), BAD_VALUE);
 	check_root(map);
-	sparse_map_remove(map, rows[1].key);
+	expect_ok(sparse_map_remove(map, rows[1].key));
 	check_root(map);
 	sparse_map_free(map);
+}
+
+/* ---- Stored -------------------------------------------------------------------------------------- */
+
+enum { BEGIN = 64 };
+
+/* A file: what is stored is added to it. */
+struct file {
+	uint8_t bytes[1 << 20];
+	size_t len;
+	uint32_t root;
+};
+
+static void add_to_file(struct sparse_map *map, bool all, struct file *file)
+{
+	CLEANUP(writer_free) struct writer w = writer_growing(sizeof(file->bytes));
+	if (all)
+		file->len = BEGIN;
+	expect_ok(sparse_map_store(map, all, &w, file->len, &file->root));
+	assert_true(file->len + w.len <= sizeof(file->bytes));
+	memcpy(file->bytes + file->len, w.data, w.len);
+	file->len += w.len;
+}
+
+static struct sparse_map *open_file(struct sparse_map *from, const struct file *file)
+{
+	struct sparse_map *map;
+	struct merkle_hash root;
+	sparse_map_root(from, &root);
+	expect_ok(sparse_map_open(span_of(file->bytes, file->len), file->root, &root, sparse_map_count(from), &map));
+	return map;
+}
+
+/* Stored, added to and opened again at every turn, it is the map that it would be otherwise. */
+static void stored_and_opened(void **state)
+{
+	(void)state;
+	struct file *files = calloc(2, sizeof(*files)), *file = files;
+	struct sparse_map *map;
+	uint32_t seed = 7;
+	bool done, any_left = false;
+	assert_non_null(files);
+	make_rows();
+	expect_ok(sparse_map_new(&map));
+	for (int turn = 0; turn < 60; turn++) {
+		bool all = turn % 20 == 0;
+		if (all)
+			file = file == files ? &files[1] : files;
+		add_to_file(map, all, file);
+		struct sparse_map *opened = open_file(map, file);
+		size_t before = file->len;
+		add_to_file(opened, false, file);
+		assert_int_equal(file->len, before); /* nothing changed, nothing is added */
+		if (turn % 3 != 2) {
+			sparse_map_free(map);
+			map = opened;
+		} else {
+			sparse_map_free(opened);
+		}
+		for (int step = 0; step < (turn * 7) % 50; step++) {
+			seed = seed * 1664525 + 1013904223;
+			struct row *row = &rows[(seed >> 8) % KEYS];
+			if (seed >> 30 == 0 || turn > 50) {
+				expect_ok(sparse_map_remove(map, row->key));
+				row->present = false;
+			} else {
+				memcpy(row->value, &seed, sizeof(seed));
+				expect_ok(sparse_map_put(map, row->key, SPAN_ARRAY(row->value)));
+				row->present = true;
+			}
+			if (step % 8 == 0)
+				check_root(map);
+			expect_row(map, row);
+		}
+		expect_ok(sparse_map_bring(map, (size_t)turn % 4 * 10, &done));
+		any_left |= !done;
+		check_root(map);
+		for (size_t i = 0; i < KEYS; i++) {
+			struct merkle_hash root;
+			struct sparse_proof proof;
+			expect_row(map, &rows[i]);
+			sparse_map_root(map, &root);
+			expect_ok(sparse_map_prove(map, rows[i].key, &proof));
+			expect_ok(sparse_verify(&root, rows[i].key, rows[i].present ? SPAN_ARRAY(rows[i].value) : SPAN_EMPTY, &proof));
+		}
+		size_t next = 0;
+		expect_ok(sparse_map_each(map, in_order, &next));
+	}
+	assert_true(any_left);
+	sparse_map_free(map);
+	free(files);
+}
+
+/* Any flipped bit is met or harmless: no lookup, proof or change comes out differently. */
+static void stored_bits_flipped(void **state)
+{
+	(void)state;
+	struct file *file = calloc(1, sizeof(*file));
+	struct sparse_map *map = half_full();
+	struct merkle_hash root, changed, without;
+	size_t met = 0;
+	bool done;
+	assert_non_null(file);
+	add_to_file(map, true, file);
+	sparse_map_root(map, &root);
+	struct row *row = &rows[KEYS / 2];
+	expect_ok(sparse_map_put(map, row->key, SPAN_ARRAY(rows[1].value)));
+	sparse_map_root(map, &changed);
+	expect_ok(sparse_map_remove(map, row->key));
+	sparse_map_root(map, &without);
+	for (size_t flip = BEGIN * 8; flip < file->len * 8; flip += 7) {
+		struct sparse_map *opened;
+		struct sparse_proof proof;
+		struct merkle_hash now;
+		file->bytes[flip / 8] ^= (uint8_t)(1 << flip % 8);
+		expect_ok(sparse_map_open(span_of(file->bytes, file->len), file->root, &root, KEYS / 2, &opened));
+		for (size_t i = 0; i < KEYS; i += 1 + flip % 3) {
+			struct span value;
+			result found = sparse_map_find(opened, rows[i].key, &value);
+			if (found == OK)
+				expect_span(value, rows[i].present ? SPAN_ARRAY(rows[i].value) : SPAN_EMPTY);
+			else
+				expect(found, PROOF_INVALID);
+			if (sparse_map_prove(opened, rows[i].key, &proof) == OK)
+				expect_ok(sparse_verify(&root, rows[i].key, rows[i].present ? SPAN_ARRAY(rows[i].value) : SPAN_EMPTY, &proof));
+		}
+		sparse_map_root(opened, &now);
+		assert_memory_equal(&now, &root, sizeof(root));
+		if (sparse_map_put(opened, row->key, SPAN_ARRAY(rows[1].value)) == OK) {
+			sparse_map_root(opened, &now);
+			assert_memory_equal(&now, &changed, sizeof(now));
+		}
+		if (sparse_map_remove(opened, row->key) == OK) {
+			sparse_map_root(opened, &now);
+			assert_memory_equal(&now, &without, sizeof(now));
+			if (sparse_map_put(opened, row->key, SPAN_ARRAY(row->value)) == OK) {
+				sparse_map_root(opened, &now);
+				assert_memory_equal(&now, &root, sizeof(now));
+			}
+		}
+		result brought = sparse_map_bring(opened, SIZE_MAX, &done);
+		if (brought != OK)
+			expect(brought, PROOF_INVALID);
+		met += brought != OK;
+		sparse_map_free(opened);
+		file->bytes[flip / 8] ^= (uint8_t)(1 << flip % 8);
+	}
+	assert_true(met > 100);
+	/* Cut short, or begun elsewhere. */
+	struct sparse_map *opened;
+	expect_ok(sparse_map_open(span_of(file->bytes, file->len - 8), file->root, &root, KEYS / 2, &opened));
+	expect(sparse_map_bring(opened, SIZE_MAX, &done), PROOF_INVALID);
+	sparse_map_free(opened);
+	expect(sparse_map_open(span_of(file->bytes, file->len), 0, &root, KEYS / 2, &opened), PROOF_INVALID);
+	expect(sparse_map_open(span_of(file->bytes, file->len), file->root, &root, 0, &opened), PROOF_INVALID);
+	sparse_map_free(map);
+	free(file);
 }
 
 int group_sparse_map(void)
@@ -268,6 +432,8 @@ int group_sparse_map(void)
 		cmocka_unit_test(leaf_left_out),
 		cmocka_unit_test(wire_form),
 		cmocka_unit_test(refuses_values),
+		cmocka_unit_test(stored_and_opened),
+		cmocka_unit_test(stored_bits_flipped),
 	};
 	return cmocka_run_group_tests_name("sparse map", tests, NULL, NULL);
 }
