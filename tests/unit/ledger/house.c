@@ -33,6 +33,11 @@ void house_new(struct house *house, const struct store_io *io)
 	expect_ok(ledger_engine_init(&house->options, "example.com/ledger", genesis, &house->w));
 }
 
+size_t house_count(size_t full, size_t quick)
+{
+	return getenv("TROTH_QUICK") ? quick : full;
+}
+
 void house_open(struct house *house)
 {
 	expect_ok(ledger_engine_open(&house->options, &house->engine, &house->recovery));

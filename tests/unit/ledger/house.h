@@ -20,6 +20,8 @@ void house_open(struct house *house);
 void house_close(struct house *house);
 void house_free(struct house *house); /* closes; removes the folder */
 void house_remove_folder(const char *dir);
+/* How often something is tried: `full`, or what ./check --quick can wait for. */
+size_t house_count(size_t full, size_t quick);
 
 /* A cheap transaction that counts and is OK: an event of the processor's. Valid for a minute of the house's time. */
 struct span house_event(struct house *house, uint32_t number);

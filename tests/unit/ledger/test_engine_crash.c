@@ -141,9 +141,10 @@ static void every_crash_of_a_life(void **state)
 	house_open(&life->house);
 	live(life, 7);
 	struct span extra = house_event(&life->house, 1000);
+	size_t seeds = house_count(SEEDS, 1);
 	for (size_t op_count = 0; op_count <= life->disk.op_count; op_count++)
-		for (uint64_t seed = 0; seed < SEEDS; seed++)
-			check_crash(life, op_count, seed < 2 ? seed : op_count * SEEDS + seed, extra);
+		for (uint64_t seed = op_count % SEEDS; seed < op_count % SEEDS + seeds; seed++)
+			check_crash(life, op_count, seed % SEEDS < 2 ? seed % SEEDS : op_count * SEEDS + seed, extra);
 	life_free(life);
 }
 
@@ -259,9 +260,9 @@ static void every_failing_call(void **state)
 	for (size_t i = 0; i < COUNT_OF(txs); i++)
 		txs[i] = house_event(&life->house, (uint32_t)i);
 	for (size_t i = 0; i < COUNT_OF(troubles); i++) {
-		unsigned n = 1;
+		unsigned n = 1, step = (unsigned)house_count(1, 4);
 		while (n < 400 && check_trouble(life, txs, COUNT_OF(txs), &troubles[i], n))
-			n += troubles[i].write_max ? 7 : 1;
+			n += troubles[i].write_max ? 7 * step : step;
 		assert_true(n > 20);
 	}
 	life_free(life);
@@ -301,7 +302,8 @@ static void killed_at_any_moment(void **state)
 	house.options.segment_max = 1 << 16;
 	house_open(&house);
 	house_close(&house);
-	for (uint32_t life = 0; life < KILLS; life++) {
+	uint32_t kills = (uint32_t)house_count(KILLS, 3);
+	for (uint32_t life = 0; life < kills; life++) {
 		int pipe_fds[2];
 		struct ledger_receipt receipt;
 		struct ledger_head head;
