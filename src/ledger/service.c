@@ -265,12 +265,14 @@ static result read_files(const char *dir, struct files *files)
 }
 
 /* Where clients of this folder find the service; gone when it ends, stale after a crash, when nobody answers there. */
-static result write_address(const struct ledger_service *service)
+static result write_address(struct ledger_service *service)
 {
 	char path[PATH_SIZE], text[320];
 	TRY(path_join(path, service->dir, "service/address"));
 	int len = snprintf(text, sizeof(text), "%s\n", https_server_address(service->server));
-	return file_write_atomic(path, span_of(text, (size_t)len), 0644);
+	TRY(file_write_atomic(path, span_of(text, (size_t)len), 0644));
+	service->address_written = true;
+	return OK;
 }
 
 static void remove_address(const struct ledger_service *service)
@@ -352,7 +354,7 @@ void ledger_service_free(struct ledger_service *service)
 	if (!service)
 		return;
 	end_after(service);
-	if (service->server)
+	if (service->address_written)
 		remove_address(service);
 	https_server_free(service->server);
 	ledger_engine_close(service->engine);

@@ -16,6 +16,7 @@ struct ledger_service {
 	char dir[PATH_SIZE];
 	struct ledger_engine *engine;
 	struct https_server *server;
+	bool address_written; /* ours to remove: another process may serve this folder */
 	uint64_t started_ms;
 	struct ledger_recovery recovery;
 
