@@ -15,6 +15,7 @@
 
 #include <openssl/x509.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -181,18 +182,22 @@ static void *verify_signatures(void *argument)
 	return NULL;
 }
 
+/* So many of the records: the rate is the same, and the floor of a million takes minutes. */
+enum { FLOOR_RECORDS = 50000 };
+
 static double floor_rate(const struct chain *c, unsigned threads)
 {
 	pthread_t helpers[64];
 	struct floor_work work[64];
+	const size_t count = c->count < FLOOR_RECORDS ? c->count : FLOOR_RECORDS;
 	uint64_t start = clock_monotonic_ns();
 	for (unsigned t = 0; t < threads; t++) {
-		work[t] = (struct floor_work){c, c->count * t / threads, c->count * (t + 1) / threads};
+		work[t] = (struct floor_work){c, count * t / threads, count * (t + 1) / threads};
 		BENCH_REQUIRE(pthread_create(&helpers[t], NULL, verify_signatures, &work[t]) == 0);
 	}
 	for (unsigned t = 0; t < threads; t++)
 		pthread_join(helpers[t], NULL);
-	return (double)c->count / seconds_since(start);
+	return (double)count / seconds_since(start);
 }
 
 static double peer_rate(const struct chain *c, unsigned threads)
@@ -209,35 +214,83 @@ static double peer_rate(const struct chain *c, unsigned threads)
 	return rate * threads;
 }
 
+/* Resident memory of this process, in MiB. */
+static double resident(void)
+{
+	unsigned long size, pages;
+	FILE *statm = fopen("/proc/self/statm", "re");
+	BENCH_REQUIRE(statm && fscanf(statm, "%lu %lu", &size, &pages) == 2);
+	fclose(statm);
+	return (double)pages * (double)sysconf(_SC_PAGESIZE) / (1 << 20);
+}
+
+static void row(const char *name, double value, const char *unit, double floor)
+{
+	bench_row(&(struct bench_row){name, value, unit, floor, 0, NULL});
+}
+
+/* One record, judged at once, as an enclave that serves calls does it. */
+static double added_one_by_one(const struct chain *chain, struct dac *dac, size_t from, size_t count)
+{
+	uint64_t start = clock_monotonic_ns();
+	for (size_t i = from; i < from + count; i++) {
+		BENCH_REQUIRE(dac_add_record(dac, bytes_span(&chain->records[i]), NULL) == OK);
+		verify(dac, i + 1);
+	}
+	return (double)count / seconds_since(start);
+}
+
+static double closure_rate(const struct chain *chain, const struct dac *dac, size_t last, size_t expected)
+{
+	struct digest32 root;
+	size_t *indices, count;
+	memcpy(root.bytes, chain->oids[last], OID_SIZE);
+	uint64_t start = clock_monotonic_ns();
+	BENCH_REQUIRE(dac_closure(dac, &root, 1, &indices, &count) == OK && count == expected);
+	free(indices);
+	return (double)expected / seconds_since(start);
+}
+
+/* Loading, judging and closing `whole` records; what each costs in memory, its encoding not counted. */
+static struct dac *measure_whole(const struct chain *chain, size_t whole, const char *const names[static 4], double floor, double peer)
+{
+	double before = resident();
+	uint64_t start = clock_monotonic_ns();
+	struct dac *dac = load(chain, whole);
+	row(names[0], (double)whole / seconds_since(start), "records/s", 0);
+	start = clock_monotonic_ns();
+	verify(dac, whole);
+	bench_row(&(struct bench_row){names[1], (double)whole / seconds_since(start), "records/s", floor, peer,
+		peer > 0 ? "OpenSSL X509_verify x threads" : NULL});
+	row(names[2], closure_rate(chain, dac, whole - 1, whole), "records/s", 0);
+	row(names[3], (resident() - before) * (1 << 20) / (double)whole, "bytes/record", 0);
+	return dac;
+}
+
 static void measure_long(unsigned threads, size_t whole)
 {
+	static const char *const names[] = {"dac.load", "dac.verify", "dac.closure", "dac.memory"};
 	static struct chain chain;
-	make_long(&chain, whole + ADDED);
+	make_long(&chain, whole + 2 * ADDED);
 	double floor = floor_rate(&chain, threads), peer = peer_rate(&chain, threads);
-	struct dac *dac = load(&chain, whole);
-	uint64_t start = clock_monotonic_ns();
-	verify(dac, whole);
-	bench_row(&(struct bench_row){"dac.verify", (double)whole / seconds_since(start), "records/s", floor, peer,
-		"OpenSSL X509_verify x threads"});
-	for (size_t i = whole; i < chain.count; i++)
+	struct dac *dac = measure_whole(&chain, whole, names, floor, peer);
+	row("dac.verify_one_by_one", added_one_by_one(&chain, dac, whole, ADDED), "records/s", floor / threads);
+	for (size_t i = whole + ADDED; i < chain.count; i++)
 		BENCH_REQUIRE(dac_add_record(dac, bytes_span(&chain.records[i]), NULL) == OK);
-	start = clock_monotonic_ns();
+	uint64_t start = clock_monotonic_ns();
 	verify(dac, chain.count);
-	bench_row(&(struct bench_row){"dac.verify_added", (double)ADDED / seconds_since(start), "records/s", floor, 0, NULL});
+	row("dac.verify_added", (double)ADDED / seconds_since(start), "records/s", floor);
 	dac_free(dac);
 	free_chain(&chain);
 }
 
 static void measure_wide(unsigned threads, size_t width)
 {
+	static const char *const names[] = {"dac.load_fan_in", "dac.verify_fan_in", "dac.closure_fan_in", "dac.memory_fan_in"};
 	static struct chain chain;
 	make_wide(&chain, width);
 	double floor = floor_rate(&chain, threads);
-	struct dac *dac = load(&chain, chain.count);
-	uint64_t start = clock_monotonic_ns();
-	verify(dac, chain.count);
-	bench_row(&(struct bench_row){"dac.verify_fan_in", (double)chain.count / seconds_since(start), "records/s", floor, 0, NULL});
-	dac_free(dac);
+	dac_free(measure_whole(&chain, chain.count, names, floor, 0));
 	free_chain(&chain);
 }
 
@@ -248,10 +301,11 @@ int main(int argc, char **argv)
 	unsigned threads = processors > 64 ? 64 : (unsigned)processors;
 	bool million = getenv("TROTH_BENCH_MILLION") != NULL;
 	struct rusage use;
+	row("dac.threads", threads, "threads", 0);
 	measure_wide(threads, bench_quick() ? QUICK_WIDE : million ? WIDE : LESS_WIDE);
 	measure_long(threads, bench_quick() ? QUICK_RECORDS : million ? MILLION : RECORDS);
 	getrusage(RUSAGE_SELF, &use);
-	bench_row(&(struct bench_row){"dac.memory", (double)use.ru_maxrss / 1024, "MiB, chain and its source", 0, 0, NULL});
+	row("dac.peak", (double)use.ru_maxrss / 1024, "MiB, chain and its source", 0);
 	bench_close();
 	return 0;
 }

@@ -8,7 +8,7 @@ struct envelope {
 	struct span body; /* CHUNK: a byte string; else a map */
 };
 static const struct field envelope_fields[] = {
-	F_UINT(struct envelope, 1, type, CALL_TAKEN),
+	F_UINT(struct envelope, 1, type, CALL_NODES),
 	F_UINT(struct envelope, 2, sid, 0),
 	F_ANY(struct envelope, 3, body, DATA_FRAME_MAX),
 };
@@ -57,6 +57,16 @@ result call_put_end(uint64_t sid, const struct data_end *end, struct writer *out
 result call_put_abort(uint64_t sid, const struct data_abort *abort, struct writer *out)
 {
 	return put_structure(sid, CALL_ABORT, &data_abort_schema, abort, out);
+}
+
+result call_put_fetch(uint64_t sid, const struct fetch_asked *asked, struct writer *out)
+{
+	return put_structure(sid, CALL_FETCH, &fetch_asked_schema, asked, out);
+}
+
+result call_put_nodes(uint64_t sid, const struct data_end *nodes, struct writer *out)
+{
+	return put_structure(sid, CALL_NODES, &data_end_schema, nodes, out);
 }
 
 result call_put_taken(uint64_t sid, uint64_t bytes, struct writer *out)
@@ -112,6 +122,12 @@ static result read_taken(struct span body, struct call_taken *out)
 	return out->bytes ? OK : fail(BAD_VALUE, "TAKEN of nothing");
 }
 
+static result read_nodes(struct span body, struct arena *arena, struct data_end *out)
+{
+	TRY(read_structure(&data_end_schema, body, arena, out));
+	return out->length || out->has_record || out->more ? fail(BAD_VALUE, "NODES with what belongs into an END") : OK;
+}
+
 static result read_body(struct span body, struct arena *arena, struct call_event *event)
 {
 	switch (event->type) {
@@ -120,6 +136,8 @@ static result read_body(struct span body, struct arena *arena, struct call_event
 	case CALL_END: return read_structure(&data_end_schema, body, arena, &event->end);
 	case CALL_ABORT: return read_structure(&data_abort_schema, body, arena, &event->abort);
 	case CALL_TAKEN: return read_taken(body, &event->taken);
+	case CALL_FETCH: return read_structure(&fetch_asked_schema, body, arena, &event->asked);
+	case CALL_NODES: return read_nodes(body, arena, &event->end);
 	}
 	return fail(BAD_VALUE, "call frame %d", (int)event->type);
 }
@@ -134,7 +152,7 @@ result call_frame_read(struct span frame, struct arena *arena, struct call_event
 	event.sid = envelope.sid;
 	if (event.sid == 0)
 		return fail(BAD_VALUE, "a call frame of stream 0");
-	if (event.type != CALL_END && frame.len > CALL_SMALL_MAX)
+	if (event.type != CALL_END && event.type != CALL_NODES && frame.len > CALL_SMALL_MAX)
 		return fail(TOO_LARGE, "call frame %d of %zu bytes", (int)event.type, frame.len);
 	TRY(read_body(envelope.body, arena, &event));
 	*out = event;

@@ -57,6 +57,8 @@ struct record_row {
 	char *text;
 	uint32_t certificate, report;
 	uint32_t pending; /* parents not judged yet */
+	uint32_t visited; /* by the walk of this number */
+	uint32_t path;	  /* records on the longest way from an ORIGIN, itself included; of a record that was accepted */
 	uint16_t level;
 	bool judged;
 	bool good_alone; /* phase 1 accepted it */
@@ -77,6 +79,10 @@ struct dac {
 	struct index by_seq;	   /* H(certificate ‖ seq) -> record */
 	struct index by_request;   /* oid of a REQUEST -> its RESPONSE */
 	size_t alternate_count;
+	uint32_t *heads; /* by record: room for the order of one dac_verify; zero between */
+	size_t heads_cap;
+	uint32_t walks; /* so far */
+	size_t bytes;	/* of the records */
 	uint32_t *open;	   /* records without verdict, or whose verdict may change: what dac_verify looks at */
 	size_t open_count, open_cap;
 	size_t certificates_seen, reports_seen; /* those before are checked */
@@ -183,10 +189,9 @@ result dac_new(const struct dac_config *config, struct dac **out)
 	if (!dac)
 		return fail(NO_MEMORY, "attestation chain");
 	dac->config = *config;
+	dac_limit(dac, &config->limits);
 	dac->config.roots = NULL;
 	dac->config.root_count = 0;
-	if (!dac->config.max_records)
-		dac->config.max_records = DAC_MAX_RECORDS;
 	dac->arena = arena_of(config->max_memory ? config->max_memory : DAC_MAX_MEMORY);
 	dac->certificates.row_size = sizeof(struct certificate_row);
 	dac->reports.row_size = sizeof(struct report_row);
@@ -200,6 +205,16 @@ result dac_new(const struct dac_config *config, struct dac **out)
 	}
 	*out = dac;
 	return OK;
+}
+
+void dac_limit(struct dac *dac, const struct dac_limits *limits)
+{
+	dac->config.limits = (struct dac_limits){
+		.records = limits->records ? limits->records : DAC_MAX_RECORDS,
+		.bytes = limits->bytes ? limits->bytes : SIZE_MAX,
+		.path = limits->path ? limits->path : SIZE_MAX,
+		.parents = limits->parents ? limits->parents : RECORD_MAX_PARENTS,
+	};
 }
 
 result dac_add_root(struct dac *dac, const struct dac_root *root)
@@ -234,8 +249,19 @@ void dac_free(struct dac *dac)
 	free(dac->by_request.cells);
 	free(dac->roots);
 	free(dac->open);
+	free(dac->heads);
 	arena_free(&dac->arena);
 	free(dac);
+}
+
+static result count_bytes(struct dac *dac, struct span object)
+{
+	const size_t most = dac->config.limits.bytes;
+	if (dac->bytes > most || object.len > most - dac->bytes)
+		return fail(DAC_TOO_LARGE, "%zu bytes of records and what they name; at most %zu are allowed here", dac->bytes + object.len,
+			most);
+	dac->bytes += object.len;
+	return OK;
 }
 
 result dac_add_certificate(struct dac *dac, struct span der, uint8_t *out_digest)
@@ -246,12 +272,17 @@ result dac_add_certificate(struct dac *dac, struct span der, uint8_t *out_digest
 		memcpy(out_digest, digest, sizeof(digest));
 	if (index_find(dac, &dac->certificates.index, certificate_name, digest) != NOWHERE)
 		return OK;
-	if (dac->certificates.count >= dac->config.max_records)
+	if (dac->certificates.count >= dac->config.limits.records)
 		return fail(DAC_TOO_LARGE, "%zu certificates", dac->certificates.count);
 	void *reserved;
 	TRY(table_reserve(dac, &dac->certificates, certificate_name, &reserved));
 	struct certificate_row *row = reserved;
 	TRY(certificate_parse(der, &dac->arena, &row->certificate));
+	result counted = count_bytes(dac, der);
+	if (counted != OK) {
+		certificate_free(&row->certificate);
+		return counted;
+	}
 	table_commit(&dac->certificates, digest);
 	dac->added = true;
 	return OK;
@@ -280,7 +311,7 @@ static result add_alternate(struct dac *dac, struct span known, struct alternate
 	for (const struct alternate *a = *list; a; a = a->next)
 		if (span_equal(a->bytes, object))
 			return OK;
-	if (dac->alternate_count >= dac->config.max_records)
+	if (dac->alternate_count >= dac->config.limits.records)
 		return fail(DAC_TOO_LARGE, "%zu objects with more than one signature", dac->alternate_count);
 	void *at;
 	TRY(arena_alloc(&dac->arena, 1, sizeof(struct alternate), &at));
@@ -348,7 +379,7 @@ static result add_record_again(struct dac *dac, size_t at, struct span object)
 result dac_add_report(struct dac *dac, struct span object, uint8_t *out_oid)
 {
 	void *reserved;
-	if (dac->reports.count >= dac->config.max_records)
+	if (dac->reports.count >= dac->config.limits.records)
 		return fail(DAC_TOO_LARGE, "%zu reports", dac->reports.count);
 	TRY(table_reserve(dac, &dac->reports, report_name, &reserved));
 	struct report_row *row = reserved;
@@ -359,6 +390,7 @@ result dac_add_report(struct dac *dac, struct span object, uint8_t *out_oid)
 	ptrdiff_t known = index_find(dac, &dac->reports.index, report_name, row->oid);
 	if (known != NOWHERE)
 		return add_report_again(dac, (size_t)known, object);
+	TRY(count_bytes(dac, object));
 	table_commit(&dac->reports, row->oid);
 	dac->added = true;
 	return OK;
@@ -367,9 +399,9 @@ result dac_add_report(struct dac *dac, struct span object, uint8_t *out_oid)
 result dac_add_record(struct dac *dac, struct span object, uint8_t *out_oid)
 {
 	void *reserved, *record;
-	if (dac->records.count >= dac->config.max_records)
+	if (dac->records.count >= dac->config.limits.records)
 		return fail(DAC_TOO_LARGE, "%zu records; at most %zu are allowed here", dac->records.count + 1,
-			dac->config.max_records);
+			dac->config.limits.records);
 	TRY(table_reserve(dac, &dac->records, record_name, &reserved));
 	struct record_row *row = reserved;
 	TRY(arena_alloc(&dac->arena, 1, sizeof(struct record), &record));
@@ -381,6 +413,7 @@ result dac_add_record(struct dac *dac, struct span object, uint8_t *out_oid)
 	ptrdiff_t known = index_find(dac, &dac->records.index, record_name, row->oid);
 	if (known != NOWHERE)
 		return add_record_again(dac, (size_t)known, object);
+	TRY(count_bytes(dac, object));
 	TRY(open_reserve(dac));
 	dac->open[dac->open_count++] = (uint32_t)dac->records.count;
 	table_commit(&dac->records, row->oid);
@@ -804,6 +837,25 @@ static result check_parents(const struct dac *dac, const struct record_row *row,
 	return OK;
 }
 
+/* Bounds of what is built on here. What is signed here keeps to others: it folds. */
+static result check_limits(const struct dac *dac, struct record_row *row, const size_t *parents)
+{
+	const struct dac_limits *limits = &dac->config.limits;
+	const struct record *record = row->record;
+	uint32_t path = 0;
+	for (size_t p = 0; p < record->parent_count; p++)
+		if (record_at(dac, parents[p])->path > path)
+			path = record_at(dac, parents[p])->path;
+	row->path = path + 1;
+	if (dac->config.own && memcmp(record->certificate, dac->config.own, SHA256_SIZE) == 0)
+		return OK;
+	if (record->parent_count > limits->parents)
+		return fail(DAC_TOO_LARGE, "a record with %zu parents; at most %zu are allowed here", record->parent_count, limits->parents);
+	if (row->path > limits->path)
+		return fail(DAC_TOO_LARGE, "record %u on the way from an ORIGIN; at most %zu are allowed here", row->path, limits->path);
+	return OK;
+}
+
 static result check_with_parents(const struct dac *dac, struct record_row *row, const size_t *parents)
 {
 	const struct record *record = row->record;
@@ -813,6 +865,7 @@ static result check_with_parents(const struct dac *dac, struct record_row *row, 
 		if (record_at(dac, parents[p])->reason != OK)
 			return fail(DAC_BROKEN_ANCESTOR, "through its parent of %s",
 				record_at(dac, parents[p])->record->enclave);
+	TRY(check_limits(dac, row, parents));
 	TRY(check_parents(dac, row, parents, &level));
 	TRY(check_commitments(dac, record, parents));
 	if (record->kind == RECORD_RESPONSE)
@@ -890,6 +943,7 @@ static result note_places(struct dac *dac, const uint32_t *fresh, size_t count)
 /* Who waits for whom among the fresh records: children lists in one array. */
 struct order {
 	uint32_t *heads; /* by record: first edge + 1 */
+	bool lent;	 /* heads are the set's own */
 	struct edge {
 		uint32_t child, next;
 	} *edges;
@@ -900,7 +954,8 @@ struct order {
 
 static void order_free(struct order *order)
 {
-	free(order->heads);
+	if (!order->lent)
+		free(order->heads);
 	free(order->edges);
 	free(order->queue);
 }
@@ -910,10 +965,27 @@ static result order_new(const struct dac *dac, const uint32_t *fresh, size_t cou
 	size_t parents = 0;
 	for (size_t i = 0; i < count; i++)
 		parents += record_at(dac, fresh[i])->record->parent_count;
-	out->heads = calloc(dac->records.count + 1, sizeof(*out->heads));
+	if (!out->lent)
+		out->heads = calloc(dac->records.count + 1, sizeof(*out->heads));
 	out->edges = calloc(parents + 1, sizeof(*out->edges));
 	out->queue = calloc(count + 1, sizeof(*out->queue));
 	return out->heads && out->edges && out->queue ? OK : fail(NO_MEMORY, "order of the attestation chain");
+}
+
+/* Room that stays: what a few records cost does not depend on how many there are. */
+static result lend_heads(struct dac *dac, struct order *order)
+{
+	if (dac->heads_cap < dac->records.count) {
+		uint32_t *grown = calloc(dac->records.cap, sizeof(*grown));
+		if (!grown)
+			return fail(NO_MEMORY, "order of the attestation chain");
+		free(dac->heads);
+		dac->heads = grown;
+		dac->heads_cap = dac->records.cap;
+	}
+	order->heads = dac->heads;
+	order->lent = true;
+	return OK;
 }
 
 static void wait_for_parents(struct dac *dac, struct order *order, uint32_t at)
@@ -969,6 +1041,7 @@ static void run_phase_two(struct dac *dac, struct order *order, const uint32_t *
 	}
 	for (size_t i = 0; i < count; i++) {
 		struct record_row *row = record_at(dac, fresh[i]);
+		order->heads[fresh[i]] = 0; /* only such as had no verdict had children that waited */
 		if (!row->judged)
 			refuse(row, DAC_CYCLE, "its ancestors lead back to it");
 		row->judged = true;
@@ -1052,6 +1125,7 @@ static result verify_fresh(struct dac *dac, const uint32_t *fresh, size_t count)
 	run_phase_one(dac, fresh, count);
 	TRY(note_places(dac, fresh, count));
 	CLEANUP(order_free) struct order order = {0};
+	TRY(lend_heads(dac, &order));
 	TRY(order_new(dac, fresh, count, &order));
 	run_phase_two(dac, &order, fresh, count);
 	close_judged(dac);
@@ -1179,6 +1253,99 @@ static result mark_ancestors(const struct dac *dac, const struct digest32 *roots
 		}
 	}
 	*out_count = count;
+	return OK;
+}
+
+/* A walk that goes down to the parents first: where it stands in each record on its way. */
+struct walk {
+	struct step {
+		uint32_t at;
+		uint16_t parent;
+	} *steps;
+	size_t depth, cap;
+	size_t *found;
+	size_t count, found_cap;
+};
+
+static void walk_free(struct walk *walk)
+{
+	free(walk->steps);
+	free(walk->found);
+}
+
+static result walk_enter(struct dac *dac, struct walk *walk, size_t at)
+{
+	record_at(dac, at)->visited = dac->walks;
+	if (walk->depth == walk->cap) {
+		size_t cap = walk->cap ? 2 * walk->cap : 64;
+		struct step *grown = reallocarray(walk->steps, cap, sizeof(*grown));
+		if (!grown)
+			return fail(NO_MEMORY, "ancestors");
+		walk->steps = grown;
+		walk->cap = cap;
+	}
+	walk->steps[walk->depth++] = (struct step){(uint32_t)at, 0};
+	return OK;
+}
+
+static result walk_leave(struct walk *walk)
+{
+	if (walk->count == walk->found_cap) {
+		size_t cap = walk->found_cap ? 2 * walk->found_cap : 64;
+		size_t *grown = reallocarray(walk->found, cap, sizeof(*grown));
+		if (!grown)
+			return fail(NO_MEMORY, "ancestors");
+		walk->found = grown;
+		walk->found_cap = cap;
+	}
+	walk->found[walk->count++] = walk->steps[--walk->depth].at;
+	return OK;
+}
+
+static void begin_walk(struct dac *dac)
+{
+	if (dac->walks == UINT32_MAX) {
+		for (size_t i = 0; i < dac->records.count; i++)
+			record_at(dac, i)->visited = 0;
+		dac->walks = 0;
+	}
+	dac->walks++;
+}
+
+static result walk_up(struct dac *dac, const struct dac_walk *how, struct walk *walk)
+{
+	while (walk->depth) {
+		struct step *step = &walk->steps[walk->depth - 1];
+		const struct record *record = record_at(dac, step->at)->record;
+		if (step->parent == record->parent_count) {
+			TRY(walk_leave(walk));
+			continue;
+		}
+		const struct record_parent *named = &record->parents[step->parent++];
+		if (how->stop && how->stop(how->context, named->oid))
+			continue;
+		size_t parent = dac_find(dac, named->oid);
+		if (parent == SIZE_MAX)
+			TRY(how->missing ? how->missing(how->context, named->oid) :
+					   fail(DAC_MISSING_PARENT, "a record of %s", named->enclave));
+		else if (record_at(dac, parent)->visited != dac->walks)
+			TRY(walk_enter(dac, walk, parent));
+	}
+	return OK;
+}
+
+result dac_walk(struct dac *dac, const uint8_t root[static OID_SIZE], const struct dac_walk *how, size_t **out_indices, size_t *out_count)
+{
+	CLEANUP(walk_free) struct walk walk = {0};
+	size_t at = dac_find(dac, root);
+	if (at == SIZE_MAX)
+		return fail(DAC_MISSING_PARENT, "the record itself is not there");
+	begin_walk(dac);
+	TRY(walk_enter(dac, &walk, at));
+	TRY(walk_up(dac, how, &walk));
+	*out_indices = walk.found;
+	*out_count = walk.count;
+	walk.found = NULL; /* transferred */
 	return OK;
 }
 

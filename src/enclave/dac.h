@@ -28,13 +28,22 @@ struct dac_root {
 
 struct platform;
 
+/* How much a set may hold; 0: DAC_MAX_RECORDS, and what else the format allows. */
+struct dac_limits {
+	size_t records; /* and certificates, and reports, each */
+	size_t bytes;	/* of all of them */
+	size_t path;	/* records on the longest way from an ORIGIN to one that is accepted */
+	size_t parents; /* of one */
+};
+
 struct dac_config {
 	const struct dac_root *roots; /* borrowed */
 	size_t root_count;
 	uint64_t skew_ms;
 	uint64_t earliest_ms, latest_ms; /* allowed record times; latest 0: unbounded */
 	const uint8_t *run_id;		 /* every record must carry it; NULL: any */
-	size_t max_records;		 /* 0: DAC_MAX_RECORDS */
+	struct dac_limits limits;
+	const uint8_t *own; /* SHA-256 of the certificate whose records `path` and `parents` do not bind; NULL: none. Borrowed */
 	size_t max_memory;		 /* for decoded objects; 0: DAC_MAX_MEMORY */
 	unsigned threads;		 /* 0: one per processor */
 	/* The policy with this digest, or NULL: then every foreign parent is refused (NO_POLICY). */
@@ -57,6 +66,8 @@ enum { DAC_MAX_RECORDS = 1 << 20 };
 struct dac;
 
 NODISCARD result dac_new(const struct dac_config *config, struct dac **out);
+/* Other bounds from now on; what is there stays, with its verdicts. */
+void dac_limit(struct dac *dac, const struct dac_limits *limits);
 /*
  * One more epoch of a trusted root, before the first object that names it is verified; the key is borrowed. One that is
  * there already changes nothing.
@@ -113,6 +124,19 @@ const struct report *dac_report_of(const struct dac *dac, const uint8_t oid[stat
  * *out_indices. Certificates and reports of the set are those its records name.
  */
 NODISCARD result dac_closure(const struct dac *dac, const struct digest32 *roots, size_t root_count, size_t **out_indices,
+	size_t *out_count);
+
+/*
+ * The ancestors of one record and itself, parents before children: what it costs depends on how many are reached, not on
+ * how many there are. Not beyond a parent for which `stop` says so.
+ */
+struct dac_walk {
+	bool (*stop)(void *context, const uint8_t oid[static OID_SIZE]); /* NULL: at none */
+	/* A parent that is not there; NULL: DAC_MISSING_PARENT. Perhaps called several times for one. */
+	result (*missing)(void *context, const uint8_t oid[static OID_SIZE]);
+	void *context;
+};
+NODISCARD result dac_walk(struct dac *dac, const uint8_t root[static OID_SIZE], const struct dac_walk *how, size_t **out_indices,
 	size_t *out_count);
 
 /* DAC_EXTRA_NODE unless records, certificates and reports are exactly the closure of `roots`; DAC_DUPLICATE for an object that stands there with two signatures. */

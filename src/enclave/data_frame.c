@@ -35,6 +35,7 @@ static const struct field end_fields[] = {
 	F_LIST(struct data_end, 6, records, record_count, &bytes_item_schema, 0, 0, CLOSURE_MAX),
 	F_LIST_OR_ABSENT(struct data_end, 7, versions, version_count, has_versions, &bytes_item_schema, 0, 1, POLICY_MAX_VERSIONS),
 	F_LIST_ABSENT(struct data_end, 8, platforms, platform_count, &bytes_item_schema, 0, 1, PLATFORMS_MAX),
+	F_FLAG_OR_ABSENT(struct data_end, 9, more),
 };
 const struct schema data_end_schema = SCHEMA(struct data_end, "END", SHAPE_MAP, end_fields);
 

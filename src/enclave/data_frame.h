@@ -45,6 +45,7 @@ struct data_end {
 	bool has_versions;
 	struct bytes_item *platforms; /* platform evidence of hosts that ancestors ran on; only in a run on several; none: absent */
 	size_t platform_count;
+	bool more; /* there are further ancestors, to be asked for (fetch.h); false: absent */
 };
 extern const struct schema data_end_schema;
 

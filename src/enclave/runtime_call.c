@@ -478,7 +478,16 @@ static result take_end(struct runtime *rt, struct call *call, const struct data_
 			(unsigned long long)end->length);
 	hmac_finish(&call->in.hmac, call->in.commit);
 	call->in_over = true;
-	result accepted = call_accept(rt, call, end);
+	return fetch_take_end(rt, call->channel, call->sid, end);
+}
+
+/* The call may have been given up while its ancestors were on their way; what came is kept for others that rest on it. */
+result call_end_is_whole(struct runtime *rt, struct channel *channel, uint64_t sid)
+{
+	struct call *call = find_stream(rt, channel, sid);
+	if (!call || call->reason != OK)
+		return OK;
+	result accepted = call_judge(rt, call);
 	if (is_for_policy(accepted)) {
 		call_fail_noted(rt, call, accepted);
 		return OK;
@@ -526,6 +535,10 @@ static result take_late(const struct channel *channel, struct call *call, const 
 
 static result take_frame(struct runtime *rt, struct channel *channel, const struct call_event *event)
 {
+	if (event->type == CALL_FETCH)
+		return fetch_answer(rt, channel, event->sid, &event->asked);
+	if (event->type == CALL_NODES)
+		return fetch_take_nodes(rt, channel, event->sid, &event->end);
 	struct call *call = find_stream(rt, channel, event->sid);
 	if (event->type == CALL_OPEN && !channel->spec.initiator)
 		return take_question(rt, channel, event);
@@ -539,6 +552,8 @@ static result take_frame(struct runtime *rt, struct channel *channel, const stru
 	case CALL_END: return take_end(rt, call, &event->end);
 	case CALL_ABORT: take_abort(rt, call, &event->abort); return OK;
 	case CALL_TAKEN: return take_taken(call, event->taken.bytes);
+	case CALL_FETCH:
+	case CALL_NODES: break;
 	}
 	return fail(INTERNAL, "call frame %d", (int)event->type);
 }
@@ -570,6 +585,8 @@ static result take_plain(struct runtime *rt, struct channel *channel)
 
 static bool has_open_calls(const struct runtime *rt, const struct channel *channel)
 {
+	if (channel->link->fetching)
+		return true;
 	for (size_t i = 0; i < rt->calls->count; i++)
 		if (rt->calls->rows[i]->channel == channel && !call_is_over(rt->calls->rows[i]))
 			return true;
@@ -672,6 +689,7 @@ void call_link_free(struct call_link *link)
 		return;
 	deframer_free(&link->deframer);
 	id_set_free(&link->known);
+	fetch_free(link);
 	free(link);
 }
 
@@ -727,6 +745,11 @@ void calls_turn(struct runtime *rt)
 		struct channel *channel = rt->channels[i];
 		if (!channel->link || channel->link->dead || !channel->open)
 			continue;
+		result in_time = fetch_check_time(channel, now);
+		if (in_time != OK) {
+			break_link(rt, channel, in_time);
+			continue;
+		}
 		result flushed = channel_flush(channel);
 		if (flushed != OK && !(channel->finished && channel->closed_by_peer))
 			break_link(rt, channel, flushed);
@@ -739,6 +762,11 @@ uint64_t calls_due_ns(const struct runtime *rt)
 	for (size_t i = 0; rt->calls && i < rt->calls->count; i++)
 		if (!call_is_over(rt->calls->rows[i]) && rt->calls->rows[i]->reason == OK && rt->calls->rows[i]->deadline_ns < due)
 			due = rt->calls->rows[i]->deadline_ns;
+	for (size_t i = 0; rt->calls && i < rt->channel_count; i++) {
+		const struct call_link *link = rt->channels[i]->link;
+		if (link && !link->dead && link->fetching && link->fetch_until_ns < due)
+			due = link->fetch_until_ns;
+	}
 	return due;
 }
 

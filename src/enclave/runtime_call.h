@@ -3,6 +3,7 @@
  *
  *	runtime_call.c		streams of calls on their channels, from OPEN to both ENDs
  *	runtime_fabric.c	the program: its requests and what it may do
+ *	runtime_fetch.c		ancestors that do not come with END
  *	runtime_seal.c		what it seals to itself
  *	runtime_call_records.c	what is signed about calls, and how answers and questions are judged
  *
@@ -39,10 +40,10 @@ struct cause {
 	uint8_t commit[SHA256_SIZE];
 };
 
-/* Ids that the peer of a channel is known to have: of records, certificates, reports and policies. */
-struct id_set {
-	uint8_t (*slots)[32]; /* zeros: free */
-	size_t cap, count;
+/* An END that waits for the ancestors of one before it. */
+struct parked_end {
+	uint64_t sid;
+	struct data_end end; /* points into the arena */
 };
 
 /* What a channel of calls has beside the channel itself. */
@@ -50,8 +51,14 @@ struct call_link {
 	struct deframer deframer;
 	uint64_t last_sid; /* the greatest that was opened */
 	size_t open;	   /* streams that are not over */
-	struct id_set known;
+	struct id_set known; /* ids that the peer has, or may have for the asking: of records, certificates, reports and policies */
 	bool dead; /* broken; its calls have failed */
+	struct fetch_giver giver;
+	struct fetch_taker taker;
+	bool fetching; /* the END of stream fetch_sid waits for its ancestors */
+	uint64_t fetch_sid, fetch_until_ns;
+	struct parked_end *parked;
+	size_t parked_count, parked_cap;
 };
 
 struct call_sending {
@@ -153,11 +160,27 @@ void fabric_done(struct runtime *rt, uint64_t tag);
 /* Calls that wait to be accepted, or that nobody can come any more. */
 void fabric_offer(struct runtime *rt);
 
+/* The END of this stream has come, with all that its record depends on. A failure breaks the link. */
+NODISCARD result call_end_is_whole(struct runtime *rt, struct channel *channel, uint64_t sid);
+
+/* runtime_fetch.c: each failure breaks the link */
+void fetch_free(struct call_link *link);
+NODISCARD result fetch_answer(struct runtime *rt, struct channel *channel, uint64_t sid, const struct fetch_asked *asked);
+NODISCARD result fetch_take_end(struct runtime *rt, struct channel *channel, uint64_t sid, const struct data_end *end);
+NODISCARD result fetch_take_nodes(struct runtime *rt, struct channel *channel, uint64_t sid, const struct data_end *nodes);
+NODISCARD result fetch_check_time(const struct channel *channel, uint64_t now_ns);
+
 /* runtime_call_records.c */
-void id_set_free(struct id_set *set);
+/* Into the set: what came with END, and its record, whose ancestors are looked for from now on; what came with NODES. */
+NODISCARD result call_take_records(struct runtime *rt, struct call_link *link, const struct data_end *end);
+NODISCARD result call_take_nodes(struct runtime *rt, struct call_link *link, const struct data_end *nodes);
+/* These records and what they name that the peer lacks. */
+NODISCARD result call_fill_nodes(struct runtime *rt, struct call_link *link, const size_t *indices, size_t count, struct data_end *out);
 NODISCARD result call_sign_request(struct runtime *rt, struct call *call, struct data_end *end);
 NODISCARD result call_sign_response(struct runtime *rt, struct call *call, struct data_end *end);
-/* Judges what came with END: the record, its closure, the policy. Fills `theirs`. */
+/* Judges the record of END, after call_take_records, its closure, the policy. Fills `theirs`. */
+NODISCARD result call_judge(struct runtime *rt, struct call *call);
+/* Both, of an END that is whole. */
 NODISCARD result call_accept(struct runtime *rt, struct call *call, const struct data_end *end);
 /* One record for many answers that a call was served with. */
 NODISCARD result call_fold_causes(struct runtime *rt, struct call *call);

@@ -5,77 +5,40 @@
 
 /* ---- What a peer has already --------------------------------------------------------------------- */
 
-void id_set_free(struct id_set *set)
-{
-	free(set->slots);
-	*set = (struct id_set){0};
-}
-
-static size_t slot_of(const struct id_set *set, const uint8_t id[static 32])
-{
-	static const uint8_t zero[32];
-	size_t at;
-	memcpy(&at, id, sizeof(at));
-	for (at &= set->cap - 1; memcmp(set->slots[at], zero, 32) != 0 && memcmp(set->slots[at], id, 32) != 0;)
-		at = (at + 1) & (set->cap - 1);
-	return at;
-}
-
-static bool id_set_has(const struct id_set *set, const uint8_t id[static 32])
-{
-	return set->cap && memcmp(set->slots[slot_of(set, id)], id, 32) == 0;
-}
-
-static result id_set_grow(struct id_set *set)
-{
-	static const uint8_t zero[32];
-	struct id_set bigger = {.cap = set->cap ? 2 * set->cap : 64};
-	bigger.slots = calloc(bigger.cap, sizeof(*bigger.slots));
-	if (!bigger.slots)
-		return fail(NO_MEMORY, "records that a peer has");
-	for (size_t i = 0; i < set->cap; i++)
-		if (memcmp(set->slots[i], zero, 32) != 0)
-			memcpy(bigger.slots[slot_of(&bigger, set->slots[i])], set->slots[i], 32);
-	bigger.count = set->count;
-	free(set->slots);
-	*set = bigger;
-	return OK;
-}
-
-static result id_set_add(struct id_set *set, const uint8_t id[static 32])
-{
-	if (2 * (set->count + 1) > set->cap)
-		TRY(id_set_grow(set));
-	if (id_set_has(set, id))
-		return OK;
-	memcpy(set->slots[slot_of(set, id)], id, 32);
-	set->count++;
-	return OK;
-}
-
 static void free_indices(size_t **indices)
 {
 	free(*indices);
 }
 
-static result closure_of(struct runtime *rt, const uint8_t oid[static OID_SIZE], size_t **out, size_t *out_count)
+/* The peer has it, and whatever it depends on; or may ask for it. */
+static bool peer_has(void *link, const uint8_t oid[static OID_SIZE])
 {
-	struct digest32 root;
-	memcpy(root.bytes, oid, OID_SIZE);
-	return dac_closure(rt->dac, &root, 1, out, out_count);
+	return id_set_has(&((struct call_link *)link)->known, oid);
 }
 
-static result mark_known(struct runtime *rt, struct call_link *link, const size_t *indices, size_t count)
+/* A record and its ancestors that the peer was not known to have, parents first. */
+static result lacking_of(struct runtime *rt, struct call_link *link, const uint8_t oid[static OID_SIZE], size_t **out, size_t *out_count)
+{
+	const struct dac_walk how = {.stop = peer_has, .context = link};
+	return dac_walk(rt->dac, oid, &how, out, out_count);
+}
+
+/* What records name; of the records themselves only the id when they are owed. */
+static result mark_named(struct runtime *rt, struct call_link *link, const struct record *record)
+{
+	const struct report *report = dac_report_of(rt->dac, record->host_report);
+	TRY(id_set_add(&link->known, record->certificate));
+	TRY(id_set_add(&link->known, record->host_report));
+	TRY(id_set_add(&link->known, record->policy_digest));
+	return report ? id_set_add(&link->known, report->launch.policy_digest) : OK;
+}
+
+static result mark_known(struct runtime *rt, struct call_link *link, const size_t *indices, size_t count, size_t owed)
 {
 	for (size_t i = 0; i < count; i++) {
-		const struct record *record = dac_record(rt->dac, indices[i]);
 		TRY(id_set_add(&link->known, dac_oid(rt->dac, indices[i])));
-		TRY(id_set_add(&link->known, record->certificate));
-		TRY(id_set_add(&link->known, record->host_report));
-		TRY(id_set_add(&link->known, record->policy_digest));
-		const struct report *report = dac_report_of(rt->dac, record->host_report);
-		if (report)
-			TRY(id_set_add(&link->known, report->launch.policy_digest));
+		if (i >= owed)
+			TRY(mark_named(rt, link, dac_record(rt->dac, indices[i])));
 	}
 	return OK;
 }
@@ -90,9 +53,9 @@ static void list_add(struct bytes_item *list, size_t *count, struct span bytes)
 	list[(*count)++].bytes = bytes;
 }
 
-static result add_lacking(struct runtime *rt, const struct call_link *link, size_t index, bool is_self, struct data_end *end)
+/* What the record names, unless the peer has it. */
+static result add_named(struct runtime *rt, struct call_link *link, const struct record *record, struct data_end *end)
 {
-	const struct record *record = dac_record(rt->dac, index);
 	const struct report *report = dac_report_of(rt->dac, record->host_report);
 	const struct policy_version *version = policy_versions_find(rt->versions, record->policy_digest);
 	const uint8_t *launched = version && report ? report->launch.policy_digest : record->policy_digest;
@@ -107,9 +70,7 @@ static result add_lacking(struct runtime *rt, const struct call_link *link, size
 		list_add(end->certificates, &end->certificate_count, dac_certificate(rt->dac, record->certificate));
 	if (!id_set_has(&link->known, record->host_report))
 		list_add(end->reports, &end->report_count, dac_report(rt->dac, record->host_report));
-	if (!is_self && !id_set_has(&link->known, dac_oid(rt->dac, index)))
-		list_add(end->records, &end->record_count, dac_bytes(rt->dac, index));
-	return OK;
+	return mark_named(rt, link, record);
 }
 
 static result list_new(struct runtime *rt, size_t max, struct bytes_item **out)
@@ -120,25 +81,38 @@ static result list_new(struct runtime *rt, size_t max, struct bytes_item **out)
 	return OK;
 }
 
+result call_fill_nodes(struct runtime *rt, struct call_link *link, const size_t *indices, size_t count, struct data_end *out)
+{
+	TRY(list_new(rt, count, &out->certificates));
+	TRY(list_new(rt, count, &out->reports));
+	TRY(list_new(rt, count, &out->policies));
+	TRY(list_new(rt, count, &out->records));
+	TRY(list_new(rt, count, &out->versions));
+	for (size_t i = 0; i < count; i++) {
+		TRY(add_named(rt, link, dac_record(rt->dac, indices[i]), out));
+		out->records[out->record_count++].bytes = dac_bytes(rt->dac, indices[i]);
+	}
+	out->has_versions = out->version_count > 0;
+	return OK;
+}
+
+static size_t eager_of(const struct runtime *rt)
+{
+	uint64_t said = rt->chain_limits[CHAIN_EAGER];
+	return said ? (size_t)said : NODES_MAX_RECORDS;
+}
+
 static result fill_end(struct runtime *rt, struct call_link *link, const uint8_t oid[static OID_SIZE], struct data_end *end)
 {
 	CLEANUP(free_indices) size_t *indices = NULL;
-	size_t count = 0, lacking = 0;
-	TRY(closure_of(rt, oid, &indices, &count));
-	for (size_t i = 0; i < count; i++)
-		lacking += !id_set_has(&link->known, dac_oid(rt->dac, indices[i]));
-	TRY(list_new(rt, lacking, &end->certificates));
-	TRY(list_new(rt, lacking, &end->reports));
-	TRY(list_new(rt, lacking, &end->policies));
-	TRY(list_new(rt, lacking, &end->records));
-	TRY(list_new(rt, lacking, &end->versions));
-	for (size_t i = 0; i < count; i++)
-		if (!id_set_has(&link->known, dac_oid(rt->dac, indices[i])))
-			TRY(add_lacking(rt, link, indices[i], memcmp(dac_oid(rt->dac, indices[i]), oid, OID_SIZE) == 0, end));
-	end->has_versions = end->version_count > 0;
-	end->record = rt->records[rt->record_count - 1].bytes;
+	size_t count = 0, from = 0;
+	TRY(lacking_of(rt, link, oid, &indices, &count));
+	TRY(fetch_leave_out(&link->giver, rt->dac, indices, count, eager_of(rt), &from));
+	end->more = from > 0;
+	TRY(call_fill_nodes(rt, link, indices + from, count - from, end));
+	end->record = end->records[--end->record_count].bytes; /* the last: what is handed over */
 	end->has_record = true;
-	return mark_known(rt, link, indices, count);
+	return mark_known(rt, link, indices, count, from);
 }
 
 /* ---- Signing -------------------------------------------------------------------------------------- */
@@ -364,32 +338,58 @@ static result check_signer(const struct runtime *rt, const struct call *call, co
 	return OK;
 }
 
-result call_accept(struct runtime *rt, struct call *call, const struct data_end *end)
+result call_take_nodes(struct runtime *rt, struct call_link *link, const struct data_end *nodes)
+{
+	uint8_t oid[OID_SIZE];
+	TRY(records_add_named(rt, nodes));
+	for (size_t i = 0; i < nodes->record_count; i++) {
+		TRY(dac_add_record(rt->dac, nodes->records[i].bytes, oid));
+		TRY(fetch_note(&link->taker, oid));
+	}
+	return OK;
+}
+
+result call_take_records(struct runtime *rt, struct call_link *link, const struct data_end *end)
+{
+	uint8_t oid[OID_SIZE];
+	TRY(dac_add_record(rt->dac, end->record, oid));
+	fetch_begin(&link->taker, oid, end->more);
+	return call_take_nodes(rt, link, end);
+}
+
+result call_judge(struct runtime *rt, struct call *call)
 {
 	CLEANUP(free_indices) size_t *indices = NULL;
+	struct call_link *link = call->channel->link;
+	const uint8_t *oid = link->taker.root;
 	struct dac_summary summary;
-	uint8_t oid[OID_SIZE];
 	size_t count = 0;
-	if (!end->has_record)
-		return fail(INPUT_INCOMPLETE, "no record came with it");
-	TRY(records_add_closure(rt, end, oid));
 	TRY(dac_verify(rt->dac, &summary));
 	TRY(dac_require(rt->dac, oid));
 	size_t index = dac_find(rt->dac, oid);
 	const struct record *record = dac_record(rt->dac, index);
 	TRY(check_signer(rt, call, record));
 	TRY(check_kind(call, record));
-	TRY(records_require_no_extra(rt, end, oid));
+	TRY(foreign_require_all_standing(rt, oid));
+	TRY(fetch_require_no_extra(&link->taker, rt->dac, &link->known));
 	/* What we derive from a question is one call deeper; from an answer it is as deep as the answer. */
 	unsigned level = dac_verdict(rt->dac, index).level;
 	TRY(channel_decide(call->channel, RESOURCE_RECORD, call->we_ask ? DIRECTION_SEND : DIRECTION_RECEIVE, record->operation,
 		call->we_ask ? level : level + 1));
-	TRY(closure_of(rt, oid, &indices, &count));
-	TRY(mark_known(rt, call->channel->link, indices, count));
+	TRY(lacking_of(rt, link, oid, &indices, &count));
+	TRY(mark_known(rt, link, indices, count, 0));
 	call->theirs.enclave = record->enclave;
 	memcpy(call->theirs.oid, oid, OID_SIZE);
 	call->has_theirs = true;
 	return OK;
+}
+
+result call_accept(struct runtime *rt, struct call *call, const struct data_end *end)
+{
+	if (!end->has_record)
+		return fail(INPUT_INCOMPLETE, "no record came with it");
+	TRY(call_take_records(rt, call->channel->link, end));
+	return call_judge(rt, call);
 }
 
 /* ---- The end: everything hangs together ------------------------------------------------------------------ */

@@ -235,6 +235,20 @@ result foreign_require_standing(const struct runtime *rt, const size_t *records,
 	return OK;
 }
 
+result foreign_require_all_standing(const struct runtime *rt, const uint8_t oid[static OID_SIZE])
+{
+	const struct dac_walk all = {.stop = NULL};
+	size_t *indices, count, stopped = 0;
+	for (size_t i = 0; i < rt->foreign_count; i++)
+		stopped += rt->foreign[i]->stopped != OK;
+	if (!stopped) /* what was accepted stands under a root that is known */
+		return OK;
+	TRY(dac_walk(rt->dac, oid, &all, &indices, &count));
+	result standing = foreign_require_standing(rt, indices, count);
+	free(indices);
+	return standing;
+}
+
 void foreign_free(struct runtime *rt)
 {
 	for (size_t i = 0; i < rt->foreign_count; i++) {

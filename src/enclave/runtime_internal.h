@@ -28,6 +28,7 @@ enum {
 	KNOWN_EPOCHS = 8, /* a peer's records were launched under one of so many last ones */
 	HOLD_MAX = 4 << 20, /* bytes of data read ahead of a re-handshake */
 	MAX_OWN_RECORDS = 1 << 18,
+	MAX_RECORDS = 1 << 18, /* of everybody, whatever the policy says */
 	TIME_SKEW_MS = 60 * 1000,
 };
 
@@ -247,6 +248,7 @@ struct runtime {
 	const struct policy_table *policy;
 	uint8_t policy_digest[SHA256_SIZE];
 	uint64_t policy_version;
+	uint64_t chain_limits[POLICY_CHAIN_LIMITS]; /* of it; 0: not said */
 	struct policy_versions *versions; /* of our policy and of the peers' */
 	struct peer_meter *meters; /* of the peers that asked for operations, or were asked */
 	size_t meter_count, meter_cap;
@@ -345,6 +347,8 @@ void foreign_floors(const struct runtime *rt, struct epoch_floor floors[static 1
 NODISCARD result foreign_add_roots(struct runtime *rt);
 /* Records that were accepted stand under roots that still do. OTHER_ROOT_STOPPED */
 NODISCARD result foreign_require_standing(const struct runtime *rt, const size_t *records, size_t count);
+/* The same of a record and all its ancestors. */
+NODISCARD result foreign_require_all_standing(const struct runtime *rt, const uint8_t oid[static OID_SIZE]);
 void foreign_free(struct runtime *rt);
 
 /* runtime_channel.c: one IECP channel with evidence and policy */
@@ -414,6 +418,10 @@ NODISCARD result records_find_policy(const struct runtime *rt, const uint8_t dig
 NODISCARD result records_sign(struct runtime *rt, struct record *record, uint8_t out_oid[static OID_SIZE]);
 NODISCARD result records_origin_of_nothing(struct runtime *rt, struct record_parent *parent, struct record_data *data);
 NODISCARD result records_policy(const struct runtime *rt, const uint8_t digest[static SHA256_SIZE], const char *whose, struct span *out);
+/* Everything of END or NODES but the records. */
+NODISCARD result records_add_named(struct runtime *rt, const struct data_end *end);
+/* The bounds of the policy in force. */
+void records_limit(struct runtime *rt);
 NODISCARD result records_add_closure(struct runtime *rt, const struct data_end *end, uint8_t out_oid[static OID_SIZE]);
 NODISCARD result records_require_no_extra(struct runtime *rt, const struct data_end *end, const uint8_t oid[static OID_SIZE]);
 NODISCARD result records_finished(struct runtime *rt, struct control_finished *out);

@@ -18,6 +18,8 @@ static void put_in_force(struct runtime *rt, const struct policy_table *table, c
 {
 	rt->policy = table;
 	rt->policy_version = view->version;
+	policy_chain(view, rt->chain_limits);
+	records_limit(rt);
 	memcpy(rt->policy_digest, view->digest, SHA256_SIZE);
 }
 

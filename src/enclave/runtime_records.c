@@ -72,12 +72,33 @@ result records_find_policy(const struct runtime *rt, const uint8_t digest[static
 
 /* ---- Signing ----------------------------------------------------------------------------------- */
 
+/* By the policy in force, within what one enclave may hold at all. */
+static struct dac_limits records_limits(const struct runtime *rt)
+{
+	const uint64_t *said = rt->chain_limits;
+	const uint64_t records = said[CHAIN_RECORDS];
+	return (struct dac_limits){
+		.records = records && records < MAX_RECORDS ? (size_t)records : MAX_RECORDS,
+		.bytes = (size_t)said[CHAIN_BYTES],
+		.path = (size_t)said[CHAIN_PATH],
+		.parents = (size_t)said[CHAIN_PARENTS],
+	};
+}
+
+void records_limit(struct runtime *rt)
+{
+	const struct dac_limits limits = records_limits(rt);
+	if (rt->dac)
+		dac_limit(rt->dac, &limits);
+}
+
 result records_begin(struct runtime *rt)
 {
 	struct dac_config config = {
 		.skew_ms = TIME_SKEW_MS,
 		.run_id = rt->prepare.run_id,
-		.max_records = 1 << 18,
+		.limits = records_limits(rt),
+		.own = rt->certificate_digest,
 		.max_memory = (size_t)1 << 30,
 		.threads = 1, /* no new threads after set-up */
 		.policy = policy_by_digest,
@@ -314,7 +335,7 @@ result records_hand_over(struct runtime *rt, struct channel *channel)
 
 /* ---- Accepting --------------------------------------------------------------------------------- */
 
-result records_add_closure(struct runtime *rt, const struct data_end *end, uint8_t out_oid[static OID_SIZE])
+result records_add_named(struct runtime *rt, const struct data_end *end)
 {
 	for (size_t i = 0; i < end->certificate_count; i++)
 		TRY(dac_add_certificate(rt->dac, end->certificates[i].bytes, NULL));
@@ -326,6 +347,12 @@ result records_add_closure(struct runtime *rt, const struct data_end *end, uint8
 		TRY(policy_add_version(rt, end->versions[i].bytes));
 	for (size_t i = 0; i < end->platform_count; i++)
 		TRY(platform_take_peer(rt, end->platforms[i].bytes));
+	return OK;
+}
+
+result records_add_closure(struct runtime *rt, const struct data_end *end, uint8_t out_oid[static OID_SIZE])
+{
+	TRY(records_add_named(rt, end));
 	for (size_t i = 0; i < end->record_count; i++)
 		TRY(dac_add_record(rt->dac, end->records[i].bytes, NULL));
 	return dac_add_record(rt->dac, end->record, out_oid);

@@ -25,7 +25,8 @@ enum {
 	KEY_AUTHOR = 27,
 	KEY_PQ = 28,
 	KEY_CHANNELS = 29,
-	KEY_LAST = KEY_CHANNELS, /* keys are counted in the bits of an unsigned */
+	KEY_CHAIN = 30, /* a map; its keys are those of enum policy_chain_limit, plus one */
+	KEY_LAST = KEY_CHAIN, /* keys are counted in the bits of an unsigned */
 };
 enum { REQUIRED_KEYS = 0x3fe }; /* bits 1..9 */
 
@@ -431,6 +432,33 @@ static void put_channels(struct writer *w, const struct policy_channels *channel
 		}
 }
 
+const struct chain_limit_row chain_limit_rows[POLICY_CHAIN_LIMITS] = {
+	[CHAIN_RECORDS] = {"records", "chain.records", 1 << 20},
+	[CHAIN_BYTES] = {"bytes", "chain.bytes", UINT32_MAX},
+	[CHAIN_PATH] = {"path", "chain.path", 1 << 20},
+	[CHAIN_PARENTS] = {"parents", "chain.parents", 64},
+	[CHAIN_EAGER] = {"eager", "chain.eager", 4096},
+	[CHAIN_WAIT_S] = {"wait_s", "chain.wait_s", 3600},
+};
+
+static result read_chain(struct reader *r, uint64_t out[static POLICY_CHAIN_LIMITS])
+{
+	struct cbor_map map;
+	size_t fields = 0;
+	TRY(cbor_map_open(r, &map));
+	for (;; fields++) {
+		bool more;
+		int64_t key;
+		TRY(cbor_map_next(r, &map, &more, &key));
+		if (!more)
+			break;
+		if (key < 1 || key > POLICY_CHAIN_LIMITS)
+			return fail(UNKNOWN_FIELD, "key %" PRId64 " of chain; a newer Troth may know it", key);
+		TRY(read_ranged(r, 1, chain_limit_rows[key - 1].most, &out[key - 1]));
+	}
+	return fields ? OK : fail(EMPTY_SET, "chain without a limit");
+}
+
 static result read_field(struct reader *r, int64_t key, const struct compiled_visitor *visitor, struct compiled_policy *policy)
 {
 	switch (key) {
@@ -454,10 +482,12 @@ static result read_field(struct reader *r, int64_t key, const struct compiled_vi
 		return read_pq(r, &policy->pq);
 	case KEY_CHANNELS:
 		return read_channels(r, &policy->channels);
+	case KEY_CHAIN:
+		return read_chain(r, policy->chain);
 	default:
 		break;
 	}
-	if (key < KEY_FORMAT || key > KEY_NOT_AFTER) /* of the rest; 17 and 27 to 29 were above */
+	if (key < KEY_FORMAT || key > KEY_NOT_AFTER) /* of the rest; 17 and those from 27 on were above */
 		return fail(UNKNOWN_FIELD, "key %" PRId64 " of a policy; a newer Troth may know it", key);
 	return read_number_field(r, key, policy);
 }
@@ -639,12 +669,31 @@ static void put_denied(struct writer *w, const struct form_texts *denied)
 	}
 }
 
+static size_t count_chain(const struct form_policy *form)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < POLICY_CHAIN_LIMITS; i++)
+		count += form->chain[i] != 0;
+	return count;
+}
+
+static void put_chain(struct writer *w, const struct form_policy *form)
+{
+	if (count_chain(form) == 0)
+		return;
+	cbor_put_uint(w, KEY_CHAIN);
+	cbor_put_map(w, count_chain(form));
+	for (size_t i = 0; i < POLICY_CHAIN_LIMITS; i++)
+		if (form->chain[i])
+			put_pair(w, i + 1, form->chain[i]);
+}
+
 void compiled_encode(const struct form_policy *form, struct writer *w)
 {
 	cbor_put_map(w,
 		9u + (form->peer_count > 0) + (form->denied.count > 0) + (form->level0.count > 0) + form->has_max_age +
 			form->has_not_before + form->has_not_after + (form->factors > 0) + (form->author.data != NULL) + (form->pq != POLICY_PQ_PREFER) +
-			(channels_said(&form->channels) > 0));
+			(channels_said(&form->channels) > 0) + (count_chain(form) > 0));
 	put_pair(w, KEY_FORMAT, POLICY_FORMAT);
 	put_pair(w, KEY_VERSION, form->version);
 	put_pair(w, KEY_KIND, form->kind);
@@ -673,6 +722,7 @@ void compiled_encode(const struct form_policy *form, struct writer *w)
 	if (form->pq != POLICY_PQ_PREFER)
 		put_pair(w, KEY_PQ, form->pq);
 	put_channels(w, &form->channels);
+	put_chain(w, form);
 }
 
 int compiled_order(enum policy_subject kind_a, struct span id_a, enum policy_subject kind_b, struct span id_b)

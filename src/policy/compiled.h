@@ -42,6 +42,7 @@ struct compiled_policy {
 	struct span author; /* POLICY_AUTHOR_SIZE bytes; empty: nobody may replace this policy */
 	enum policy_pq pq;
 	struct policy_channels channels;
+	uint64_t chain[POLICY_CHAIN_LIMITS]; /* 0: not said */
 };
 
 /* So many operations in so many seconds, `burst` of them at once. operations 0: no limit. */
@@ -128,7 +129,16 @@ struct form_policy {
 	struct span author;
 	enum policy_pq pq;
 	struct policy_channels channels;
+	uint64_t chain[POLICY_CHAIN_LIMITS];
 };
+
+/* The field of the document, and the greatest value. */
+struct chain_limit_row {
+	const char *field;
+	const char *named; /* with the field that it stands in */
+	uint64_t most;
+};
+extern const struct chain_limit_row chain_limit_rows[POLICY_CHAIN_LIMITS];
 
 void compiled_encode(const struct form_policy *form, struct writer *out);
 

@@ -336,6 +336,8 @@ static result compare_policy(struct diff *d, const struct compiled_policy *a, co
 	TRY(limits(d, "max_evidence_age_s", a->has_max_age, a->max_age_s, b->has_max_age, b->max_age_s, true, false));
 	TRY(limits(d, "not_before", a->has_not_before, a->not_before, b->has_not_before, b->not_before, false, true));
 	TRY(limits(d, "not_after", a->has_not_after, a->not_after, b->has_not_after, b->not_after, true, true));
+	for (size_t i = 0; i < POLICY_CHAIN_LIMITS; i++)
+		TRY(limits(d, chain_limit_rows[i].named, a->chain[i], a->chain[i], b->chain[i], b->chain[i], true, false));
 	TRY(factors(d, SPAN_EMPTY, a->factors, b->factors));
 	TRY(compare_channels(d, &a->channels, &b->channels));
 	if (a->version != b->version) {

@@ -163,6 +163,23 @@ static result merge_channels(const struct merge *m, const struct policy_channels
 	return OK;
 }
 
+static result merge_chain(const struct merge *m, const struct form_policy *base, struct form_policy *own)
+{
+	const struct node *here = node_field(m->own, "chain"), *there = node_field(m->base, "chain");
+	struct merge limits = *m;
+	if (!there)
+		return OK;
+	limits.own = here;
+	limits.base = there;
+	for (size_t i = 0; i < POLICY_CHAIN_LIMITS; i++) {
+		if (here && own->chain[i] && base->chain[i])
+			TRY(merge_upper(&limits, chain_limit_rows[i].field, base->chain[i], &own->chain[i]));
+		else if (!own->chain[i])
+			own->chain[i] = base->chain[i];
+	}
+	return OK;
+}
+
 static result merge_author(const struct merge *m, const struct form_policy *base, struct form_policy *own)
 {
 	if (said_twice(m, "author") && !span_equal(own->author, base->author))
@@ -186,6 +203,7 @@ result policy_inherit(const struct document *document, const struct inherit_side
 	TRY(merge_texts(&m, &base->form->level0, &own.level0));
 	TRY(merge_author(&m, base->form, &own));
 	TRY(merge_pq(&m, base->form, &own));
+	TRY(merge_chain(&m, base->form, &own));
 	TRY(merge_channels(&m, &base->form->channels, &own.channels));
 	own.factors |= base->form->factors;
 	*out_form = own;

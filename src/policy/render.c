@@ -171,6 +171,19 @@ static int put_channels(json_t *object, const struct policy_channels *channels)
 	return json_object_set_new(object, "channels", said);
 }
 
+static int put_chain(json_t *object, const struct compiled_policy *policy)
+{
+	json_t *chain = json_object();
+	int failed = 0;
+	for (size_t i = 0; i < POLICY_CHAIN_LIMITS; i++)
+		if (policy->chain[i])
+			failed |= json_object_set_new(chain, chain_limit_rows[i].field, json_integer((json_int_t)policy->chain[i]));
+	if (json_object_size(chain))
+		return failed | json_object_set_new(object, "chain", chain);
+	json_decref(chain);
+	return failed;
+}
+
 static int put_limits(json_t *object, const struct compiled_policy *policy)
 {
 	char level[] = "Level-0";
@@ -193,6 +206,7 @@ static int put_limits(json_t *object, const struct compiled_policy *policy)
 	if (policy->pq != POLICY_PQ_PREFER)
 		failed |= json_object_set_new(object, "pq", json_string(policy->pq == POLICY_PQ_OFF ? "off" : "require"));
 	failed |= put_channels(object, &policy->channels);
+	failed |= put_chain(object, policy);
 	if (policy->author.data)
 		failed |= json_object_set_new(object, "author", hex_of(policy->author));
 	if (policy->version != 1)

@@ -17,14 +17,15 @@
 
 static const char *const policy_fields[] = {"enclave_id", "caller_id", "guest_id", "allowed_communicators", "deny", "allow_level0",
 	"max_dac_depth", "required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s",
-	"required_factors", "not_before", "not_after", "author", "pq", "channels", "version", "inherits", NULL};
+	"required_factors", "not_before", "not_after", "author", "pq", "channels", "chain", "version", "inherits", NULL};
 /* What others inherit: no subject, and no version, which is counted by the author of each. */
 static const char *const default_fields[] = {"!default", "allowed_communicators", "deny", "allow_level0", "max_dac_depth",
 	"required_attestation_level", "min_confinement", "allow_interpreter", "rot_ids", "max_evidence_age_s", "required_factors",
-	"not_before", "not_after", "author", "pq", "channels", NULL};
+	"not_before", "not_after", "author", "pq", "channels", "chain", NULL};
 static const char *const peer_fields[] = {
 	"!id", "operations", "scopes", "direction", "cores", "reference", "rot_ids", "rate", "required_factors", NULL};
 static const char *const channel_fields[] = {"sessions", "keyupdate_bytes", "rekey_s", "stall_s", NULL};
+static const char *const chain_fields[] = {"records", "bytes", "path", "parents", "eager", "wait_s", NULL};
 static const char *const rate_fields[] = {"!operations", "!per_s", "burst", NULL};
 static const char *const reference_fields[] = {"!author", "!set", "min_svn", NULL};
 
@@ -382,6 +383,22 @@ static result read_channels(const struct schema *s, const struct node *node, str
 	return read_channel_number(s, node_field(node, "stall_s"), 1, POLICY_STALL_MAX_S, &out->stall_s);
 }
 
+static result read_chain(const struct schema *s, const struct node *node, uint64_t out[static POLICY_CHAIN_LIMITS])
+{
+	size_t said = 0;
+	if (!node)
+		return OK;
+	TRY(document_fields(s->document, node, chain_fields));
+	for (size_t i = 0; i < POLICY_CHAIN_LIMITS; i++) {
+		const struct node *limit = node_field(node, chain_limit_rows[i].field);
+		if (!limit)
+			continue;
+		TRY(read_number(s, limit, chain_limit_rows[i].most, &out[i]));
+		said++;
+	}
+	return said ? OK : document_fail(s->document, node, EMPTY_SET, "chain is empty; leave it out or name a limit");
+}
+
 static result read_factors(const struct schema *s, const struct node *node, unsigned *out)
 {
 	static const struct choice factors[] = {{"tpm", FACTOR_TPM}, {"tee", FACTOR_TEE}};
@@ -525,6 +542,7 @@ static result read_rules(struct schema *s, const struct node *node, struct form_
 		TRY(read_digest(s, author, POLICY_AUTHOR_SIZE, &form->author));
 	TRY(read_factors(s, node_field(node, "required_factors"), &form->factors));
 	TRY(read_pq(s, node_field(node, "pq"), &form->pq));
+	TRY(read_chain(s, node_field(node, "chain"), form->chain));
 	TRY(read_channels(s, node_field(node, "channels"), &form->channels));
 	form->rot.kind = ROT_SAME;
 	TRY(read_rot(s, node_field(node, "rot_ids"), &form->rot));

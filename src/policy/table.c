@@ -611,6 +611,15 @@ static void view_of(const struct policy_table *table, const struct policy_entry 
 	memcpy(out->digest, policy->digest, sizeof(out->digest));
 }
 
+void policy_chain(const struct policy_view *view, uint64_t out[static POLICY_CHAIN_LIMITS])
+{
+	struct reader r = reader_of(view->compiled);
+	struct compiled_policy policy;
+	const bool whole = compiled_decode(&r, NULL, &policy) == OK; /* it was when it was loaded */
+	for (size_t i = 0; i < POLICY_CHAIN_LIMITS; i++)
+		out[i] = whole ? policy.chain[i] : 1;
+}
+
 void policy_at(const struct policy_table *table, size_t index, struct policy_view *out)
 {
 	view_of(table, &table->policies[index], out);

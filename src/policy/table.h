@@ -30,6 +30,9 @@ enum {
 };
 #define POLICY_TIME_MAX UINT64_C(253402300799999) /* ms: the end of the year 9999 */
 
+/* How much of attestation chains its subject takes (docs/PROTOCOL.dac "Bounds"). */
+enum policy_chain_limit { CHAIN_RECORDS, CHAIN_BYTES, CHAIN_PATH, CHAIN_PARENTS, CHAIN_EAGER, CHAIN_WAIT_S, POLICY_CHAIN_LIMITS };
+
 struct policy_table;
 
 /* Loads a compiled set. Every decoding reason; EMPTY_SET, BAD_NAME, POLICY_CONFLICT, UNKNOWN_VERSION, NO_MEMORY. */
@@ -79,6 +82,8 @@ struct policy_peer_view {
 size_t policy_count(const struct policy_table *table);
 /* In the order of the set: by subject kind, then id. */
 void policy_at(const struct policy_table *table, size_t index, struct policy_view *out);
+/* By enum policy_chain_limit; 0: not said. Reads the compiled form again. */
+void policy_chain(const struct policy_view *view, uint64_t out[static POLICY_CHAIN_LIMITS]);
 /* NO_POLICY. */
 NODISCARD result policy_find(const struct policy_table *table, enum policy_subject kind, struct span id, struct policy_view *out);
 /* index < view->peer_count. */

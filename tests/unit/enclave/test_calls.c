@@ -201,6 +201,7 @@ static void asked_free(struct asked *h)
 	dac_free(h->rt->dac);
 	arena_free(&h->rt->arena);
 	id_set_free(&h->link.known);
+	fetch_free(&h->link);
 	free(h->rt);
 	world_free(&h->world);
 }

@@ -323,13 +323,13 @@ static void bombs_are_bounded(void **unused)
 	world_of_four(&w);
 	struct made origin = world_origin(&w, A, "rows");
 	struct made second = world_origin(&w, A, "more");
-	w.config.max_records = 1;
+	w.config.limits.records = 1;
 	struct dac *dac;
 	expect_ok(dac_new(&w.config, &dac));
 	expect_ok(dac_add_record(dac, origin.object, NULL));
 	expect(dac_add_record(dac, second.object, NULL), DAC_TOO_LARGE);
 	dac_free(dac);
-	w.config.max_records = 0;
+	w.config.limits.records = 0;
 	w.config.max_memory = 2048;
 	expect_ok(dac_new(&w.config, &dac));
 	expect_ok(dac_add_record(dac, origin.object, NULL));

@@ -339,6 +339,11 @@ static void widening_is_a_conflict(void **state)
 	assert_same(WINDOW("channels: {rekey_s: 30}", "version: 1"),
 		"enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\nchannels: {rekey_s: 30}\n");
 	assert_same(WINDOW("pq: require", "version: 1"), "enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\npq: require\n");
+	assert_refused(WINDOW("chain: {records: 5, path: 3}", "chain: {records: 6}"), POLICY_CONFLICT, "records");
+	assert_same(WINDOW("chain: {records: 5, path: 3}", "chain: {records: 4, eager: 2}"),
+		"enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\nchain: {records: 4, path: 3, eager: 2}\n");
+	assert_same(WINDOW("chain: {parents: 5}", "version: 1"),
+		"enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\nchain: {parents: 5}\n");
 	assert_same(WINDOW("pq: 'off'", "pq: prefer"), "enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\n");
 	assert_same(WINDOW("author: " ROOT_AA ", rot_ids: [" ROOT_AA ", " ROOT_BB "]", "author: " ROOT_AA ", rot_ids: [" ROOT_BB "]"),
 		"enclave_id: IRE-A\nmax_dac_depth: 3\nrequired_attestation_level: Level-2\nauthor: " ROOT_AA "\nrot_ids: [" ROOT_BB "]\n");

@@ -19,6 +19,8 @@ static const char *const samples[] = {
 		 "- {id: h, rate: {operations: 3, per_s: 60}}\n- {id: i, rate: {operations: 1, per_s: 1, burst: 9}, required_factors: [tee, tpm]}\n"
 		 "required_factors: [tpm]\nauthor: " ROOT_AA "\npq: require\n"
 		 "channels: {sessions: 120, keyupdate_bytes: 68719476736, rekey_s: 3600, stall_s: 86400}\n"),
+	POLICY_A("chain: {records: 1048576, bytes: 4294967295, path: 1048576, parents: 64, eager: 4096, wait_s: 3600}\n"),
+	POLICY_A("chain: {eager: 1}\n"),
 	POLICY_A("pq: 'off'\n"),
 	POLICY_A("channels: {keyupdate_bytes: 65536}\n"),
 	POLICY_A("channels: {sessions: 1, stall_s: 1}\n"),
