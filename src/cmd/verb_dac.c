@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cmd/epoch_files.h"
+#include "cmd/revocation_files.h"
 #include "cmd/root_client.h"
 #include "cmd/verb.h"
 #include "cmd/tpm_opinion.h"
@@ -17,6 +18,7 @@
 #include "wire/json.h"
 #include "wire/text.h"
 
+enum { MOST_BESIDE = 64 }; /* hosts of one chain, as in a bundle */
 enum { CALL_MS = 90 * 1000, VIEW_MEMORY = 1 << 30 };
 
 static result parse_32(const char *option, const char *text, uint8_t out[static 32])
@@ -127,14 +129,18 @@ int verb_dac_get(int argc, char **argv)
 struct verify_words {
 	const char *trust, *at, *run, *nonce, *since, *tpm;
 	bool require_head;
-	struct words epochs;
+	struct words epochs, revocations, heads_of, beside;
 };
 
 struct judged {
 	struct tpm_opinion opinion;
 	struct trust trust;
 	struct epoch_files epochs;
+	struct revocation_files revocations;
 	struct bytes bundle, earlier;
+	struct bytes beside[MOST_BESIDE];
+	struct span beside_bytes[MOST_BESIDE];
+	size_t beside_count;
 	uint8_t nonce[HEAD_NONCE_MAX];
 	uint8_t run_id[RUN_ID_SIZE];
 	struct chain_report report;
@@ -145,9 +151,24 @@ static void judged_free(struct judged *judged)
 	tpm_opinion_end(&judged->opinion);
 	chain_report_free(&judged->report);
 	bytes_free(&judged->earlier);
+	for (size_t i = 0; i < judged->beside_count; i++)
+		bytes_free(&judged->beside[i]);
+	revocation_files_free(&judged->revocations);
 	bytes_free(&judged->bundle);
 	epoch_files_free(&judged->epochs);
 	trust_free(&judged->trust);
+}
+
+static result read_beside(const struct words *paths, struct judged *judged)
+{
+	if (paths->count > MOST_BESIDE)
+		return fail(USAGE, "more than %d --beside", MOST_BESIDE);
+	for (size_t i = 0; i < paths->count; i++) {
+		TRY(file_read(paths->items[i], BUNDLE_FILE_MAX, &judged->beside[i]));
+		judged->beside_count++;
+		judged->beside_bytes[i] = bytes_span(&judged->beside[i]);
+	}
+	return OK;
 }
 
 static result judge(const char *path, const struct verify_words *words, struct judged *judged)
@@ -159,6 +180,13 @@ static result judge(const char *path, const struct verify_words *words, struct j
 	options.bundle = bytes_span(&judged->bundle);
 	options.epochs = &judged->epochs.history;
 	options.require_head = words->require_head;
+	options.heads_of = (const char *const *)words->heads_of.items;
+	options.head_of_count = words->heads_of.count;
+	TRY(read_beside(&words->beside, judged));
+	options.beside = judged->beside_bytes;
+	options.beside_count = judged->beside_count;
+	TRY(revocation_files_read(&words->revocations, &judged->trust, &judged->revocations));
+	options.revocations = words->revocations.count ? &judged->revocations.set : NULL;
 	TRY(parse_nonce(words->nonce, judged->nonce, &options.nonce));
 	if (words->since)
 		TRY(file_read(words->since, BUNDLE_FILE_MAX, &judged->earlier));
@@ -323,6 +351,9 @@ static result verify(const struct options *options, const struct verify_words *w
 		{"nonce", OPTION_TEXT, &(words)->nonce, "HEX", "that a proof of a host's history must be over (`troth dac get --nonce`)"},  \
 		{"tpm-verify", OPTION_TEXT, &(words)->tpm, "DEVICE", "a TPM of yours checks every signature of an object too; slow"},        \
 		{"require-tpm-head", OPTION_FLAG, &(words)->require_head, NULL, "every root must prove its host's whole history"},         \
+		{"tpm-head-of", OPTION_LIST, &(words)->heads_of, "HOST", "this one must: a host of the trust file's job, its root's id or fingerprint (repeat)"}, \
+		{"beside", OPTION_LIST, &(words)->beside, "BUNDLE", "the same chain from another host, for the proof of that host's history (repeat)"}, \
+		{"revocations", OPTION_LIST, &(words)->revocations, "FILE", "a signed revocation list of an operator whom the trust file names (repeat)"}, \
 		{"since", OPTION_TEXT, &(words)->since, "BUNDLE", "accepted earlier, whose host's history this one must go on from"},                                        \
 	{                                                                                                                                  \
 		"at", OPTION_TEXT, &(words)->at, "TIME", "judge as of this time"                                                           \
@@ -335,7 +366,7 @@ int verb_dac_verify(int argc, char **argv)
 	CLEANUP(options_free)
 	struct options options = {
 		.verb = "dac verify",
-		.usage = "BUNDLE --trust FILE [--epochs FILE]... [--run HEX] [--nonce HEX] [--since BUNDLE]",
+		.usage = "BUNDLE --trust FILE [--epochs FILE]... [--run HEX] [--revocations FILE]... [--nonce HEX] [--beside BUNDLE]... [--since BUNDLE]",
 		.description = "Judges a complete chain offline, each record with its own verdict: a broken one fails itself and what was built on it,\n"
 			       "and nothing else. Accepted only if nothing is missing, nothing is there that nobody needs, and every record counts.",
 		.rows = rows,

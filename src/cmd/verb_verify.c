@@ -1,4 +1,5 @@
 #include "cmd/epoch_files.h"
+#include "cmd/revocation_files.h"
 #include "cmd/verb.h"
 
 #include <fcntl.h>
@@ -32,9 +33,7 @@ struct opened {
 	size_t file_count;
 	uint8_t nonce[32];
 	struct epoch_files epochs;
-	struct bytes lists[REVOCATION_MAX_LISTS];
-	size_t list_count;
-	struct revocation_set revocations;
+	struct revocation_files revocations;
 };
 
 static void opened_free(struct opened *opened)
@@ -44,9 +43,7 @@ static void opened_free(struct opened *opened)
 		fd_close(&fd);
 	}
 	epoch_files_free(&opened->epochs);
-	revocation_set_free(&opened->revocations);
-	for (size_t i = 0; i < opened->list_count; i++)
-		bytes_free(&opened->lists[i]);
+	revocation_files_free(&opened->revocations);
 	bytes_free(&opened->receipt);
 	trust_free(&opened->trust);
 }
@@ -114,19 +111,6 @@ static result add_input(struct opened *opened, const char *word)
 	return fail(UNKNOWN_ROLE, "'%.*s': no input of the job '%s'", (int)(equals - word), word, job->name);
 }
 
-static result read_revocations(const struct words *words, struct opened *opened)
-{
-	struct span lists[REVOCATION_MAX_LISTS];
-	if (words->count > REVOCATION_MAX_LISTS)
-		return fail(USAGE, "more than %d --revocations", REVOCATION_MAX_LISTS);
-	for (size_t i = 0; i < words->count; i++) {
-		TRY(file_read(words->items[i], REVOCATION_LIST_MAX, &opened->lists[i]));
-		opened->list_count++;
-		lists[i] = bytes_span(&opened->lists[i]);
-	}
-	return verify_revocations(&opened->trust, lists, words->count, &opened->revocations);
-}
-
 static result read_all(const struct verify_words *words, struct opened *opened, struct verify_options *options)
 {
 	if (!words->trust)
@@ -138,14 +122,14 @@ static result read_all(const struct verify_words *words, struct opened *opened, 
 	for (size_t i = 0; i < words->inputs.count; i++)
 		TRY(add_input(opened, words->inputs.items[i]));
 	TRY(epoch_files_read(&words->epochs, &opened->epochs));
-	TRY(read_revocations(&words->revocations, opened));
+	TRY(revocation_files_read(&words->revocations, &opened->trust, &opened->revocations));
 	*options = (struct verify_options){
 		.epochs = &opened->epochs.history,
 		.trust = &opened->trust,
 		.receipt = bytes_span(&opened->receipt),
 		.files = opened->files,
 		.file_count = opened->file_count,
-		.revocations = words->revocations.count ? &opened->revocations : NULL,
+		.revocations = words->revocations.count ? &opened->revocations.set : NULL,
 		.at_ms = clock_wall_ms(),
 	};
 	if (words->nonce) {

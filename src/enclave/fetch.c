@@ -190,6 +190,19 @@ result fetch_check_nodes(struct fetch_taker *taker, struct dac *dac, size_t from
 	return OK;
 }
 
+result fetch_require_root(const struct fetch_taker *taker, const struct dac *dac)
+{
+	result judged = dac_require(dac, taker->root);
+	if (judged != DAC_BROKEN_ANCESTOR)
+		return judged;
+	for (size_t i = 0; i < taker->received.count; i++) {
+		result broken = dac_require(dac, taker->order[i]);
+		if (broken != OK && broken != DAC_BROKEN_ANCESTOR)
+			return broken;
+	}
+	return dac_require(dac, taker->root);
+}
+
 static bool is_known(void *context, const uint8_t oid[static OID_SIZE])
 {
 	return id_set_has(context, oid);

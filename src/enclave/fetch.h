@@ -75,6 +75,8 @@ NODISCARD result fetch_missing(struct fetch_taker *taker, struct dac *dac);
  * can be told? DAC_FETCH_UNASKED, DAC_MISSING_PARENT; the reason of a record that is no good.
  */
 NODISCARD result fetch_check_nodes(struct fetch_taker *taker, struct dac *dac, size_t from);
+/* Was the root accepted? What broke it, when that is one of those that were received: its reason, not only that of the root. */
+NODISCARD result fetch_require_root(const struct fetch_taker *taker, const struct dac *dac);
 /* Is each record that was received an ancestor of the root, or among those that `known` has? DAC_EXTRA_NODE. */
 NODISCARD result fetch_require_no_extra(struct fetch_taker *taker, struct dac *dac, const struct id_set *known);
 

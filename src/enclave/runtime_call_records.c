@@ -365,7 +365,7 @@ result call_judge(struct runtime *rt, struct call *call)
 	struct dac_summary summary;
 	size_t count = 0;
 	TRY(dac_verify(rt->dac, &summary));
-	TRY(dac_require(rt->dac, oid));
+	TRY(fetch_require_root(&link->taker, rt->dac));
 	size_t index = dac_find(rt->dac, oid);
 	const struct record *record = dac_record(rt->dac, index);
 	TRY(check_signer(rt, call, record));

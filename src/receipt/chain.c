@@ -366,6 +366,7 @@ static result make_set(struct chain *c)
 		.policy_ctx = c,
 		.references = report->references,
 		.platform = &report->platform,
+		.revocations = c->options->revocations,
 	};
 	uint8_t run_id[RUN_ID_SIZE];
 	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
@@ -402,6 +403,15 @@ static const struct head_verdict *head_of(const struct chain_report *report, con
 	return NULL;
 }
 
+/* DA-12: whoever vouches for a history may have been revoked like any enclave. */
+static result require_head_not_revoked(const struct chain *c, const struct head_verdict *head)
+{
+	const struct revocation_subject subject = {.rot_id = head->rot_id, .epoch = head->statement.epoch_oid};
+	if (!c->options->revocations)
+		return OK;
+	return revocation_judge(c->options->revocations, &subject, head->statement.time);
+}
+
 static result judge_head(struct chain *c, struct span proof)
 {
 	struct chain_report *report = c->report;
@@ -409,6 +419,7 @@ static result judge_head(struct chain *c, struct span proof)
 	const struct head_expectation expected = {.trust = c->trust, .known = &c->known, .nonce = c->options->nonce, .dac = report->dac,
 		.latest_ms = c->options->at_ms + c->trust->skew_ms};
 	TRY(head_proof_judge(proof, &expected, &report->arena, verdict));
+	TRY(require_head_not_revoked(c, verdict));
 	if (head_of(report, verdict->rot_id))
 		return fail(DAC_DUPLICATE, "two proofs of one root's history");
 	if (!root_of(c, verdict->rot_id))
@@ -445,17 +456,87 @@ static result require_head(const struct chain *c, const struct chain_root *root)
 	return head_of(c->report, root->rot_id) ? OK : fail(HEAD_MISSING, "of root %s", fingerprint);
 }
 
+/* A chain of several hosts: each of them proves its own history, and gives the proof with its own bundle. */
+static result read_beside(struct chain *c, struct bundle *out)
+{
+	for (size_t i = 0; i < c->options->beside_count; i++) {
+		struct bundle *bundle = &out[i];
+		TRY(bundle_decode(c->options->beside[i], &c->report->arena, bundle));
+		bool same = bundle->root_count == c->report->bundle.root_count &&
+			memcmp(bundle->roots, c->report->bundle.roots, bundle->root_count * sizeof(*bundle->roots)) == 0;
+		if (!same)
+			return fail(HEAD_RECORD_MISSING, "bundle %zu that stands beside it is about other records", i + 1);
+		if (bundle->proof_count == 0)
+			return fail(HEAD_MISSING, "in bundle %zu that stands beside it", i + 1);
+	}
+	return OK;
+}
+
+static bool is_there(const struct chain *c, const struct bundle *beside, size_t count, struct span proof)
+{
+	for (size_t i = 0; i < c->report->bundle.proof_count; i++)
+		if (span_equal(c->report->bundle.proofs[i].bytes, proof))
+			return true;
+	for (size_t k = 0; k < count; k++)
+		for (size_t i = 0; i < beside[k].proof_count; i++)
+			if (span_equal(beside[k].proofs[i].bytes, proof))
+				return true;
+	return false;
+}
+
+static result judge_proofs(struct chain *c)
+{
+	struct chain_report *report = c->report;
+	struct bundle *beside;
+	size_t proofs = report->bundle.proof_count;
+	TRY(alloc(c, c->options->beside_count, sizeof(*beside), &beside));
+	memset(beside, 0, c->options->beside_count * sizeof(*beside));
+	bool read = check(c, "history.beside", "", read_beside(c, beside));
+	for (size_t k = 0; k < c->options->beside_count && read; k++)
+		proofs += beside[k].proof_count;
+	TRY(alloc(c, proofs, sizeof(*report->heads), &report->heads));
+	for (size_t i = 0; i < report->bundle.proof_count; i++)
+		check(c, "history", "", judge_head(c, report->bundle.proofs[i].bytes));
+	for (size_t k = 0; k < c->options->beside_count && read; k++)
+		for (size_t i = 0; i < beside[k].proof_count; i++)
+			if (!is_there(c, beside, k, beside[k].proofs[i].bytes))
+				check(c, "history", "", judge_head(c, beside[k].proofs[i].bytes));
+	return OK;
+}
+
+static bool is_called(const struct chain *c, const struct chain_root *root, const char *who)
+{
+	char text[EPOCH_FINGERPRINT_SIZE], hex[2 * OID_SIZE + 1];
+	rot_fingerprint(root->rot_id, text);
+	hex_encode(SPAN_ARRAY(root->rot_id), hex);
+	if (strcmp(who, text) == 0 || strcmp(who, hex) == 0)
+		return true;
+	for (size_t i = 0; c->trust->has_job && i < c->trust->job.host_count; i++)
+		if (strcmp(c->trust->job.hosts[i].name, who) == 0 && memcmp(c->trust->job.hosts[i].rot_id, root->rot_id, OID_SIZE) == 0)
+			return true;
+	return false;
+}
+
+static result require_head_of(const struct chain *c, const char *who)
+{
+	for (size_t i = 0; i < c->report->root_count; i++)
+		if (is_called(c, &c->report->roots[i], who))
+			return require_head(c, &c->report->roots[i]);
+	return fail(HEAD_MISSING, "no record of this chain is of '%s': give the name of a host in the trust file's job, 64 hex digits of its root, "
+				  "or its fingerprint", who);
+}
+
 static result judge_heads(struct chain *c)
 {
 	struct chain_report *report = c->report;
 	char fingerprint[EPOCH_FINGERPRINT_SIZE] = "";
-	TRY(alloc(c, report->bundle.proof_count, sizeof(*report->heads), &report->heads));
-	for (size_t i = 0; i < report->bundle.proof_count; i++)
-		check(c, "history", "", judge_head(c, report->bundle.proofs[i].bytes));
+	TRY(judge_proofs(c));
 	for (size_t i = 0; (c->options->require_head || c->trust->require_tpm_head) && i < report->root_count; i++) {
 		rot_fingerprint(report->roots[i].rot_id, fingerprint);
 		check(c, "history.shown", fingerprint, require_head(c, &report->roots[i]));
 	}
+	for (size_t i = 0; i < c->options->head_of_count; i++)
+		check(c, "history.shown", c->options->heads_of[i], require_head_of(c, c->options->heads_of[i]));
 	if (c->options->earlier.len)
 		check(c, "history.goes-on", "", follow_earlier(c));
 	return OK;

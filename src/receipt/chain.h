@@ -21,6 +21,13 @@ struct chain_options {
 	uint64_t at_ms;
 	struct span nonce; /* that proofs of histories must be of; empty: none was asked for */
 	bool require_head; /* every root must show its history; the trust file may ask for it too */
+	/* These roots must: by the name of a host in the trust file's job, by rot_id in hex or by fingerprint. Borrowed */
+	const char *const *heads_of;
+	size_t head_of_count;
+	/* Bundles of the same chain as other hosts gave them: their proofs count as if they stood in this one. Borrowed */
+	const struct span *beside;
+	size_t beside_count;
+	const struct revocation_set *revocations; /* lists that the trust file lets count (verify_revocations); NULL: none */
 	struct span earlier; /* a bundle that was accepted before, whose proofs these go on from; empty: none */
 	unsigned threads; /* 0: one per processor */
 };
