@@ -304,6 +304,11 @@ def fuzz(report, seconds):
         targets = sorted(t['filename'][0] for t in json.load(f) if t['name'].startswith('fuzz-') and t['type'] == 'executable')
     if not targets:
         return
+    # clang's programs are built here: what they say of the ledger's stories is compared with what the others say.
+    first = len(report.results)
+    run_pytest(report, 'clang', ['tests/system/test_ledger_differential.py'], marks='sanitize', programs=os.path.join(folder, 'bin'))
+    for result in report.results[first:]:
+        result.id = 'clang/' + result.id
     each = max(2, int(seconds * CORES / len(targets)))
     crashes = os.path.join(folder, 'crashes')
     os.makedirs(crashes, exist_ok=True)
