@@ -1,6 +1,7 @@
 """What a program seals to its own enclave: back in a later launch under a grant that the receipt shows, and refused to everybody
 and everything else."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -225,3 +226,23 @@ def test_libtroth_seals_and_unseals(troth, host, work):
     run(troth, host, path, sealed, os.path.join(work, 'second')).ok()
     assert content(work, 'second', 'out') == b'good\n'
     verified(troth, host, path, os.path.join(work, 'second'))
+
+
+def test_what_is_revoked_gets_nothing_back(troth, state, work, home):
+    """Not launched, so not unsealed, while its measurement is on a list; once a newer list lifts it, what was sealed is there again."""
+    from test_revocation import Operator, revokes
+    troth('host', 'init', '--state', state, '--no-recovery').ok()
+    path = job(work, KEEPER)
+    sealed = sealed_by(troth, state, path, os.path.join(work, 'first'))
+    measured = troth('ire', 'measure', path, '--json').ok().stdout
+    values = sorted(set(re.findall(r'\b[0-9a-f]{96}\b', measured)))
+    operator = Operator(home)
+    troth('host', 'revocation-key', 'add', operator.pub, '--state', state).ok()
+    troth('revoke', 'load', operator.list(1, [revokes('measurement', v, why='leaks') for v in values]), '--state', state).ok()
+    second = os.path.join(work, 'second')
+    ran = run(troth, state, path, sealed, second)
+    ran.refused('REVOKED')
+    assert 'leaks' in ran.stderr and not os.path.exists(second)
+    troth('revoke', 'load', operator.list(2), '--state', state).ok()
+    run(troth, state, path, sealed, second).ok()
+    verified(troth, state, path, second)

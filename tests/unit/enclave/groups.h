@@ -12,6 +12,7 @@ int group_calls(void);
 int group_seccomp(void);
 int group_image(void);
 int group_limits(void);
+int group_launch_revocation(void);
 int group_sandbox(void);
 int group_tier(void);
 int group_relocation(void);

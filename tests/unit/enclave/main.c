@@ -35,6 +35,7 @@ int main(void)
 		group_seccomp() +
 		group_image() +
 		group_limits() +
+		group_launch_revocation() +
 		confined_groups() +
 		group_runtime_records() +
 		group_calls() +
