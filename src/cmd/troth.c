@@ -46,6 +46,7 @@ static const struct command {
 	{"tpm", "quote", verb_tpm_quote, "have this host's TPM vouch for its root now"},
 	{"tpm", "verify", verb_tpm_verify, "judge a quote and an event log of any TPM, offline"},
 	{"tpm", "enrol", verb_tpm_enrol, "make sure of this host's TPM and write it down for trust files"},
+	{"tpm", "believe", verb_tpm_believe, "which TPMs, of other hosts too, the enclaves of this host believe"},
 	{"upgrade", "plan", verb_upgrade_plan, "what an upgrade would change"},
 	{"upgrade", "status", verb_upgrade_status, "whose reference sets count, and what they allow"},
 	{"upgrade", "authorise", verb_upgrade_authorise, "allow the next versions of programs beforehand"},

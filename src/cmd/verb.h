@@ -66,6 +66,7 @@ void verb_print_hex(struct span bytes);
 NODISCARD result verb_absolute(const char *path, char out[static PATH_SIZE]);
 
 int verb_host_init(int argc, char **argv);
+int verb_tpm_believe(int argc, char **argv);
 int verb_tpm_enrol(int argc, char **argv);
 int verb_tpm_quote(int argc, char **argv);
 int verb_tpm_verify(int argc, char **argv);

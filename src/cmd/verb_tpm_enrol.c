@@ -8,10 +8,10 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "cmd/platform_files.h"
 #include "crypto/random.h"
 #include "evidence/credential.h"
 #include "evidence/tpm.h"
-#include "job/state.h"
 #include "wire/json.h"
 #include "wire/text.h"
 
@@ -111,15 +111,14 @@ static result challenge(struct enrolment *e, struct client *client)
 	return right ? OK : fail(TPM_CHALLENGE_FAILED, "the answer is not the content of the challenge");
 }
 
-/* `tpm.trust` beside the state. */
+/* Beside the TPMs of other hosts that are believed already; whether test platforms count is said anew. */
 static result keep_local(struct enrolment *e, const struct arguments *arguments)
 {
-	char state[PATH_SIZE], path[PATH_SIZE];
-	CLEANUP(bytes_free) struct bytes encoded = BYTES_EMPTY;
-	TRY(state_path(arguments->host.state, state));
-	TRY(path_join(path, state, "tpm.trust"));
-	TRY(schema_encode(&platform_trust_schema, &e->trust, &encoded));
-	return file_write_atomic(path, bytes_span(&encoded), 0600);
+	struct platform_trust kept;
+	TRY(platform_trust_load(arguments->host.state, &e->arena, &kept));
+	TRY(platform_trust_add(&kept, &e->trust, &e->arena));
+	kept.allow_synthetic = arguments->allow_synthetic;
+	return platform_trust_save(arguments->host.state, &kept);
 }
 
 static result write_enrolment(const struct enrolment *e, const char *path)

@@ -438,6 +438,14 @@ static result judge_launch(struct ire *ire, const struct launch *launch)
 	return launch_revocation_send(&ire->revocation, ire->control.n, CALL_MS);
 }
 
+/* The secure processor may answer out of an epoch whose record this host is still making durable: the runtime must hear of it first. */
+static void catch_up(struct ire *ire, const uint8_t epoch_oid[static OID_SIZE])
+{
+	ROOT_IDENTITY_HELD root = root_host_hold(ire->host);
+	if (root && memcmp(root->epoch_oid, epoch_oid, OID_SIZE) != 0)
+		root_host_catch_up(ire->host);
+}
+
 /* What runs is what the plan says: compared here, by the host, and only then recorded. */
 static result process_measure(struct ire *ire)
 {
@@ -465,6 +473,7 @@ static result process_measure(struct ire *ire)
 	TRY(root_host_call(ire->host, IPQ_EXTEND_LAUNCH, &launch_schema, &launch, &ap_launch_extended_schema, &ire->arena,
 		&extended));
 	ire->extended = true;
+	catch_up(ire, extended.epoch_oid);
 	TRY(tell_epochs(ire, false));
 	struct control_launched launched;
 	memcpy(launched.nonce, extended.nonce, sizeof(launched.nonce));

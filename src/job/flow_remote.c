@@ -780,10 +780,19 @@ result remote_start(struct run *run)
 
 /* ---- Steps: what the stages left -------------------------------------------------------------------- */
 
+/* After a rotation the launches were re-issued: their level rests on evidence of the new epoch too. */
+static result renew_platform(struct run *run)
+{
+	ROOT_IDENTITY_HELD now = root_host_hold(run->host->root);
+	bool rotated = now && memcmp(now->epoch_oid, run->began_under->epoch_oid, OID_SIZE) != 0;
+	return rotated && run->platform_count ? run_take_platform(run, now) : OK;
+}
+
 static result send_finished(struct run *run)
 {
 	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY;
 	struct link_finished body = {0};
+	TRY(renew_platform(run));
 	TRY(root_host_history(run->host->root, &history));
 	body.history = bytes_span(&history);
 	TRY(run_alloc(run, run->launch_count, sizeof(*body.stages), &body.stages));

@@ -69,10 +69,10 @@ class Networks:
 class Host:
     """A machine with a network of its own and `trothd host --listen`."""
 
-    def __init__(self, folder, name, network, port=7400):
+    def __init__(self, folder, name, network, port=7400, init=()):
         self.name, self.network = name, network
         self.machine = jobs.Machine(os.path.join(folder, name))
-        self.machine.init()
+        self.machine.troth('host', 'init', '--state', self.machine.state, '--no-recovery', *init).ok()
         self.inception = os.path.join(self.machine.state, 'inception.epoch')
         with open(self.inception, 'rb') as f:
             self.rot = follow_epochs.Signed(f.read()).oid(follow_epochs.EPOCH).hex()
@@ -128,14 +128,14 @@ class Host:
 
 
 @contextlib.contextmanager
-def enrolled(folder, *names, options=()):
+def enrolled(folder, *names, options=(), make=None):
     """Hosts that run (with these options) and are enrolled with each other, by name."""
     network = Networks()
     made = []
     try:
         for name in names:
             os.makedirs(os.path.join(folder, name), exist_ok=True)
-            made.append(Host(folder, name, network))
+            made.append((make or Host)(folder, name, network))
         for host in made:
             host.start(*options)
         for host in made:
