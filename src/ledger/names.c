@@ -79,22 +79,26 @@ static result make_room(struct arena *arena, struct names *out)
 	return OK;
 }
 
-result names_load(const char *path, struct arena *arena, struct names *out)
+result names_parse(const char *name, struct span text, struct arena *arena, struct names *out)
 {
-	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
 	struct names names;
 	TRY(make_room(arena, &names));
-	result read = file_read(path, NAMES_FILE_MAX, &file);
-	if (read != OK && read != NOT_FOUND)
-		return read;
-	struct span text = bytes_span(&file);
 	for (size_t number = 1; text.len > 0; number++) {
 		result row = read_row(take_line(&text), &names, arena);
 		if (row != OK)
-			return fail_within(row, "%s:%zu", path, number);
+			return fail_within(row, "%s:%zu", name, number);
 	}
 	*out = names;
 	return OK;
+}
+
+result names_load(const char *path, struct arena *arena, struct names *out)
+{
+	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
+	result read = file_read(path, NAMES_FILE_MAX, &file);
+	if (read != OK && read != NOT_FOUND)
+		return read;
+	return names_parse(path, bytes_span(&file), arena, out);
 }
 
 result names_save(const char *path, const struct names *names)

@@ -22,6 +22,8 @@ struct names {
 	size_t count;
 };
 
+/* `name` is for messages. */
+NODISCARD result names_parse(const char *name, struct span text, struct arena *arena, struct names *out);
 /* No file: no names. BAD_SYNTAX, DUPLICATE_KEY and the like say the line. The rows live in `arena`. */
 NODISCARD result names_load(const char *path, struct arena *arena, struct names *out);
 /* Replaces the file durably. */
