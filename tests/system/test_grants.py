@@ -140,6 +140,8 @@ WIDER = [
 ]
 
 
+@pytest.mark.attack('LE-01')
+@pytest.mark.sanitize
 def test_a_wider_delegation_is_refused_by_the_field(offline):
     parent = offline.grant('--depth', '1', '--uses', '5', '--until', '8d', '--measurement', CODE)
     for field, options in WIDER:
@@ -178,6 +180,8 @@ def test_what_no_grant_can_say(offline):
 
 # ---- with one
 
+@pytest.mark.attack('LE-01')
+@pytest.mark.sanitize
 def test_granted_delegated_used_and_revoked(served):
     scope = served.address['owner'] + '/payroll'
     parent = served.grant('--depth', '2', '--submit')
@@ -223,6 +227,7 @@ def test_granted_delegated_used_and_revoked(served):
     assert shown['transaction']['type'] == 'revoke' and shown['transaction']['sender'] == served.address['owner']
 
 
+@pytest.mark.attack('LE-01')
 def test_time_depth_and_rules(served):
     ended = served.grant('--from', '2020-01-01', '--until', '2020-02-01')
     served.operate(served.request('bob'), ended).refused('GRANT_EXPIRED', 1)
