@@ -14,6 +14,7 @@ enum { SHA256_SIZE = 32, SHA384_SIZE = 48, SHA512_SIZE = 64 };
 enum hash_algorithm { HASH_SHA256, HASH_SHA384, HASH_SHA512 };
 
 /* One shot. These cannot fail on any input; a broken OpenSSL aborts the process. */
+void sha256_parts(const struct span *parts, size_t count, uint8_t out[static SHA256_SIZE]); /* of all, one after the other */
 void sha256(struct span data, uint8_t out[static SHA256_SIZE]);
 void sha384(struct span data, uint8_t out[static SHA384_SIZE]);
 void sha512(struct span data, uint8_t out[static SHA512_SIZE]);

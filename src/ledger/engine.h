@@ -168,7 +168,7 @@ struct ledger_audit {
 	struct ledger_head head;
 };
 /*
- * Goes through the whole journal without trusting anything beside it. AUDIT_HASHES: every frame, every leaf's hash, the log's
+ * Goes through the whole journal without trusting anything beside it. AUDIT_HASHES: every frame (segments side by side), every leaf's hash, the log's
  * root at each batch, the last signature. AUDIT_EVERYTHING: and applies every transaction again, every signature verified, each
  * code, events hash and state root compared. Works on a folder in use. LEDGER_DAMAGED, JOURNAL_DAMAGED name the place.
  */

@@ -421,7 +421,7 @@ static void *run_verifier(void *arg)
 	return NULL;
 }
 
-static unsigned processors(void)
+unsigned engine_processors(void)
 {
 	long count = sysconf(_SC_NPROCESSORS_ONLN);
 	return count < 1 ? 1 : count > 64 ? 64 : (unsigned)count;
@@ -430,7 +430,7 @@ static unsigned processors(void)
 /* The threads for asynchronous jobs; the queue's lock is held. */
 static result start_threads(struct ledger_engine *engine)
 {
-	unsigned wanted = engine->options.verifiers ? engine->options.verifiers : processors();
+	unsigned wanted = engine->options.verifiers ? engine->options.verifiers : engine_processors();
 	if (engine->started)
 		return OK;
 	if (!engine->verifiers)

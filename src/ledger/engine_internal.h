@@ -57,6 +57,8 @@ struct replay {
 };
 /* Applies a batch as it was applied once; everything must come out as it says. LEDGER_DAMAGED names the entry. */
 NODISCARD result replay_batch(struct replay *replay, const struct journal_entry *entry);
+/* LEDGER_DAMAGED with the entry's place. */
+NODISCARD result replay_differs(const struct journal_entry *entry, const char *what);
 
 /* ---- Jobs --------------------------------------------------------------------------------------- */
 
@@ -166,6 +168,7 @@ struct ledger_engine {
 /* The clock, and never before `before`. */
 uint64_t engine_now(const struct ledger_engine *engine, uint64_t before);
 bool engine_is_poisoned(struct ledger_engine *engine);
+unsigned engine_processors(void);
 
 /* Applies and commits these jobs as one batch and gives each its receipt or failure. By one thread at a time. */
 void engine_commit(struct ledger_engine *engine, struct job *first);

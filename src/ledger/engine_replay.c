@@ -99,7 +99,7 @@ static result answer(void *arg, enum object_kind kind, struct span bytes, const 
 	return object_verify(kind, bytes, &key);
 }
 
-static result differs(const struct journal_entry *entry, const char *what)
+result replay_differs(const struct journal_entry *entry, const char *what)
 {
 	return fail(LEDGER_DAMAGED, "log-%08u.log, offset %llu: batch %llu does not come out as it says: %s; put a copy of the folder in its place",
 		entry->place.segment, (unsigned long long)entry->place.offset, (unsigned long long)entry->sequence, what);
@@ -117,7 +117,7 @@ static result apply(struct replay *replay, const struct journal_entry *entry, co
 	sha256(bytes_span(&verdict.events), events);
 	bool same = verdict.counts && verdict.code == leaf->code && memcmp(events, leaf->events_hash, SHA256_SIZE) == 0;
 	contract_verdict_free(&verdict);
-	return same ? OK : differs(entry, "another verdict");
+	return same ? OK : replay_differs(entry, "another verdict");
 }
 
 static result add_leaf(struct replay *replay, struct span bytes)
@@ -137,7 +137,7 @@ static result replay_leaves(struct replay *replay, const struct journal_entry *e
 		struct ledger_leaf leaf;
 		TRY(batch_next(&rest, &bytes));
 		if (ledger_leaf_decode(bytes, &leaf) != OK || leaf.kind != LEAF_TX)
-			return differs(entry, "a leaf is none");
+			return replay_differs(entry, "a leaf is none");
 		if (replay->state)
 			TRY(apply(replay, entry, batch, &leaf, batch->tail.first + i));
 		replay->transactions++;
@@ -157,18 +157,18 @@ static result check_head(struct replay *replay, const struct journal_entry *entr
 	if (replay->state && entry->sequence >= replay->roots_from) {
 		ledger_state_root(replay->state, &state_root);
 		if (memcmp(state_root.bytes, batch->tail.state_root, SHA256_SIZE) != 0)
-			return differs(entry, "another state");
+			return replay_differs(entry, "another state");
 	}
 	if (replay->tree)
 		TRY(merkle_root(replay->tree, replay->tree->size, &head->root));
 	else
 		frontier_root(&replay->frontier, &head->root);
 	if (note_parse(batch->checkpoint, &note) != OK || checkpoint_parse(note.text, &checkpoint) != OK)
-		return differs(entry, "its checkpoint is none");
+		return replay_differs(entry, "its checkpoint is none");
 	if (replay->log && checkpoint_open(batch->checkpoint, replay->log, &checkpoint, NULL) != OK)
-		return differs(entry, "its checkpoint is not signed by the log");
+		return replay_differs(entry, "its checkpoint is not signed by the log");
 	if (checkpoint.size != head->size || memcmp(&checkpoint.root, &head->root, sizeof(head->root)) != 0)
-		return differs(entry, "its checkpoint has another root");
+		return replay_differs(entry, "its checkpoint has another root");
 	return OK;
 }
 
@@ -176,11 +176,11 @@ result replay_batch(struct replay *replay, const struct journal_entry *entry)
 {
 	struct batch batch;
 	if (entry->type != ENTRY_BATCH)
-		return differs(entry, "it is no batch");
+		return replay_differs(entry, "it is no batch");
 	TRY(batch_decode(entry->payload, &batch));
 	const struct ledger_leaf *tail = &batch.tail;
 	if (tail->first != replay->head.size || tail->height != replay->head.height + 1 || tail->time < replay->head.time)
-		return differs(entry, "it does not follow the one before");
+		return replay_differs(entry, "it does not follow the one before");
 	if (replay->state)
 		contract_begin(replay->state, tail->time);
 	TRY(replay_leaves(replay, entry, &batch));

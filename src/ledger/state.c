@@ -106,13 +106,8 @@ const struct schema *fact_schema(unsigned type)
 void fact_key(enum fact_type type, struct span id, uint8_t out[static SPARSE_KEY_SIZE])
 {
 	const uint8_t number = (uint8_t)type;
-	struct hash hash;
-	if (hash_start(&hash, HASH_SHA256) != OK)
-		abort();
-	hash_add(&hash, span_str("troth smt key"));
-	hash_add(&hash, span_of(&number, 1));
-	hash_add(&hash, id);
-	hash_finish(&hash, out);
+	const struct span parts[] = {span_str("troth smt key"), span_of(&number, 1), id};
+	sha256_parts(parts, 3, out);
 }
 
 /* ---- The state --------------------------------------------------------------------------------- */

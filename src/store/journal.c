@@ -813,7 +813,9 @@ static result cursor_frame(struct journal_cursor *cursor, struct frame *out, boo
 	if (frame_payload_len(bytes, &len) != OK)
 		return OK;
 	TRY(window_view(&cursor->window, cursor->offset, frame_size(len), &bytes));
-	TRY(frame_decode(bytes, out));
+	if (frame_decode(bytes, out) != OK)
+		return fail(JOURNAL_DAMAGED, "%s-%08u.log, offset %llu: %s; put a copy of the folder in its place", cursor->journal->name,
+			cursor->segment, (unsigned long long)cursor->offset, failure_text());
 	cursor->at = cursor->offset;
 	cursor->offset += bytes.len;
 	*out_found = true;
@@ -932,6 +934,27 @@ result journal_read(struct journal *j, uint64_t from_sequence, journal_each *eac
 struct journal_place journal_next_segment(struct journal_place place)
 {
 	return (struct journal_place){place.segment + 1, JOURNAL_SEGMENT_HEADER_SIZE};
+}
+
+result journal_segment_first(const struct journal *j, uint32_t segment, uint64_t *out_sequence)
+{
+	uint8_t bytes[JOURNAL_SEGMENT_HEADER_SIZE];
+	char name[FILE_NAME_SIZE];
+	struct segment_header header;
+	int fd;
+	if (segment == 0 || segment > j->committed.segment)
+		return fail(NOT_FOUND, "the journal %s has no segment %u", j->name, segment);
+	segment_name(j, segment, name);
+	TRY(open_file(j, name, O_RDONLY, &fd));
+	result read = transfer_read(&j->io, fd, bytes, sizeof(bytes), 0);
+	close_file(j, &fd);
+	if (read == OK)
+		read = segment_header_decode(SPAN_ARRAY(bytes), &header);
+	if (read == JOURNAL_DAMAGED || read == TRUNCATED)
+		return fail(JOURNAL_DAMAGED, "%s, offset 0: the segment's header is damaged; put a copy of the folder in its place", name);
+	TRY(read);
+	*out_sequence = header.first_sequence;
+	return OK;
 }
 
 static result fetch_frame(const struct journal *j, int fd, struct journal_place place, struct bytes *out)

@@ -105,6 +105,11 @@ struct journal_place journal_last_place(const struct journal *journal);
 NODISCARD result journal_fetch(const struct journal *journal, struct journal_place place, uint64_t sequence, struct bytes *buffer,
 	struct journal_entry *out, struct journal_place *out_next);
 struct journal_place journal_next_segment(struct journal_place place);
+/*
+ * The sequence of the first entry that this segment holds, or would hold. NOT_FOUND past the last. So the segments of a
+ * journal that nobody appends to can be read side by side, each by a thread with a cursor of its own.
+ */
+NODISCARD result journal_segment_first(const struct journal *journal, uint32_t segment, uint64_t *out_sequence);
 
 /*
  * Reading. A cursor sees the committed entries, also those committed after it was opened. Every frame's checksum is

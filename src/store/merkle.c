@@ -19,12 +19,8 @@ enum { FIRST_CAP = 1024, GROW_MAX = 1 << 19 };
 void merkle_leaf(struct span data, struct merkle_hash *out)
 {
 	static const uint8_t prefix = 0;
-	struct hash hash;
-	if (hash_start(&hash, HASH_SHA256) != OK)
-		abort();
-	hash_add(&hash, span_of(&prefix, 1));
-	hash_add(&hash, data);
-	hash_finish(&hash, out->bytes);
+	const struct span parts[] = {span_of(&prefix, 1), data};
+	sha256_parts(parts, 2, out->bytes);
 }
 
 void merkle_node(const struct merkle_hash *left, const struct merkle_hash *right, struct merkle_hash *out)

@@ -79,13 +79,8 @@ static unsigned split_depth(const uint8_t *a, const uint8_t *b)
 static void leaf_hash(const uint8_t *key, struct span value, struct merkle_hash *out)
 {
 	static const uint8_t prefix = 0;
-	struct hash hash;
-	if (hash_start(&hash, HASH_SHA256) != OK)
-		abort();
-	hash_add(&hash, span_of(&prefix, 1));
-	hash_add(&hash, span_of(key, SPARSE_KEY_SIZE));
-	hash_add(&hash, value);
-	hash_finish(&hash, out->bytes);
+	const struct span parts[] = {span_of(&prefix, 1), span_of(key, SPARSE_KEY_SIZE), value};
+	sha256_parts(parts, 3, out->bytes);
 }
 
 static struct leaf *leaf_at(const struct sparse_map *map, ref at)

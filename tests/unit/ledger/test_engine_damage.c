@@ -209,7 +209,7 @@ static void one_flipped_bit(void **state)
 	(void)state;
 	struct truth *truth = truth_new();
 	uint64_t random = 0x9e3779b97f4a7c15;
-	size_t refused = 0;
+	size_t refused = 0, unaudited = 0;
 	size_t flips = house_count(FLIPS, FLIPS / 5);
 	for (size_t i = 0; i < flips; i++) {
 		size_t file;
@@ -218,6 +218,13 @@ static void one_flipped_bit(void **state)
 		*byte ^= mask;
 		write_folder(truth);
 		*byte ^= mask;
+		struct ledger_audit audit;
+		result audited = ledger_engine_audit(&truth->house.options, AUDIT_HASHES, &audit);
+		if (audited != OK)
+			check_refusal(audited, "audit");
+		else
+			assert_memory_equal(&audit.head, &truth->head, sizeof(audit.head));
+		unaudited += audited != OK;
 		result opened = ledger_engine_open(&truth->house.options, &truth->house.engine, NULL);
 		if (opened != OK) {
 			check_refusal(opened, truth->files[file].name);
@@ -227,8 +234,8 @@ static void one_flipped_bit(void **state)
 		check_answers(truth);
 		house_close(&truth->house);
 	}
-	print_message("%zu of %zu refused at the opening, %zu answers refused, %zu bytes\n", refused, flips, truth->refusals, truth->total);
-	assert_true(refused < flips && refused + truth->refusals > 0);
+	print_message("%zu of %zu refused at the opening, %zu audits, %zu answers refused, %zu bytes\n", refused, flips, unaudited, truth->refusals, truth->total);
+	assert_true(refused < flips && refused + truth->refusals > 0 && unaudited > 0);
 	truth_free(truth);
 }
 
