@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -32,7 +33,7 @@ struct https_client {
 	bool used;			      /* it has carried an answer: it may have been closed while it idled */
 	bool reached, agreed;		      /* somebody accepted it; the handshake was done */
 	char host[HOST_MAX + 1], prefix[PREFIX_MAX + 1];
-	bool host_is_ip;
+	bool host_is_ip, shows_certificate;
 	uint16_t port;
 	unsigned timeout_ms;
 	size_t answer_max;
@@ -74,6 +75,7 @@ result https_client_new(const struct https_client_options *options, struct https
 	if (!client)
 		return fail(NO_MEMORY, "a client");
 	client->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;
+	client->shows_certificate = options->key != NULL;
 	client->answer_max = options->answer_max ? options->answer_max : ANSWER_MAX;
 	TRY(parse_url(options->url, client));
 	TRY(https_context_new(&context, &client->context));
@@ -139,7 +141,10 @@ static void on_handshake(const SSL *ssl, int where, int value)
 {
 	struct https_client *client = SSL_get_app_data(ssl);
 	(void)value;
-	client->reached = client->reached || (where & SSL_CB_HANDSHAKE_START);
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+	/* libevent begins with the handshake also when nobody took the connection. */
+	client->reached = client->reached || getpeername(SSL_get_fd(ssl), (struct sockaddr *)&peer, &len) == 0;
 	client->agreed = client->agreed || (where & SSL_CB_HANDSHAKE_DONE);
 }
 
@@ -242,14 +247,16 @@ static result explain(const struct turn *turn, const char *where)
 	if (!client->reached)
 		return fail(PEER_UNREACHABLE, "nobody answers at %s", where);
 	if (why)
-		return fail(TLS_FAILED, "%s: %s", where, why);
+		return fail(TLS_FAILED, "%s: %s%s", where, why,
+			client->shows_certificate && client->agreed ? "; perhaps it does not accept our certificate" : "");
 	if (turn->has_error && turn->error == EVREQ_HTTP_DATA_TOO_LONG)
 		return fail(TOO_LARGE, "the answer of %s", where);
 	if (turn->has_error && turn->error == EVREQ_HTTP_INVALID_HEADER)
 		return fail(ANSWER_BROKEN, "%s does not answer with HTTP", where);
 	if (!client->agreed)
 		return fail(TLS_FAILED, "%s ended the handshake", where);
-	return fail(PEER_CLOSED, "%s ended the connection instead of an answer", where);
+	return fail(PEER_CLOSED, "%s ended the connection instead of an answer%s", where,
+		client->shows_certificate && !client->used ? "; perhaps it does not accept our certificate" : "");
 }
 
 struct message {

@@ -5,5 +5,5 @@
 int main(void)
 {
 	signal(SIGPIPE, SIG_DFL); /* a write to somebody who has gone must not raise it */
-	return test_tcp() + test_tls();
+	return test_tcp() + test_tls() + test_https();
 }

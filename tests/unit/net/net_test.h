@@ -5,5 +5,6 @@
 
 int test_tcp(void);
 int test_tls(void);
+int test_https(void);
 
 #endif
