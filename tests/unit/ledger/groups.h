@@ -10,5 +10,6 @@ int group_engine(void);
 int group_engine_crash(void);
 int group_engine_damage(void);
 int group_witness(void);
+int group_service(void);
 
 #endif
