@@ -4,6 +4,7 @@
 
 #include "crypto/x509.h"
 #include "object/epoch_rules.h"
+#include "object/ledger.h"
 #include "object/backup.h"
 #include "object/manifest.h"
 #include "object/seal.h"
@@ -37,19 +38,37 @@ union any_object {
 	struct backup backup;
 	struct transport_key transport_key;
 	struct policy_version_object policy_version;
+	struct transaction transaction;
+	struct grant grant;
+	struct access_request access_request;
+	struct operation operation;
+	struct endorsement endorsement;
 };
 
 /* The kind is in what is signed, not in the bytes: the one whose fields fit is named. */
 static const enum object_kind signed_kinds[] = {KIND_REPORT, KIND_RECORD, KIND_SEALED, KIND_UNSEAL_REQUEST, KIND_UNSEAL_GRANT,
 	KIND_ROT_CHALLENGE, KIND_DERIVE_ANSWER, KIND_QUEUE_HELLO, KIND_STATEMENT, KIND_RECEIPT_HEAD, KIND_REFERENCE_SET,
-	KIND_BACKUP, KIND_TRANSPORT_KEY, KIND_POLICY_VERSION};
+	KIND_BACKUP, KIND_TRANSPORT_KEY, KIND_POLICY_VERSION, KIND_TRANSACTION, KIND_GRANT, KIND_ACCESS_REQUEST, KIND_OPERATION,
+	KIND_REGISTRATION};
 
 static result policy_json(struct span bytes, json_t **out);
+
+static void add_body(const struct transaction *tx, json_t *content)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(1 << 20);
+	const struct schema *schema = transaction_body_schema(tx->type);
+	void *body;
+	json_object_set_new(content, "type_name", json_string(transaction_type_name(tx->type)));
+	if (schema && arena_alloc(&arena, 1, schema->struct_size, &body) == OK && schema_decode(schema, tx->body, &arena, body) == OK)
+		json_object_set_new(content, "body", schema_json(schema, body));
+}
 
 /* What a structure carries as bytes that can be read further is shown as that. */
 static void add_inner(enum object_kind kind, const union any_object *object, json_t *json)
 {
 	json_t *policy;
+	if (json && kind == KIND_TRANSACTION)
+		add_body(&object->transaction, json_object_get(json, "content"));
 	if (json && kind == KIND_POLICY_VERSION && policy_json(object->policy_version.policy, &policy) == OK)
 		json_object_set_new(json_object_get(json, "content"), "policy", policy);
 }

@@ -76,6 +76,7 @@ static const struct command {
 	{"key", "show", verb_key_show, "the address of a key"},
 	{"grant", "new", verb_grant_new, "grant somebody operations on your data"},
 	{"grant", "delegate", verb_grant_delegate, "pass on a part of a grant"},
+	{"grant", "submit", verb_grant_submit, "put a grant on the ledger before it is used"},
 	{"grant", "revoke", verb_grant_revoke, "end a grant and all that comes from it, for good"},
 	{"grant", "list", verb_grant_list, "the grants that the ledger has seen, and what became of them"},
 	{"grant", "show", verb_grant_show, "what a grant file says, checked link by link"},

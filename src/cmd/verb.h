@@ -101,6 +101,7 @@ int verb_key_new(int argc, char **argv);
 int verb_key_show(int argc, char **argv);
 int verb_grant_new(int argc, char **argv);
 int verb_grant_delegate(int argc, char **argv);
+int verb_grant_submit(int argc, char **argv);
 int verb_grant_revoke(int argc, char **argv);
 int verb_grant_list(int argc, char **argv);
 int verb_grant_show(int argc, char **argv);

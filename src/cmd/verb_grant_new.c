@@ -1,5 +1,5 @@
 /*
- * troth grant new|delegate: a grant by the owner of data, and narrower ones by whoever was granted it. Neither needs the ledger:
+ * troth grant new|delegate|submit: a grant by the owner of data, and narrower ones by whoever was granted it. Neither needs the ledger:
  * a grant is a file, and a delegation that is wider than what it comes from is refused before it is signed.
  */
 #include "cmd/ledger_making.h"
@@ -94,11 +94,11 @@ static result apply(const struct arguments *arguments, const struct names *names
 
 /* ---- Making it ------------------------------------------------------------------------------------------ */
 
-static result put_on_ledger(const struct arguments *arguments, const struct key *sender, const struct grant_chain *chain, json_t *about, bool json)
+static result put_on_ledger(const struct chain_options *where, const struct sending_options *how, const struct key *sender,
+	const struct grant_chain *chain, json_t *about, bool json)
 {
 	const struct tx_grant body = {(struct bytes_item *)chain->items, chain->count};
-	const struct sending_options how = {NULL};
-	const struct ledger_send send = {&arguments->where, &how, sender, TX_GRANT, &body, "on the ledger", about};
+	const struct ledger_send send = {where, how, sender, TX_GRANT, &body, "on the ledger", about};
 	return ledger_send(&send, json);
 }
 
@@ -118,7 +118,7 @@ static result finish(const struct arguments *arguments, const struct names *name
 		printf("%s written%s: give it to whom it is for\n", arguments->output, chain.count > 1 ? ", with the grants that it comes from" : "");
 	}
 	if (arguments->submit)
-		return put_on_ledger(arguments, issuer, &chain, about, json);
+		return put_on_ledger(&arguments->where, &(struct sending_options){NULL}, issuer, &chain, about, json);
 	return json ? print_json_of(about) : OK;
 }
 
@@ -221,5 +221,50 @@ int verb_grant_delegate(int argc, char **argv)
 	result done = options_parse(&options, argc, argv);
 	if (done == OK && !options.help)
 		done = delegate(&arguments, options.operands.items[0], options.json);
+	return verb_end(done, argc, argv);
+}
+
+/* ---- submit --------------------------------------------------------------------------------------------- */
+
+struct submit_arguments {
+	struct owner_options owner;
+	struct chain_options where;
+	struct sending_options how;
+};
+
+static result submit(const struct submit_arguments *arguments, const char *path, bool json)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(LEDGER_MAKING_MEMORY);
+	CLEANUP(bytes_free) struct bytes file = BYTES_EMPTY;
+	CLEANUP(key_free) struct key sender = KEY_EMPTY;
+	struct grant_chain chain;
+	TRY(grant_read(path, &arena, &file, &chain));
+	TRY(owner_key_open(&arguments->owner, &sender));
+	return put_on_ledger(
+		&arguments->where, &arguments->how, &sender, &chain, json ? grant_json(NULL, grant_chain_last(&chain)) : NULL, json);
+}
+
+int verb_grant_submit(int argc, char **argv)
+{
+	struct submit_arguments arguments = {.how = {NULL}};
+	const struct option_row rows[] = {
+		SENDING_ROWS(&arguments.how),
+		OWNER_ROWS(&arguments.owner, "who issued it, or whom it is for"),
+		CHAIN_ROWS(&arguments.where),
+	};
+	CLEANUP(options_free)
+	struct options options = {
+		.verb = "grant submit",
+		.usage = "FILE.grant --key KEY",
+		.description = "Puts a grant, and those that it comes from, on the ledger before it is used: it is then listed, its issuer can revoke it by its\n"
+			       "OID alone, and it can be proved that it was live. Using a grant does the same.",
+		.rows = rows,
+		.row_count = COUNT_OF(rows),
+		.min_operands = 1,
+		.max_operands = 1,
+	};
+	result done = options_parse(&options, argc, argv);
+	if (done == OK && !options.help)
+		done = submit(&arguments, options.operands.items[0], options.json);
 	return verb_end(done, argc, argv);
 }

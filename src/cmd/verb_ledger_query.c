@@ -197,17 +197,16 @@ static json_t *transaction_json(struct query *query, struct span bytes)
 {
 	struct transaction tx;
 	uint8_t txid[OID_SIZE], sender[ADDRESS_SIZE];
-	struct {
-		max_align_t room[64]; /* any body */
-	} body;
+	void *body;
 	if (object_peek(KIND_TRANSACTION, bytes, &query->arena, &tx, txid) != OK)
 		return json_null();
 	address_of(tx.sender, sender);
 	json_t *json = json_pack("{s:o, s:s, s:o, s:o}", "txid", json_hex(SPAN_ARRAY(txid)), "type", transaction_type_name(tx.type), "sender",
 		json_address(sender), "valid_until", json_time(tx.valid_until));
 	const struct schema *schema = transaction_body_schema(tx.type);
-	if (json && schema && schema->struct_size <= sizeof(body) && schema_decode(schema, tx.body, &query->arena, &body) == OK)
-		json_object_set_new(json, "body", schema_json(schema, &body));
+	if (json && schema && arena_alloc(&query->arena, 1, schema->struct_size, &body) == OK &&
+		schema_decode(schema, tx.body, &query->arena, body) == OK)
+		json_object_set_new(json, "body", schema_json(schema, body));
 	return json;
 }
 

@@ -11,7 +11,7 @@ import yaml
 COMMANDS = ['run', 'exec', 'verify', 'show', 'inspect', 'seal', 'trust new', 'job new', 'job lint', 'ire measure', 'policy lint', 'host init',
             'host status', 'host accept-ap', 'host backup', 'host restore', 'host stop', 'upgrade plan', 'upgrade authorise', 'upgrade status', 'reference new',
             'reference sign', 'reference show', 'reference lint', 'ledger apply', 'key new', 'key show', 'grant new', 'grant delegate',
-            'grant revoke', 'grant list', 'grant show', 'grant explain', 'grant names', 'ledger access', 'ledger request', 'ledger operation', 'ledger register',
+            'grant submit', 'grant revoke', 'grant list', 'grant show', 'grant explain', 'grant names', 'ledger access', 'ledger request', 'ledger operation', 'ledger register',
             'ledger endorse', 'ledger unregister', 'ledger config', 'ledger submit', 'ledger query', 'doctor', 'version']
 
 

@@ -188,6 +188,10 @@ def test_granted_delegated_used_and_revoked(served):
     assert served.made.json['on_ledger'] and served.made.json['code'] == 0
     child, done = served.delegate(parent, '--operations', 'read', '--uses', '1')
     done.ok()
+    assert served('grant', 'show', child, '--json').ok().json['links'][1]['ledger']['on_ledger'] is False
+    served('grant', 'submit', child, '--key', 'owner.pem').refused('SENDER_NOT_ALLOWED', 1)
+    assert served('grant', 'submit', child, '--key', 'carol.pem', '--json').ok().json['oid'] == done.json['oid']
+    assert served('grant', 'show', child, '--json').ok().json['links'][1]['ledger']['state'] == 'live'
     said = served.explain(child)
     assert said['allow'] and said['basis'] == 'grant' and said['decides']['grants'][-1] == done.json['oid']
     assert any('1 of 1 uses left' in line for line in said['would_change'])
@@ -266,6 +270,8 @@ def test_written_now_and_sent_later(served):
     parent = served.grant()
     made = served('grant', 'revoke', parent, '--key', 'owner.pem', '--tx', 'later.tx', '--json').ok().json
     assert served.explain(parent, 'bob')['allow']
+    inspected = conftest.run([conftest.program('troth'), 'inspect', 'later.tx', '--json'], cwd=served.home).ok().json['content']
+    assert inspected['kind'] == 'troth transaction' and inspected['oid'] == made['txid'] and inspected['content']['type_name'] == 'revoke'
     served('ledger', 'submit', 'later.tx', '--check').ok()
     assert served.explain(parent, 'bob')['allow']
     first = served('ledger', 'submit', 'later.tx', '--json').ok().json
