@@ -59,6 +59,7 @@ result engine_new(const struct ledger_engine_options *options, struct ledger_eng
 	pthread_mutex_init(&engine->queue_lock, NULL);
 	pthread_mutex_init(&engine->index_lock, NULL);
 	pthread_mutex_init(&engine->keeper_lock, NULL);
+	pthread_mutex_init(&engine->cosign_lock, NULL);
 	pthread_cond_init(&engine->to_verify_cond, NULL);
 	cond_monotonic(&engine->ready_cond);
 	cond_monotonic(&engine->keeper_cond);
@@ -100,6 +101,7 @@ void engine_free(struct ledger_engine *engine)
 	pthread_mutex_destroy(&engine->queue_lock);
 	pthread_mutex_destroy(&engine->index_lock);
 	pthread_mutex_destroy(&engine->keeper_lock);
+	pthread_mutex_destroy(&engine->cosign_lock);
 	pthread_cond_destroy(&engine->to_verify_cond);
 	pthread_cond_destroy(&engine->ready_cond);
 	pthread_cond_destroy(&engine->keeper_cond);
@@ -137,7 +139,7 @@ static result open_small(struct ledger_engine *engine, const char *name, int fla
 	return OK;
 }
 
-static result read_small(struct ledger_engine *engine, const char *name, void *out, size_t max, size_t *out_len)
+result engine_read_small(struct ledger_engine *engine, const char *name, void *out, size_t max, size_t *out_len)
 {
 	int fd;
 	TRY(open_small(engine, name, O_RDONLY, &fd));
@@ -152,7 +154,7 @@ static result write_durable(struct ledger_engine *engine, int fd, struct span co
 	return engine->io.sync(engine->io.ctx, fd) < 0 ? fail_errno("making %s durable", name) : OK;
 }
 
-static result write_small(struct ledger_engine *engine, const char *name, struct span content)
+result engine_write_small(struct ledger_engine *engine, const char *name, struct span content)
 {
 	char temp[64];
 	int fd;
@@ -175,10 +177,10 @@ result engine_read_keys(struct ledger_engine *engine)
 	CLEANUP(secret_free) struct secret seed = SECRET_EMPTY;
 	size_t len;
 	TRY(secret_new(ED25519_SEED_SIZE + 1, &seed));
-	TRY(read_small(engine, vkey_name, text, sizeof(text), &len));
+	TRY(engine_read_small(engine, vkey_name, text, sizeof(text), &len));
 	if (len == 0 || text[len - 1] != '\n' || note_key_parse(span_of(text, len - 1), &engine->log) != OK)
 		return fail(LEDGER_DAMAGED, "%s is not a log's public key; put a copy of it in its place", vkey_name);
-	result read = engine->options.read_only ? NO_PERMISSION : read_small(engine, key_name, seed.data, seed.len, &len);
+	result read = engine->options.read_only ? NO_PERMISSION : engine_read_small(engine, key_name, seed.data, seed.len, &len);
 	/* Whoever only reads needs no key, and may not be allowed to see it. */
 	if (engine->options.read_only)
 		return OK;
@@ -201,8 +203,8 @@ static result make_keys(struct ledger_engine *engine, const char *log_name)
 	TRY(note_key_new(log_name, NOTE_KEY_LOG, point, &key));
 	note_key_format(&key, text);
 	snprintf(line, sizeof(line), "%s\n", text);
-	TRY(write_small(engine, key_name, secret_span(&seed)));
-	return write_small(engine, vkey_name, span_str(line));
+	TRY(engine_write_small(engine, key_name, secret_span(&seed)));
+	return engine_write_small(engine, vkey_name, span_str(line));
 }
 
 /* ---- Opening -------------------------------------------------------------------------------------------- */
@@ -446,6 +448,7 @@ static result open_existing(struct ledger_engine *engine, struct ledger_recovery
 	TRY(engine_read_keys(engine));
 	TRY(load(engine, recovery));
 	TRY(check_last(engine));
+	cosignatures_load(engine);
 	return engine_keeper_start(engine);
 }
 

@@ -106,7 +106,8 @@ NODISCARD result ledger_engine_checkpoint(struct ledger_engine *engine, struct b
 NODISCARD result ledger_engine_checkpoint_at(struct ledger_engine *engine, uint64_t size, struct bytes *out);
 /*
  * Signature lines of witnesses (each with its newline) over the checkpoint of this size, verified by the caller. They are
- * given out with that checkpoint while it is the latest. NOT_FOUND when there is a newer one.
+ * given out with that checkpoint while it is the latest, also after a restart: they are durable when this returns OK. NOT_FOUND
+ * when there is a newer one.
  */
 NODISCARD result ledger_engine_add_cosignatures(struct ledger_engine *engine, uint64_t size, struct span lines);
 const struct note_key *ledger_engine_log_key(const struct ledger_engine *engine);

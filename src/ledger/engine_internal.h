@@ -136,6 +136,7 @@ struct ledger_engine {
 	struct journal_place place;
 	struct bytes checkpoint, cosignatures, tail;
 	struct ledger_statistics statistics;
+	pthread_mutex_t cosign_lock; /* held while cosignatures become durable, one after the other */
 
 	/* Who waits. */
 	pthread_mutex_t queue_lock;
@@ -217,6 +218,11 @@ NODISCARD result engine_new(const struct ledger_engine_options *options, struct 
 void engine_free(struct ledger_engine *engine);
 NODISCARD result engine_read_keys(struct ledger_engine *engine);
 NODISCARD result engine_open_journal(struct ledger_engine *engine, bool must_exist, bool trusted, struct journal_recovery *recovery);
+/* A file of a few bytes; write_small replaces it durably. */
+NODISCARD result engine_read_small(struct ledger_engine *engine, const char *name, void *out, size_t max, size_t *out_len);
+NODISCARD result engine_write_small(struct ledger_engine *engine, const char *name, struct span content);
+/* What witnesses said about the last checkpoint, from its file (engine_cosigned.c); nothing when that is of another or damaged. */
+void cosignatures_load(struct ledger_engine *engine);
 /* Publishes a head with its batch. */
 NODISCARD result engine_publish(struct ledger_engine *engine, const struct ledger_head *head, const struct journal_entry *entry,
 	struct span checkpoint, struct span tail);

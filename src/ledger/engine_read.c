@@ -54,28 +54,6 @@ result ledger_engine_checkpoint_at(struct ledger_engine *engine, uint64_t size, 
 	return bytes_copy(batch.checkpoint, out);
 }
 
-static result add_lines(struct ledger_engine *engine, uint64_t size, struct span lines)
-{
-	CLEANUP(writer_free) struct writer w = writer_growing(NOTE_MAX - 4096);
-	if (size != engine->head.size)
-		return fail(NOT_FOUND, "the log has %llu leaves by now", (unsigned long long)engine->head.size);
-	writer_span(&w, bytes_span(&engine->cosignatures));
-	writer_span(&w, lines);
-	struct bytes all = BYTES_EMPTY;
-	TRY(writer_take(&w, &all));
-	bytes_free(&engine->cosignatures);
-	engine->cosignatures = all;
-	return OK;
-}
-
-result ledger_engine_add_cosignatures(struct ledger_engine *engine, uint64_t size, struct span lines)
-{
-	pthread_mutex_lock(&engine->head_lock);
-	result added = add_lines(engine, size, lines);
-	pthread_mutex_unlock(&engine->head_lock);
-	return added;
-}
-
 const struct note_key *ledger_engine_log_key(const struct ledger_engine *engine)
 {
 	return &engine->log;

@@ -284,6 +284,57 @@ static void heads_of_before(void **state)
 	house_free(&house);
 }
 
+static void expect_checkpoint(struct house *house, const char *end, bool with)
+{
+	CLEANUP(bytes_free) struct bytes note = BYTES_EMPTY;
+	expect_ok(ledger_engine_checkpoint(house->engine, &note));
+	size_t len = strlen(end);
+	assert_true(note.len > len);
+	assert_int_equal(memcmp(note.data + note.len - len, end, len) == 0, with);
+}
+
+/* What witnesses said is there again, with that checkpoint and no other. */
+static void cosignatures_survive(void **state)
+{
+	(void)state;
+	static const char first[] = "\u2014 witness.example one\n", second[] = "\u2014 witness.example two\n";
+	struct house house;
+	struct ledger_head head;
+	char path[PATH_SIZE];
+	struct bytes file = BYTES_EMPTY;
+	house_new(&house, NULL);
+	house_open(&house);
+	fill(&house, 1, 1);
+	ledger_engine_head(house.engine, &head);
+	expect(ledger_engine_add_cosignatures(house.engine, head.size - 1, span_str(first)), NOT_FOUND);
+	expect_ok(ledger_engine_add_cosignatures(house.engine, head.size, span_str(first)));
+	expect_ok(ledger_engine_add_cosignatures(house.engine, head.size, span_str(second)));
+	house_close(&house);
+	house_open(&house);
+	expect_checkpoint(&house, "\u2014 witness.example one\n\u2014 witness.example two\n", true);
+	house_close(&house);
+	/* A damaged file says nothing. */
+	expect_ok(path_join(path, house.dir, "cosignatures"));
+	expect_ok(file_read(path, 1 << 16, &file));
+	file.data[file.len - 10] ^= 1;
+	expect_ok(file_write_atomic(path, bytes_span(&file), 0600));
+	house_open(&house);
+	expect_checkpoint(&house, second, false);
+	house_close(&house);
+	file.data[file.len - 10] ^= 1;
+	expect_ok(file_write_atomic(path, bytes_span(&file), 0600));
+	house_open(&house);
+	expect_checkpoint(&house, second, true);
+	fill(&house, 2, 1);
+	expect_checkpoint(&house, second, false);
+	expect(ledger_engine_add_cosignatures(house.engine, head.size, span_str(first)), NOT_FOUND);
+	house_close(&house);
+	house_open(&house);
+	expect_checkpoint(&house, second, false);
+	bytes_free(&file);
+	house_free(&house);
+}
+
 struct visited {
 	size_t count;
 	uint64_t last;
@@ -522,6 +573,7 @@ int group_engine(void)
 		cmocka_unit_test(nonces_are_forgotten),
 		cmocka_unit_test(proves_facts_and_their_absence),
 		cmocka_unit_test(heads_of_before),
+		cmocka_unit_test(cosignatures_survive),
 		cmocka_unit_test(goes_through_what_was_sent),
 		cmocka_unit_test(one_folder_one_program),
 		cmocka_unit_test(audits_and_reindexes),
