@@ -63,6 +63,7 @@ static const struct command {
 	{"root", "status", verb_root_status, "this host's root of trust: its epoch, what comes next, what was done"},
 	{"root", "history", verb_root_history, "every epoch of the root, verified; the file that verifiers follow"},
 	{"root", "export", verb_root_export, "the inception record, to hand out"},
+	{"root", "certify", verb_root_certify, "have an authority outside vouch for this epoch, for peers who know that one"},
 	{"root", "attest", verb_root_attest, "a signed answer to a challenge, the boot log replayed"},
 	{"root", "rotate", verb_root_rotate, "the next epoch now"},
 	{"root", "ceremony", verb_root_ceremony, "make k-of-n offline recovery keys"},

@@ -81,6 +81,7 @@ int verb_host_approve(int argc, char **argv);
 int verb_join(int argc, char **argv);
 int verb_root_attest(int argc, char **argv);
 int verb_root_ceremony(int argc, char **argv);
+int verb_root_certify(int argc, char **argv);
 int verb_root_export(int argc, char **argv);
 int verb_root_halt(int argc, char **argv);
 int verb_root_history(int argc, char **argv);

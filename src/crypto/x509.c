@@ -784,16 +784,25 @@ static result check_step(const struct certificate *path, size_t at, const char *
 		return fail(CA_PATH, "the certificate above the leaf has path length %u, not 0", ca->path_length);
 	if (at == 1 || ca->permitted_count)
 		TRY(check_permitted(ca, uri));
-	return certificate_verify(below, &ca->key);
+	return OK;
 }
 
-result certificate_path_verify(const struct certificate *path, size_t count, const struct key *anchor, uint64_t at_ms)
+result certificate_path_names(const struct certificate *path, size_t count)
 {
 	if (count < 2 || count > CERTIFICATE_PATH_MAX)
 		return fail(CA_PATH, "a path of %zu certificates", count);
 	for (size_t at = 1; at < count; at++)
 		TRY(check_step(path, at, path[0].uri));
-	TRY(certificate_verify(&path[count - 1], anchor));
+	return OK;
+}
+
+result certificate_path_verify(const struct certificate *path, size_t count, const struct key *anchor, uint64_t at_ms)
+{
+	TRY(certificate_path_names(path, count));
+	for (size_t at = 1; at < count; at++)
+		TRY(certificate_verify(&path[at - 1], &path[at].key));
+	if (anchor)
+		TRY(certificate_verify(&path[count - 1], anchor));
 	for (size_t at = 0; at < count; at++)
 		TRY(certificate_valid_at(&path[at], at_ms));
 	return OK;

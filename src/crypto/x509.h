@@ -88,8 +88,11 @@ NODISCARD result certificate_parse_ca(struct span der, struct arena *arena, stru
 /*
  * `path`: leaf first, each issued by the next, the last by `anchor`; 2 to CERTIFICATE_PATH_MAX of them. Checks signatures,
  * validity at `at_ms`, names, path lengths and name constraints. CA_PATH, CA_NAME, CERTIFICATE_FOREIGN, CERTIFICATE_EXPIRED.
+ * `anchor` NULL: for whoever shows the path, who need not know the authority.
  */
 NODISCARD result certificate_path_verify(const struct certificate *path, size_t count, const struct key *anchor, uint64_t at_ms);
+/* The part of it about names, path lengths and constraints. CA_PATH, CA_NAME. */
+NODISCARD result certificate_path_names(const struct certificate *path, size_t count);
 /* Signature under `issuer`: CERTIFICATE_FOREIGN. */
 NODISCARD result certificate_verify(const struct certificate *certificate, const struct key *issuer);
 /* CERTIFICATE_EXPIRED unless not_before <= at <= not_after. */

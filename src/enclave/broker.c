@@ -45,6 +45,7 @@ result broker_connect_external(struct ire *ire, const struct broker_external *ex
 		.initiator = sends,
 		.external = true,
 		.uri = external->uri,
+		.above = external->above,
 	};
 	memcpy(channel.point, external->point, POINT_SIZE);
 	result connected = sock_connect(external->socket, CONNECT_MS, &socket);

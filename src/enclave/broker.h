@@ -26,6 +26,7 @@ struct broker_external {
 	const char *socket;
 	uint8_t point[POINT_SIZE]; /* the pinned key, which signed its certificate, or that of an authority */
 	const char *uri; /* whom the authority may vouch for; NULL: a pinned key */
+	struct span above; /* what goes with our leaf (job/issuer.h); empty: nothing */
 };
 NODISCARD result broker_connect_external(struct ire *launch, const struct broker_external *external, bool sends,
 	const struct broker_edge *edge);

@@ -136,6 +136,7 @@ static const struct field channel_fields[] = {
 	F_BOOL(struct control_channel, 6, external),
 	F_FIXED(struct control_channel, 7, point),
 	F_TEXT_ABSENT(struct control_channel, 8, uri, 1, URI_MAX_LEN),
+	F_BYTES_ABSENT(struct control_channel, 9, above, 1, 40 * 1024),
 };
 const struct schema control_channel_schema = SCHEMA(struct control_channel, "CHANNEL", SHAPE_MAP, channel_fields);
 

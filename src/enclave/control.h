@@ -201,6 +201,7 @@ struct control_channel {
 	bool external;
 	uint8_t point[POINT_SIZE]; /* external: the pinned key, or that of the authority; else zero */
 	const char *uri; /* external: whom the authority vouches for; NULL: the key is the one that signed its certificate */
+	struct span above; /* external: lv of each certificate that is shown after the own leaf; empty: the leaf alone is shown */
 };
 extern const struct schema control_channel_schema;
 

@@ -1081,6 +1081,7 @@ result launch_give_channel(struct ire *ire, const struct launch_channel *channel
 	if (channel->external) {
 		memcpy(body.point, channel->point, POINT_SIZE);
 		body.uri = channel->uri;
+		body.above = channel->above;
 	}
 	return give_all(ire, CONTROL_CHANNEL, &body, fds, memory < 0 ? 1 : 2);
 }

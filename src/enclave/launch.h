@@ -119,6 +119,7 @@ struct launch_channel {
 	bool external;
 	uint8_t point[POINT_SIZE]; /* external: the pinned key, which signed its certificate, or that of the authority */
 	const char *uri; /* external: whom that authority may vouch for; NULL: it is a pinned key */
+	struct span above; /* external: certificates that go with the leaf, as lv each; empty: none */
 };
 /* The connected socket, and for a peer on this host the memory of a ring (enclave/ring.h) or -1. */
 NODISCARD result launch_give_channel(struct ire *ire, const struct launch_channel *channel, int fd, int memory);

@@ -424,6 +424,7 @@ void channel_free(struct channel *channel)
 	key_free(&channel->pin);
 	backlog_free(&channel->sending);
 	backlog_free(&channel->held);
+	bytes_free(&channel->path);
 	data_receiver_free(&channel->data);
 	call_link_free(channel->link);
 	if (channel->received)
@@ -450,6 +451,43 @@ static struct policy_channels channel_limits(const struct runtime *rt)
 	return own.channels;
 }
 
+/* What goes above the leaf for a peer outside is the host's word. Whoever is shown it judges it; nothing that cannot fit is shown. */
+static result check_above(const struct channel *channel, struct span path)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
+	CLEANUP(certificate_free) struct certificate leaf = CERTIFICATE_EMPTY, issuer = CERTIFICATE_EMPTY, above = CERTIFICATE_EMPTY;
+	struct certificate all[CERTIFICATE_PATH_MAX];
+	struct certificate *const places[] = {&leaf, &issuer, &above};
+	struct reader r = reader_of(path);
+	size_t count = 0;
+	for (; reader_left(&r) > 0; count++) {
+		struct span der;
+		if (count == CERTIFICATE_PATH_MAX)
+			return fail(CA_PATH, "more than %d certificates", CERTIFICATE_PATH_MAX);
+		TRY(reader_lv(&r, CERTIFICATE_MAX, &der));
+		TRY(count ? certificate_parse_ca(der, &arena, places[count]) : certificate_parse(der, &arena, places[count]));
+		all[count] = *places[count];
+	}
+	return certificate_path_verify(all, count, NULL, runtime_now_ms()) == OK
+		? OK
+		: fail_within(ISSUER_MISSING, "what '%s' is to be shown does not fit this epoch", channel->spec.peer);
+}
+
+/* Before own_side: the path, made anew with each leaf. */
+static result make_path(struct channel *channel)
+{
+	CLEANUP(writer_free) struct writer w = writer_growing(CERTIFICATE_PATH_MAX * (CERTIFICATE_MAX + 4));
+	struct span path;
+	if (channel->spec.above.len == 0 || (channel->path.len && channel->shown == channel->runtime->reissues))
+		return OK;
+	writer_lv(&w, channel->runtime->shown);
+	writer_span(&w, channel->spec.above);
+	TRY(writer_finish(&w, &path));
+	TRY(check_above(channel, path));
+	bytes_free(&channel->path);
+	return writer_take(&w, &channel->path);
+}
+
 static struct iecp_config own_side(struct channel *channel)
 {
 	struct runtime *rt = channel->runtime;
@@ -457,7 +495,7 @@ static struct iecp_config own_side(struct channel *channel)
 	return (struct iecp_config){
 		.role = channel->spec.initiator ? IECP_INITIATOR : IECP_RESPONDER,
 		.pq = pq_of(rt),
-		.certificate = rt->shown,
+		.certificate = channel->path.len ? bytes_span(&channel->path) : rt->shown,
 		.sign_key = &rt->sign,
 		.kem_key = &rt->kem,
 		.epoch = rt->shown_epoch,
@@ -469,6 +507,7 @@ static struct iecp_config own_side(struct channel *channel)
 
 result channel_begin(struct channel *channel)
 {
+	TRY(make_path(channel));
 	struct iecp_config config = own_side(channel);
 	set_floor(channel);
 	TRY(iecp_new(&config, runtime_time(), &channel->handshake));
@@ -571,6 +610,7 @@ static result opened(struct channel *channel)
 	TRY(check_sessions(channel));
 	handshake_done(channel);
 	note_suite(channel);
+	TRY(make_path(channel));
 	struct iecp_config config = own_side(channel);
 	return iecp_rekey_configure(channel->open, &config);
 }
@@ -650,6 +690,7 @@ static result show_latest(struct channel *channel)
 {
 	if (channel->shown == channel->runtime->reissues || iecp_rekey_is_running(channel->open))
 		return OK;
+	TRY(make_path(channel));
 	struct iecp_config config = own_side(channel);
 	return iecp_rekey_configure(channel->open, &config);
 }

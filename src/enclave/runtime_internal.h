@@ -92,6 +92,7 @@ struct channel {
 	struct iecp_pin pin_rule;
 	struct iecp_ca ca_rule;
 	struct iecp_anchor anchor;
+	struct bytes path; /* what it shows, where that is more than the leaf */
 	struct iecp *handshake;
 	struct iecp_channel *open;
 	struct channel_peer peer;

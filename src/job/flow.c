@@ -12,6 +12,7 @@
 #include "crypto/random.h"
 #include "enclave/broker.h"
 #include "job/flow_remote.h"
+#include "job/issuer.h"
 #include "job/secret_source.h"
 #include "root/host_evidence.h"
 
@@ -345,7 +346,13 @@ static result connect_edge(struct run *run, const struct job_edge *edge)
 	if (!peer)
 		return fail(UNKNOWN_ENCLAVE, "edge '%s'", edge->name);
 	struct broker_external external = {.name = peer->name, .socket = peer->socket, .uri = peer->uri};
+	CLEANUP(bytes_free) struct bytes above = BYTES_EMPTY;
 	memcpy(external.point, peer->key.point, POINT_SIZE);
+	if (peer->shown_path) {
+		ROOT_IDENTITY_HELD root = root_host_hold(run->host->root);
+		TRY(issuer_find(run->host->issuers, root->epoch_oid, &above));
+		external.above = bytes_span(&above);
+	}
 	return broker_connect_external(from ? from->launch : to->launch, &external, from != NULL, &between);
 }
 

@@ -30,6 +30,7 @@ struct flow_host {
 	struct listener *listener; /* other hosts */
 	struct head_log *heads; /* of what is signed here; NULL: the TPM holds none */
 	const char *copies; /* tier L: where copies of images lie; NULL: tier N */
+	const char *issuers; /* folder of what authorities say of epochs (job/issuer.h) */
 };
 
 /* A file for an input's role. */

@@ -654,13 +654,25 @@ static result read_outputs(struct draft *draft, const struct node *root)
 	return OK;
 }
 
+/* Above the leaf is only shown who needs it: it says which authority knows this host. */
+static result read_show(struct draft *draft, const struct node *show, bool *out_path)
+{
+	const char *text = "leaf";
+	if (show)
+		TRY(node_text(draft->document, show, &text));
+	*out_path = strcmp(text, "path") == 0;
+	if (!*out_path && strcmp(text, "leaf") != 0)
+		return document_fail(draft->document, show, JOB_INCONSISTENT, "show is \"leaf\" or \"path\"");
+	return OK;
+}
+
 static result read_external(struct draft *draft, const struct node *map, struct job_peer *peer)
 {
-	static const char *const fields[] = {"!name", "!socket", "key", "ca", "uri", NULL};
+	static const char *const fields[] = {"!name", "!socket", "key", "ca", "uri", "show", NULL};
 	const char *text;
 	char path[PATH_SIZE];
 	CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
-	const struct node *ca = node_field(map, "ca"), *key = ca ? ca : node_field(map, "key"), *uri = node_field(map, "uri");
+	const struct node *ca = node_field(map, "ca"), *key = ca ? ca : node_field(map, "key"), *uri = node_field(map, "uri"), *show = node_field(map, "show");
 	TRY(document_fields(draft->document, map, fields));
 	if (!key || (ca && node_field(map, "key")) || !ca != !uri)
 		return document_fail(draft->document, map, JOB_INCONSISTENT,
@@ -675,6 +687,7 @@ static result read_external(struct draft *draft, const struct node *map, struct 
 			return document_fail(draft->document, uri, JOB_INCONSISTENT, "a name is of the form spiffe://HOST/ire/NAME");
 		TRY(keep_text(draft->plan, text, &peer->uri));
 	}
+	TRY(read_show(draft, show, &peer->shown_path));
 	TRY(node_text(draft->document, key, &text));
 	TRY(path_join(path, draft->folder, text));
 	TRY(within(draft, key, file_read(path, 64 * 1024, &pem)));
@@ -696,6 +709,7 @@ static result read_externals(struct draft *draft, const struct node *root)
 		plan->job.externals[i].name = plan->externals[i].name;
 		memcpy(plan->job.externals[i].spki, plan->externals[i].key.id, KEY_ID_SIZE);
 		plan->job.externals[i].uri = plan->externals[i].uri;
+		plan->job.externals[i].shown = plan->externals[i].shown_path ? "path" : NULL;
 	}
 	plan->job.external_count = list->count;
 	return OK;

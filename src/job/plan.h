@@ -36,6 +36,7 @@ struct job_peer {
 	const char *socket; /* Unix path that the broker connects */
 	struct key key;	    /* pinned SPKI, or that of an authority */
 	const char *uri;    /* whom the authority may vouch for; NULL: the key is pinned */
+	bool shown_path;    /* it is shown the certificates above the leaf too */
 };
 
 struct job_plan {

@@ -521,6 +521,7 @@ static result do_run(struct request *request, const struct join_request *join)
 		.listener = server->hosts,
 		.heads = server->heads,
 		.copies = server->without_namespaces ? server->copies : NULL,
+		.issuers = server->state.issuers,
 	};
 	struct flow_listener listener = {request->client, tell_state, tell_progress, tell_log, request->client->fd.n};
 	struct flow_outcome outcome;
@@ -999,6 +1000,7 @@ static result start(struct server *server)
 		.policies = server->policies,
 		.heads = server->heads,
 		.copies = server->without_namespaces ? server->copies : NULL,
+		.issuers = server->state.issuers,
 	};
 	TRY(live_jobs_new(&host, &server->live_jobs));
 	server->wake = fd_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

@@ -100,6 +100,7 @@ static result fill_in(struct state_folder *folder)
 	TRY(path_join(folder->socket, folder->path, "socket"));
 	TRY(path_join(folder->journal, folder->path, "journal"));
 	TRY(path_join(folder->scratch, folder->path, "tmp"));
+	TRY(path_join(folder->issuers, folder->path, "issuers"));
 	TRY(file_make_dirs(folder->journal, 0700));
 	TRY(file_remove_tree(AT_FDCWD, folder->scratch));
 	return file_make_dirs(folder->scratch, 0700);

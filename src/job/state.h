@@ -8,6 +8,7 @@
  *   confinement      "L" when hosts on this folder do without namespaces
  *   tpm-head         when the TPM holds the head of the history of what is signed here
  *   tmp/             emptied at each start
+ *   issuers/         what authorities say of its epochs (job/issuer.h)
  *   peers/           other hosts that are enrolled            officers      who must sign for one more (job/peers.h)
  */
 #ifndef TROTH_JOB_STATE_H
@@ -16,7 +17,7 @@
 #include "base/file.h"
 
 struct state_folder {
-	char path[PATH_SIZE], socket[PATH_SIZE], journal[PATH_SIZE], scratch[PATH_SIZE];
+	char path[PATH_SIZE], socket[PATH_SIZE], journal[PATH_SIZE], scratch[PATH_SIZE], issuers[PATH_SIZE];
 	struct fd lock;
 };
 #define STATE_FOLDER_NONE ((struct state_folder){.lock = {-1}})

@@ -42,6 +42,7 @@ static const struct field external_fields[] = {
 	F_TEXT(struct job_external, 1, name, 1, NAME_MAX_LEN),
 	F_FIXED(struct job_external, 2, spki),
 	F_TEXT_ABSENT(struct job_external, 3, uri, 1, 512),
+	F_TEXT_ABSENT(struct job_external, 4, shown, 4, 4),
 };
 const struct schema job_external_schema = SCHEMA(struct job_external, "external peer", SHAPE_MAP, external_fields);
 

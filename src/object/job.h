@@ -56,6 +56,7 @@ struct job_external {
 	const char *name;
 	uint8_t spki[KEY_ID_SIZE]; /* of the key that signed its certificate, or with `uri` of an authority */
 	const char *uri; /* whom the authority may vouch for here; NULL: a pinned key */
+	const char *shown; /* "path": what it is shown goes up to an authority; NULL: the leaf alone */
 };
 
 struct job {

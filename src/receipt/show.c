@@ -274,8 +274,9 @@ static void show_enclaves(struct show *s)
 	}
 	for (size_t i = 0; i < job->external_count; i++) {
 		const struct job_external *external = &job->externals[i];
-		put(s, "  %-16s outside Troth (Level-0), %s %s..%s%s\n", tree_plain(external->name), external->uri ? "authority" : "key",
-			tree_short_hex(external->spki), external->uri ? " for " : "", external->uri ? tree_plain(external->uri) : "");
+		put(s, "  %-16s outside Troth (Level-0), %s %s..%s%s%s\n", tree_plain(external->name), external->uri ? "authority" : "key",
+			tree_short_hex(external->spki), external->uri ? " for " : "", external->uri ? tree_plain(external->uri) : "",
+			external->shown ? "; is shown a path to an authority" : "");
 	}
 }
 

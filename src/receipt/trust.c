@@ -315,8 +315,8 @@ static result read_outputs(struct source *s, const struct node *map)
 
 static result read_externals(struct source *s, const struct node *map)
 {
-	static const char *const fields[] = {"!name", "!spki", "uri", NULL};
-	const struct node *list, *uri;
+	static const char *const fields[] = {"!name", "!spki", "uri", "show", NULL};
+	const struct node *list, *uri, *show;
 	struct job *job = &s->trust->job;
 	TRY(read_list(s, map, "externals", &list));
 	TRY(alloc(s->trust, list->count, sizeof(*job->externals), &job->externals));
@@ -326,6 +326,8 @@ static result read_externals(struct source *s, const struct node *map)
 		TRY(read_hex(s, &list->children[i], "spki", job->externals[i].spki, KEY_ID_SIZE));
 		if ((uri = node_field(&list->children[i], "uri")))
 			TRY(node_text(s->document, uri, &job->externals[i].uri));
+		if ((show = node_field(&list->children[i], "show")))
+			TRY(node_text(s->document, show, &job->externals[i].shown));
 	}
 	job->external_count = list->count;
 	return OK;
@@ -654,6 +656,8 @@ static json_t *externals_json(const struct job *job)
 		json_t *row = json_pack("{s:s,s:o}", "name", external->name, "spki", hex_json(external->spki, KEY_ID_SIZE));
 		if (external->uri)
 			json_object_set_new(row, "uri", json_string(external->uri));
+		if (external->shown)
+			json_object_set_new(row, "show", json_string(external->shown));
 		json_array_append_new(list, row);
 	}
 	return list;

@@ -246,20 +246,89 @@ def signed_by(key, signature, data):
         return False
 
 
+def parts_of(der_certificate):
+    """(what is signed, signature) of a certificate."""
+    outer = Der(der_certificate)
+    certificate = Der(outer.element(SEQUENCE))
+    outer.finish()
+    signed = certificate.whole(SEQUENCE)
+    need(certificate.whole(SEQUENCE) == ECDSA_SHA256, 'the algorithm of a certificate')
+    signature = certificate.element(BITS)
+    certificate.finish()
+    return signed, signature
+
+
+class Issuer:
+    """A certificate above the leaf, or of the leaf what both have (docs/PROTOCOL.certificate, "Authorities")."""
+
+    def __init__(self, der_certificate, now, is_leaf=False):
+        self.signed, self.signature = parts_of(der_certificate)
+        r = Der(Der(self.signed).element(SEQUENCE))
+        r.element(0xa0)
+        r.element(INTEGER)
+        r.whole(SEQUENCE)
+        self.issuer = r.whole(SEQUENCE)
+        validity = Der(r.element(SEQUENCE))
+        start, end = (utc_time(validity.element(UTC)) for _ in range(2))
+        need(start <= now <= end, 'a certificate of the path is not valid now')
+        self.subject = r.whole(SEQUENCE)
+        self.key = read_point(r.whole(SEQUENCE)[-65:])
+        if not is_leaf:
+            self.read_extensions(extensions_of(r.element(0xa3)))
+
+    def read_extensions(self, found):
+        basic, usage = (found.get(bytes.fromhex(oid), (b'', False)) for oid in ('551d13', '551d0f'))
+        need(basic[1] and basic[0][:-1] == bytes.fromhex('30060101ff0201') and basic[0][-1] <= 3, 'a certificate of the path is of no authority')
+        need(usage[1] and usage[0] in (bytes.fromhex('03020204'), bytes.fromhex('03020106')), 'what a key of the path may be used for')
+        self.path_length, self.permitted = basic[0][-1], []
+        names, critical = found.get(bytes.fromhex('551d1e'), (None, True))
+        need(critical, 'a name constraint is not critical')
+        listed = Der(Der(Der(names).element(SEQUENCE)).element(0xa0)) if names else Der(b'')
+        while listed.at < len(listed.data):
+            self.permitted.append(Der(listed.element(SEQUENCE)).element(URI).decode('ascii', 'replace'))
+
+
+class Authority:
+    """Stands among the pinned keys: a certification authority, and the one name that it may vouch for here."""
+
+    def __init__(self, key, uri):
+        self.key, self.uri = key, uri
+
+    def verify(self, signature, data, algorithm):
+        raise InvalidSignature  # it signs no leaf itself
+
+    def judge(self, path, now):
+        """(leaf, key of the certificate that issued it)."""
+        r, shown = Reader(path), []
+        while r.at < len(path):
+            shown.append(r.lv(MAX_M1))
+        need(2 <= len(shown) <= 3, 'a path of another length')
+        chain = [Issuer(shown[0], now, True)] + [Issuer(one, now) for one in shown[1:]]
+        host = self.uri.removeprefix('spiffe://').split('/')[0]
+        for at, above in enumerate(chain[1:], 1):
+            need(chain[at - 1].issuer == above.subject, 'the names of a path do not join')
+            need(above.path_length == 0 if at == 1 else above.path_length >= at - 1, 'the length of a path')
+            fits = any(host == one or one.startswith('.') and host.endswith(one) for one in above.permitted)
+            need(fits or at > 1 and not above.permitted, 'the authority may not vouch for this name')
+        for below, key in zip(chain, [one.key for one in chain[1:]] + [self.key]):
+            need(signed_by(key, below.signature[1:], below.signed), 'a signature of the path')
+        return shown[0], chain[1].key
+
+
 class Peer:
     """What a pinned key vouches for: the peer's signing key and static KEM point. `same`: who it must still be."""
 
     def __init__(self, leaf, own, pinned, now, epoch, same=None):
         need(leaf != own.leaf, 'the peer shows our own certificate')
-        outer = Der(leaf)
-        certificate = Der(outer.element(SEQUENCE))
-        outer.finish()
-        signed = certificate.whole(SEQUENCE)
-        need(certificate.whole(SEQUENCE) == ECDSA_SHA256, 'the algorithm of a certificate')
-        signature = certificate.element(BITS)
-        certificate.finish()
+        authorities = [one for one in pinned if isinstance(one, Authority)]
+        by = authorities[0] if authorities and leaf[:1] == b'\0' else None
+        if by:
+            leaf, issuer = by.judge(leaf, now)
+            pinned = [issuer]
+        signed, signature = parts_of(leaf)
         need(any(signed_by(key, signature[1:], signed) for key in pinned), 'the certificate was not signed by a pinned key')
         self.read_signed(Der(Der(signed).element(SEQUENCE)), now)
+        need(not by or self.uri == by.uri, 'the name is not the one that is expected')
         need(self.spki != spki_of(own.sign_key), 'the peer has our own key')
         self.epoch = epoch
         if same:

@@ -1,5 +1,6 @@
 """An external peer of a job, honest or not: tests/outside/iecp_client.py on a Unix socket, with every step open to misuse."""
 import datetime
+import json
 import os
 import socket
 import struct
@@ -115,6 +116,16 @@ def receiving_job(machine, program='cat', key=None, operation='rows', second=Non
         externals.append({'name': second, 'socket': './q.sock', 'key': 'partner.pem'})
     return jobs.write_job(machine.work, [{**jobs.enclave('P', './p.sh', files=['/usr/bin/cat']), 'policy': rules}], flow=flow,
                           outputs=[{'name': 'out', 'from': 'P', 'file': 'out.txt'}], externals=externals)
+
+
+def shown_a_path(path):
+    """The same job, in which its peer outside is shown the certificates above the leaf."""
+    with open(path, encoding='ascii') as file:
+        job = json.load(file)
+    job['externals'][0]['show'] = 'path'
+    with open(path, 'w', encoding='ascii') as file:
+        json.dump(job, file)
+    return path
 
 
 def sending_job(machine, program='echo sent', key=None, files=(), **more):
