@@ -251,12 +251,19 @@ struct bundle {
 	uint64_t time;
 };
 
-static result open_part(struct bundle *bundle, const char *name, struct ledger_proof *out)
+/* What is not there is not shown. */
+static result take_part(const struct bundle *bundle, const char *name, struct span *out)
 {
 	char path[PATH_SIZE];
-	struct span bytes;
 	TRY(path_join(path, bundle->folder, name));
-	result done = take_file(bundle->v, path, &bytes);
+	result taken = take_file(bundle->v, path, out);
+	return taken == NOT_FOUND ? fail(PROOF_INVALID, "it is not in the folder") : taken;
+}
+
+static result open_part(struct bundle *bundle, const char *name, struct ledger_proof *out)
+{
+	struct span bytes;
+	result done = take_part(bundle, name, &bytes);
 	if (done == OK)
 		done = ledger_proof_open(bytes, &bundle->v->log, &bundle->v->arena, out);
 	if (done == OK)
@@ -329,12 +336,10 @@ static result tie_earlier(struct bundle *bundle)
 	struct verification *v = bundle->v;
 	struct consistency_proof proof;
 	struct checkpoint newer;
-	char path[PATH_SIZE];
 	struct span bytes;
 	if (!v->has_earlier || v->earlier.size == bundle->head.size)
 		return OK;
-	TRY(path_join(path, bundle->folder, "earlier.consistency"));
-	result done = take_file(v, path, &bytes);
+	result done = take_part(bundle, "earlier.consistency", &bytes);
 	if (done == OK)
 		done = consistency_proof_parse(bytes, &proof);
 	if (done == OK)
