@@ -278,7 +278,12 @@ def test_another_leaf_size_or_tree(story, copy, home):
     # The grant as it was before it was revoked, and the absence of its revocation: from after the decision, and so of no help against a later one.
     bundle = copy('second')
     shutil.copy(story.path('early.revocation.proof'), os.path.join(bundle, 'revocation-1.proof'))
-    refused(story, bundle, 'tail-')
+    refused(story, bundle, 'none was')
+    bundle = copy()
+    shutil.copy(story.path('early.revocation.proof'), os.path.join(bundle, 'revocation-1.proof'))
+    refused(story, bundle, '')  # the end of the grant and the absence of its revocation contradict each other
+    shutil.copy(story.path('early.grant.proof'), os.path.join(bundle, 'grant-1.proof'))
+    refused(story, bundle, 'tail-')  # these two are true, but nothing shows that they are of this log
     # The TAIL of another batch.
     bundle = copy()
     shutil.copy(os.path.join(story.path('second'), 'tail.proof'), os.path.join(bundle, 'tail.proof'))
@@ -383,7 +388,7 @@ def test_a_damaged_log_says_so(story, home):
         f.write(bytes([byte[0] ^ 1]))
     damaged = story.bare('audit', '--deep', '--ledger', folder, '--state', home)
     damaged.refused('DAMAGED')
-    assert 'log-00000001.log' in damaged.stderr or 'copy of the' in damaged.stderr, damaged
+    assert 'log-00000001.log' in damaged.stderr and 'put a copy of the folder in its place' in damaged.stderr, damaged
     story.bare('ledger', 'reindex', folder).refused('DAMAGED')
 
 
