@@ -514,7 +514,7 @@ class Audit:
         need(grant[6] >> self.request[4] & 1 and covers(grant[5], self.request[5]), f'{what}: not for this operation or scope')
         need(grant[7] is None or self.op[9] in grant[7], f'{what}: not for this code')
         need(grant[10] is None or fact[5] <= grant[10], f'{what}: used more often than it may be')
-        uses = f'{fact[5]} of {grant[10]} uses' if grant[10] is not None else f'{fact[5]} uses, no limit'
+        uses = f'{fact[5]} of {grant[10]} uses' if grant[10] is not None else f'used {fact[5]} times so far, no limit'
         end = 'not revoked' if until is None else f'revoked later, at leaf {until}, by {address_text(revoked[2])}'
         self.ok(f'{what} ({oid.hex()[:16]}…) from {address_text(issuer)} to {address_text(grant[4])} on {grant[5]}')
         self.ok(f'{what} was alive at the decision: known since leaf {since}, {end}; {uses}')

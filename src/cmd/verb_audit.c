@@ -107,7 +107,7 @@ static void tell_register(const struct telling *t, const void *body)
 	const struct tx_register *b = body;
 	char digest[20];
 	short_hex(SPAN_ARRAY(b->digest), digest);
-	detail(t->row, "%s %s \"%s\", %zu endorsements", subject_name(b->subject), digest, b->label, b->endorsement_count);
+	detail(t->row, "%s %s \"%s\", endorsements: %zu", subject_name(b->subject), digest, b->label, b->endorsement_count);
 }
 
 static void tell_unregister(const struct telling *t, const void *body)
@@ -123,7 +123,7 @@ static void tell_access(const struct telling *t, const void *body)
 	const struct tx_access *b = body;
 	char scope[SCOPE_MAX + PERSON_TEXT_SIZE];
 	short_scope(t->auditing, b->scope, scope);
-	detail(t->row, "version %" PRIu64 " of the rules of %s: %zu rules", b->version, scope, b->rule_count);
+	detail(t->row, "version %" PRIu64 " of the rules of %s, %zu of them", b->version, scope, b->rule_count);
 }
 
 static void tell_grant(const struct telling *t, const void *body)
@@ -171,7 +171,7 @@ static void tell_operation(const struct telling *t, const void *body)
 		snprintf(row->scope, sizeof(row->scope), "%s", request.scope);
 	short_scope(t->auditing, request.scope, scope);
 	short_address(t->auditing, row->actor, actor);
-	detail(row, "%s: %s on %s, %zu grants", actor, row->operation, scope, b->link_count);
+	detail(row, "%s: %s on %s, grants shown: %zu", actor, row->operation, scope, b->link_count);
 }
 
 static void tell_secure_mode(const struct telling *t, const void *body)
@@ -425,8 +425,8 @@ static result print_end(const struct auditing *auditing, const struct checkpoint
 			deep ? "true" : "false");
 		return OK;
 	}
-	printf("%s%" PRIu64 " transactions, %" PRIu64 " of them refused%s; the log of %s has %" PRIu64 " leaves\n", auditing->shown ? "\n" : "",
-		auditing->shown, auditing->refused, auditing->full ? " (there may be more: --limit)" : "", head->origin, head->size);
+	printf("%s%" PRIu64 " transaction%s, %" PRIu64 " of them refused%s; the log of %s has %" PRIu64 " leaves\n", auditing->shown ? "\n" : "",
+		auditing->shown, auditing->shown == 1 ? "" : "s", auditing->refused, auditing->full ? " (there may be more: --limit)" : "", head->origin, head->size);
 	if (deep)
 		printf("All %" PRIu64 " transactions up to leaf %" PRIu64 " were applied again, every signature verified: each verdict and every state is the one in the log.\n",
 			deep->transactions, deep->size - 1);

@@ -321,7 +321,7 @@ static result judge_terms(const struct judging *judging, const struct grant_link
 static result judge_alive(struct judging *judging, const struct grant_link *link, size_t number, const struct revocation_fact *revoked)
 {
 	struct grant_fact fact;
-	char name[32], what[32], uses[48] = "no limit", end[96] = "not revoked", by[ADDRESS_TEXT_SIZE];
+	char name[32], what[32], uses[64], end[96] = "not revoked", by[ADDRESS_TEXT_SIZE];
 	bool there;
 	snprintf(name, sizeof(name), "grant-%zu.proof", number);
 	snprintf(what, sizeof(what), "grant %zu", number);
@@ -341,6 +341,8 @@ static result judge_alive(struct judging *judging, const struct grant_link *link
 	TRY(judge_terms(judging, link, number));
 	if (link->grant.has_max_uses)
 		snprintf(uses, sizeof(uses), "%" PRIu64 " of %" PRIu64 " uses", fact.uses, link->grant.max_uses);
+	else
+		snprintf(uses, sizeof(uses), "used %" PRIu64 " times so far, no limit", fact.uses);
 	if (revoked) {
 		address_format(revoked->by, by);
 		snprintf(end, sizeof(end), "revoked later, at leaf %" PRIu64 ", by %s", revoked->from, by);
