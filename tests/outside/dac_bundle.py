@@ -217,9 +217,9 @@ def judge(bundle):
 
 # ---- a world that makes them
 
-def policy(name, peers, depth=4):
+def policy(name, peers, depth=4, rots=()):
     entries = [{1: p, 2: 15} for p in sorted(peers)]
-    fields = {1: 1, 2: 1, 3: 1, 4: name, 5: depth, 6: 1, 7: 2, 8: False, 9: 0}
+    fields = {1: 1, 2: 1, 3: 1, 4: name, 5: depth, 6: 1, 7: 2, 8: False, 9: ascending(rots) or 0}
     if entries:
         fields[10] = entries
     return dumps(fields)
@@ -240,14 +240,14 @@ class Root:
 
 
 class Enclave:
-    def __init__(self, root, name, peers, run, valid=HOUR, depth=4):
+    def __init__(self, root, name, peers, run, valid=HOUR, depth=4, rots=()):
         self.root, self.name, self.key, kem = root, name, fresh_key(), fresh_key()
         self.uri = f'spiffe://{root.label}.troth.internal/ire/{name}'
         def day(ms):
             return datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=ms)
         self.certificate = iecp.make_leaf(self.key, kem, root.key, self.uri, day(T0 - HOUR), day(T0 + valid), 7)
         self.digest = hashlib.sha256(self.certificate).digest()
-        self.policy = policy(name, peers, depth)
+        self.policy = policy(name, peers, depth, rots)
         self.policy_digest = hashlib.sha256(b'troth policy1\0' + self.policy).digest()
         self.core, self.measurement = (hashlib.sha384(f'{w} {name}'.encode()).digest() for w in ('core', 'measurement'))
         keys = hashlib.sha256(b''.join(len(p).to_bytes(4, 'big') + p for p in map(iecp.point_of, (self.key, kem)))).digest()
@@ -337,17 +337,18 @@ class World:
         self.enclaves = {n: Enclave(self.root, n, peers, self.run) for n, peers in (('A', 'BC'), ('B', 'A'), ('C', 'A'))}
         self.at = '2027-01-15T09:00:00Z'  # an hour after T0
 
-    def trust(self, revoked=()):
+    def trust(self, revoked=(), roots=(), **more):
+        """`roots`: instead of the world's own; `more`: further fields of the file."""
         enclaves = ascending({1: e.name, 2: e.core, 3: e.measurement, 4: e.policy_digest} for e in self.enclaves.values())
         job = dumps({1: 1, 2: 'world', 3: enclaves, 4: [], 5: [], 6: [], 7: []})
         digest = hashlib.sha256(len(b'troth job').to_bytes(4, 'big') + b'troth job' + job).hexdigest()
         listed = [{'name': e[1], 'core': e[2].hex(), 'measurement': e[3].hex(), 'policy_digest': e[4].hex()} for e in enclaves]
         return json.dumps({
-            'troth_trust': 1, 'roots': [{'inception': self.root.inception.hex()}], 'recovery_keys': [],
+            'troth_trust': 1, 'roots': [{'inception': r.inception.hex()} for r in roots or [self.root]], 'recovery_keys': [],
             'tcb': [{'register0': '00' * 48, 'register1': '00' * 48}],
             'job': {'name': 'world', 'digest': digest, 'enclaves': listed, 'edges': [], 'inputs': [], 'outputs': [], 'externals': []},
             'authors': [], 'revoked': list(revoked), 'allow_synthetic': False, 'max_run_s': 86400, 'skew_s': SKEW // 1000, 'ledger': {}, 'guests': {},
-            'services': {}})
+            'services': {}, **more})
 
     def maker(self, twist=lambda name, fields: None, more=None, **options):
         m = Maker(self, twist, **options)

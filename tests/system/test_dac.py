@@ -1,4 +1,5 @@
 """Complete chains: fetched from enclaves that live, judged offline record by record, drawn."""
+import hashlib
 import os
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -9,6 +10,7 @@ import conftest
 import jobs
 import pytest
 from jobs import box, machine  # noqa: F401 (fixtures)
+from test_revocation import Operator
 
 sys.path.insert(0, os.path.join(conftest.ROOT, 'tests', 'outside'))
 import dac_bundle  # noqa: E402
@@ -199,3 +201,61 @@ def test_not_a_bundle(troth, work, world):
         path = write(work, 'b', data)
         jobs.assert_typed((ran := troth('dac', 'verify', path, '--trust', trust)).code, ran.stdout + ran.stderr)
         jobs.assert_typed((ran := troth('dac', 'show', path)).code, ran.stdout + ran.stderr)
+
+
+REVOKED = {'measurement': lambda e: e.measurement, 'key': lambda e: hashlib.sha256(dac_bundle.spki_of(e.key.public_key())).digest(),
+           'certificate': lambda e: e.digest, 'policy': lambda e: e.policy_digest}
+
+
+@pytest.mark.attack('DA-12')
+@pytest.mark.parametrize('what', sorted(REVOKED))
+def test_what_is_revoked_fails_with_what_was_built_on_it(troth, work, world, what):
+    """C is revoked, by an operator whom the trust file names: its records fail by name, their descendants with them, and nothing else."""
+    operator = Operator(work)
+    made = world.maker()
+    path = write(work, 'b', made.bundle('b3').encode())
+    trust = write(work, 'trust.json', world.trust(revocation_keys=[operator.id.hex()]))
+    entry = (what, REVOKED[what](world.enclaves['C']), 0, 'its key was lost')
+    signed = write(work, 'list', operator.sign(operator.payload(1, [entry])))
+    troth('dac', 'verify', path, '--trust', trust, '--at', world.at).ok()
+    ran = troth('dac', 'verify', path, '--trust', trust, '--at', world.at, '--revocations', signed, '--json').refused('REVOKED', 1)
+    told = {r['oid']: r.get('reason') for r in ran.json['records']}
+    assert told == {o.hex(): r for o, r in made.verdicts({'c1': 'REVOKED', 'c2': 'REVOKED'}).items()}
+    texts = [r['text'] for r in ran.json['records'] if r.get('reason') == 'REVOKED']
+    assert texts and all('its key was lost' in t for t in texts), texts
+    # What was signed before stays; a list of another operator, one of a stranger, and one that was altered are not taken.
+    later = write(work, 'later', operator.sign(operator.payload(1, [(what, entry[1], dac_bundle.T0 + 10 ** 6, '')])))
+    troth('dac', 'verify', path, '--trust', trust, '--at', world.at, '--revocations', later).ok()
+    stranger = Operator(work, 'stranger')
+    stranger = write(work, 'stranger', stranger.sign(stranger.payload(1, [entry])))
+    troth('dac', 'verify', path, '--trust', trust, '--at', world.at, '--revocations', stranger).refused('REVOCATION_KEY_UNKNOWN')
+    data = bytearray(operator.sign(operator.payload(1, [entry])))
+    data[-1] ^= 1
+    troth('dac', 'verify', path, '--trust', trust, '--at', world.at, '--revocations', write(work, 'bad', bytes(data))).refused('BAD_SIGNATURE')
+    troth('dac', 'verify', path, '--trust', trust, '--at', world.at, '--revocations', signed, '--revocations', later).refused('REVOCATION_CONFLICT')
+
+
+@pytest.mark.attack('DA-12')
+@pytest.mark.parametrize('what', ['host', 'epoch'])
+def test_a_revoked_host_takes_its_records_along(troth, work, what):
+    """Two roots: C runs under one of its own, which is revoked; or one of them is not trusted at all."""
+    world = dac_bundle.World()
+    other = dac_bundle.Root()
+    c = dac_bundle.Enclave(other, 'C', 'A', world.run, rots=[world.root.rot_id])
+    a = dac_bundle.Enclave(world.root, 'A', 'BC', world.run, rots=[world.root.rot_id, other.rot_id])
+    world.enclaves.update(A=a, C=c)
+    made = world.maker()
+    path = write(work, 'b', made.bundle('b3').encode())
+    operator = Operator(work)
+    keys = [operator.id.hex()]
+    both = write(work, 'both.json', world.trust(roots=[world.root, other], revocation_keys=keys))
+    judged = troth('dac', 'verify', path, '--trust', both, '--at', world.at, '--json').ok().json
+    assert judged['verdict'] == 'accepted' and judged['refused'] == 0
+    one = write(work, 'one.json', world.trust())
+    ran = troth('dac', 'verify', path, '--trust', one, '--at', world.at, '--json').refused('DAC_UNTRUSTED_ROOT', 1)
+    assert {r['oid']: r.get('reason') for r in ran.json['records']} == {
+        o.hex(): r for o, r in made.verdicts({'c1': 'DAC_UNTRUSTED_ROOT', 'c2': 'DAC_UNTRUSTED_ROOT'}).items()}
+    signed = write(work, 'list', operator.sign(operator.payload(1, [(what, other.rot_id, 0, 'stolen')])))
+    ran = troth('dac', 'verify', path, '--trust', both, '--at', world.at, '--revocations', signed, '--json').refused('REVOKED', 1)
+    assert {r['oid']: r.get('reason') for r in ran.json['records']} == {
+        o.hex(): r for o, r in made.verdicts({'c1': 'REVOKED', 'c2': 'REVOKED'}).items()}

@@ -9,6 +9,7 @@ int group_data_frame(void);
 int group_runtime(void);
 int group_runtime_records(void);
 int group_calls(void);
+int group_fetch(void);
 int group_seccomp(void);
 int group_image(void);
 int group_limits(void);

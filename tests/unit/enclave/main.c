@@ -39,6 +39,7 @@ int main(void)
 		confined_groups() +
 		group_runtime_records() +
 		group_calls() +
+		group_fetch() +
 		group_iecp() +
 		group_ring() +
 		group_iecp_anchor() +

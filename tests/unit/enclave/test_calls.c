@@ -300,6 +300,111 @@ static void an_answer_needs_its_record(void **unused)
 	asked_free(&h);
 }
 
+/* ---- Ancestors that do not come with END (fetch.h): the runtime's side ------------------------------------- */
+
+/* B was handed the question alone; A says that there is more. */
+static void asked_for_more(struct asked *h, struct data_end *end)
+{
+	asked_new(h, B);
+	h->rt->calls = calloc(1, sizeof(*h->rt->calls));
+	assert_non_null(h->rt->calls);
+	h->rt->calls->rows[h->rt->calls->count++] = &h->call;
+	h->call.sid = 1;
+	h->link.last_sid = 1;
+	h->channel.finished = true; /* nothing is written: there are no keys */
+	*end = (struct data_end){.record = h->request.object, .has_record = true, .more = true};
+}
+
+static void asked_for_more_free(struct asked *h)
+{
+	free(h->rt->calls);
+	h->rt->calls = NULL;
+	asked_free(h);
+}
+
+static void an_end_waits_for_its_ancestors(void **unused)
+{
+	struct asked h;
+	struct data_end end;
+	asked_for_more(&h, &end);
+	struct bytes_item items[] = {{h.derived.object}, {h.origin.object}};
+	struct data_end nodes = {.records = items, .record_count = 1};
+	expect_ok(fetch_take_end(h.rt, &h.channel, 1, &end));
+	assert_true(h.link.fetching && !h.call.has_theirs);
+	assert_int_equal(h.link.taker.asked_count, 1);
+	expect(fetch_take_nodes(h.rt, &h.channel, 2, &nodes), DAC_FETCH_UNASKED); /* for another call */
+	expect_ok(fetch_take_nodes(h.rt, &h.channel, 1, &nodes));
+	assert_true(h.link.fetching && !h.call.has_theirs); /* the origin is still missing */
+	nodes.records = &items[1];
+	expect_ok(fetch_take_nodes(h.rt, &h.channel, 1, &nodes));
+	assert_true(!h.link.fetching && h.call.has_theirs);
+	expect(fetch_take_nodes(h.rt, &h.channel, 1, &nodes), DAC_FETCH_UNASKED); /* answered twice */
+	asked_for_more_free(&h);
+}
+
+static void an_end_behind_it_waits_in_turn(void **unused)
+{
+	struct asked h;
+	struct data_end end;
+	struct call second = {0};
+	asked_for_more(&h, &end);
+	struct bytes_item items[] = {{h.derived.object}, {h.origin.object}};
+	struct data_end nodes = {.records = items, .record_count = 2};
+	struct made other = world_request(&h.world, A, B, 2, "ab", &h.derived);
+	const struct data_end behind = {.record = other.object, .has_record = true};
+	second = h.call;
+	second.sid = 2;
+	memset(second.call_id, 2, CALL_ID_SIZE);
+	h.rt->calls->rows[h.rt->calls->count++] = &second;
+	expect_ok(fetch_take_end(h.rt, &h.channel, 1, &end));
+	expect_ok(fetch_take_end(h.rt, &h.channel, 2, &behind));
+	assert_true(!second.has_theirs && h.link.parked_count == 1);
+	expect_ok(fetch_take_nodes(h.rt, &h.channel, 1, &nodes));
+	assert_true(h.call.has_theirs && second.has_theirs && h.link.parked_count == 0);
+	asked_for_more_free(&h);
+}
+
+static void a_call_that_was_given_up_leaves_its_ancestors_to_others(void **unused)
+{
+	struct asked h;
+	struct data_end end;
+	asked_for_more(&h, &end);
+	struct bytes_item items[] = {{h.derived.object}, {h.origin.object}};
+	struct data_end nodes = {.records = items, .record_count = 2};
+	expect_ok(fetch_take_end(h.rt, &h.channel, 1, &end));
+	h.call.reason = CALL_TIMED_OUT;
+	expect_ok(fetch_take_nodes(h.rt, &h.channel, 1, &nodes));
+	assert_true(!h.link.fetching && !h.call.has_theirs);
+	asked_for_more_free(&h);
+}
+
+static void whoever_owes_has_so_much_time(void **unused)
+{
+	struct asked h;
+	struct data_end end;
+	asked_for_more(&h, &end);
+	h.rt->chain_limits[CHAIN_WAIT_S] = 7;
+	expect_ok(fetch_check_time(&h.channel, UINT64_MAX)); /* nothing is owed */
+	uint64_t before = clock_monotonic_ns();
+	expect_ok(fetch_take_end(h.rt, &h.channel, 1, &end));
+	assert_true(h.link.fetch_until_ns >= before + 7 * UINT64_C(1000000000));
+	expect_ok(fetch_check_time(&h.channel, h.link.fetch_until_ns));
+	expect(fetch_check_time(&h.channel, h.link.fetch_until_ns + 1), DAC_FETCH_TIMEOUT);
+	asked_for_more_free(&h);
+}
+
+static void a_giver_is_asked_for_what_it_owes_alone(void **unused)
+{
+	struct asked h;
+	struct digest32 id;
+	const struct fetch_asked asked = {&id, 1};
+	asked_new(&h, A);
+	h.channel.finished = true;
+	memcpy(id.bytes, h.derived.oid, OID_SIZE);
+	expect(fetch_answer(h.rt, &h.channel, 1, &asked), DAC_FETCH_REFUSED);
+	asked_free(&h);
+}
+
 int group_calls(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +418,11 @@ int group_calls(void)
 		cmocka_unit_test(an_answer_belongs_to_its_question),
 		cmocka_unit_test(a_second_answer_is_refused),
 		cmocka_unit_test(an_answer_needs_its_record),
+		cmocka_unit_test(an_end_waits_for_its_ancestors),
+		cmocka_unit_test(an_end_behind_it_waits_in_turn),
+		cmocka_unit_test(a_call_that_was_given_up_leaves_its_ancestors_to_others),
+		cmocka_unit_test(whoever_owes_has_so_much_time),
+		cmocka_unit_test(a_giver_is_asked_for_what_it_owes_alone),
 	};
 	return cmocka_run_group_tests_name("calls", tests, NULL, NULL);
 }
