@@ -108,6 +108,16 @@ def test_a_history_cut_rewritten_or_reordered(machine):
     bare = jobs.written(machine.home, 'bare', cbor2.dumps(bundle, canonical=True))
     verify(machine, bare, trust).ok()
     refused(machine, bare, trust, 'HEAD_MISSING', '--require-tpm-head')
+    # Of exactly the hosts that are named; and with the proof out of another host's bundle of the same chain.
+    rot_id = bundle[7][0][0].hex()
+    for name in rot_id, told[0]['root']:
+        verify(machine, path, trust, '--nonce', 'c0ffee', '--tpm-head-of', name).ok()
+        refused(machine, bare, trust, 'HEAD_MISSING', '--tpm-head-of', name)
+    refused(machine, path, trust, 'HEAD_MISSING', '--nonce', 'c0ffee', '--tpm-head-of', 'north')
+    verify(machine, bare, trust, '--nonce', 'c0ffee', '--require-tpm-head', '--beside', path).ok()
+    verify(machine, path, trust, '--nonce', 'c0ffee', '--require-tpm-head', '--beside', path).ok()
+    refused(machine, bare, trust, 'TPM_NONCE_MISMATCH', '--nonce', 'c0ff', '--beside', path)
+    refused(machine, path, trust, 'HEAD_MISSING', '--nonce', 'c0ffee', '--beside', bare)
     with open(trust) as f:
         strict = {**json.load(f), 'require_tpm_head': True}
     strict = jobs.written(machine.home, 'strict.json', json.dumps(strict))
