@@ -39,6 +39,8 @@ static void try_frame(struct span bytes)
 	case CALL_END: put = call_put_end(event.sid, &event.end, &w); break;
 	case CALL_ABORT: put = call_put_abort(event.sid, &event.abort, &w); break;
 	case CALL_TAKEN: put = call_put_taken(event.sid, event.taken.bytes, &w); break;
+	case CALL_FETCH: put = call_put_fetch(event.sid, &event.asked, &w); break;
+	case CALL_NODES: put = call_put_nodes(event.sid, &event.end, &w); break;
 	}
 	if (put != OK || writer_finish(&w, &again) != OK ||
 		!span_equal(span_of(again.data + FRAME_HEADER_SIZE, again.len - FRAME_HEADER_SIZE), bytes))
