@@ -62,10 +62,13 @@ static PRINTF_LIKE(2, 3) void detail(struct audit_row *row, const char *format, 
 	text_make_plain(row->detail);
 }
 
-static void short_hex(struct span bytes, char out[static 20])
+enum { SHORT_HEX_SIZE = 2 * 8 + 3 + 1 };
+
+static void short_hex(struct span bytes, char out[static SHORT_HEX_SIZE])
 {
-	hex_encode(span_of(bytes.data, bytes.len < 8 ? bytes.len : 8), out);
-	strcat(out, "…");
+	char hex[2 * 8 + 1];
+	hex_encode(span_of(bytes.data, bytes.len < 8 ? bytes.len : 8), hex);
+	snprintf(out, SHORT_HEX_SIZE, "%s…", hex);
 }
 
 /* A table has names and the ends of addresses; what machines read has addresses. */
@@ -105,7 +108,7 @@ struct telling {
 static void tell_register(const struct telling *t, const void *body)
 {
 	const struct tx_register *b = body;
-	char digest[20];
+	char digest[SHORT_HEX_SIZE];
 	short_hex(SPAN_ARRAY(b->digest), digest);
 	detail(t->row, "%s %s \"%s\", endorsements: %zu", subject_name(b->subject), digest, b->label, b->endorsement_count);
 }
@@ -113,7 +116,7 @@ static void tell_register(const struct telling *t, const void *body)
 static void tell_unregister(const struct telling *t, const void *body)
 {
 	const struct tx_unregister *b = body;
-	char digest[20];
+	char digest[SHORT_HEX_SIZE];
 	short_hex(SPAN_ARRAY(b->digest), digest);
 	detail(t->row, "%s %s: \"%s\"", subject_name(b->subject), digest, b->why);
 }
@@ -144,7 +147,7 @@ static void tell_grant(const struct telling *t, const void *body)
 static void tell_revoke(const struct telling *t, const void *body)
 {
 	const struct tx_revoke *b = body;
-	char target[20];
+	char target[SHORT_HEX_SIZE];
 	short_hex(SPAN_ARRAY(b->target), target);
 	detail(t->row, "grant %s", target);
 }
@@ -177,7 +180,7 @@ static void tell_operation(const struct telling *t, const void *body)
 static void tell_secure_mode(const struct telling *t, const void *body)
 {
 	const struct tx_secure_mode *b = body;
-	char digest[20];
+	char digest[SHORT_HEX_SIZE];
 	short_hex(SPAN_ARRAY(b->measurement), digest);
 	detail(t->row, "%s %s", b->enter ? "enter" : "leave", digest);
 }
