@@ -1,9 +1,7 @@
 #!/usr/bin/python3
-"""Judges transactions of the ledger as docs/PROTOCOL.ledger says. Written from that page and docs/PROTOCOL.objects; it shares no code with Troth.
+"""Judges transactions of the ledger as docs/PROTOCOL.ledger says. Written from that page, docs/PROTOCOL.objects and docs/PROTOCOL.epochs; it shares no code with Troth.
 
     ledger_evaluator.py < STREAM        prints what `troth ledger apply --stdin < STREAM` must print, line by line
-
-All types of transactions are judged but one: of type 10 (epochs of a root of trust, docs/PROTOCOL.epochs) only the form of the record.
 """
 import hashlib
 import json
@@ -22,6 +20,10 @@ CODES = {'OK': 0, 'BAD_SIGNATURE': 201, 'TX_MALFORMED': 1003, 'CHAIN_FOREIGN': 1
          'GRANT_WIDENED': 1013, 'GRANT_TOO_DEEP': 1014, 'GRANT_EXPIRED': 1015, 'GRANT_REVOKED': 1016, 'GRANT_EXHAUSTED': 1017,
          'GRANT_NOT_FOR_THIS': 1018, 'NOT_REGISTERED': 1019, 'NOT_AUTHORISED': 1020, 'PROCESSOR_UNKNOWN': 1021, 'RECORD_TIME': 1022,
          'REQUEST_MISMATCH': 1023, 'VERSION_BELOW_FLOOR': 1024, 'ALREADY_THERE': 1025, 'CONFIG_INVALID': 1026, 'CONFIG_QUORUM': 1027}
+# What type 10 and the processors of roots of trust add (docs/PROTOCOL.epochs).
+EPOCH_CODES = {'BAD_VALUE': 107, 'BAD_POINT': 203, 'EPOCH_EXPIRED': 436, 'EPOCH_SKIPPED': 460, 'EPOCH_UNCOMMITTED': 461, 'EPOCH_CHANGED_RECOVERY': 462,
+               'EPOCH_FORKED': 463, 'EPOCH_HALTED': 464, 'EPOCH_VOID': 465, 'EPOCH_FOREIGN': 466, 'RECOVERY_QUORUM': 467, 'EPOCH_COUNTER_WRONG': 468,
+               'EPOCH_TOO_OLD': 469, 'NO_RECOVERY_SET': 470, 'TOO_LARGE': 106}
 TX_MAX, WINDOW, ZERO = 57344, 600000, bytes(32)
 U64 = 2 ** 64 - 1
 SPKI_HEAD = bytes.fromhex('3059301306072a8648ce3d020106082a8648ce3d030107034200')
@@ -31,10 +33,6 @@ SPKI_HEAD = bytes.fromhex('3059301306072a8648ce3d020106082a8648ce3d030107034200'
 
 class Refused(Exception):
     pass
-
-
-class NotHere(Exception):
-    """Part of the contract that this evaluator leaves to others."""
 
 
 def need(holds, reason):
@@ -129,6 +127,10 @@ endorsement_form = table(one, chain32, point, uint(4), raw(48), text(0, 120), ti
 config_form = table(one, chain32, number, many(1, 32, point, True), uint(32), many(0, 32, point, True), uint(32), many(0, 256, point, True),
                     text(1, 120), raw(32), many(0, 32, table(text(1, 120), raw(32), uint(2)), True), number, number)
 rule_form = table(uint(2), optional(many(1, 256, address, True)), number, scope_text, measurements)
+recovery_form = table(uint(32), uint(32), many(1, 32, raw(32), True))
+epoch_form = table(one, raw(32), uint(2 ** 32 - 1), number, raw(32), uint(65535), point, point, raw(32), raw(32), optional(recovery_form), time_ms, time_ms,
+                   uint(2 ** 32 - 1), table(uint(1), number), raw(48), uint(255), uint(5))
+halt_form = table(one, raw(32), uint(2 ** 32 - 1), number)
 BODIES = {
     1: table(uint(4), raw(48), text(0, 120), time_ms, time_ms, many(0, 32, some_bytes)),
     2: table(uint(4), raw(48), text(0, 120)),
@@ -604,8 +606,7 @@ class Ledger:
         op, oid = self.opened(b[1], b'troth operation', operation_form, 3)
         need(self.now - back <= op[8] <= self.now + self.config[12], 'RECORD_TIME')
         if op[3] not in self.config[8]:
-            need(self.map.get(PROCESSOR, address_of(op[3])) is None, 'NOT_HERE')
-            raise Refused('PROCESSOR_UNKNOWN')
+            self.processor_of_root(op[3])
         self.registered(1, op[4])
         enclave = self.registered(3, op[9])
         need(not self.config[6] or enclave[2] == 2, 'NOT_AUTHORISED')
@@ -647,11 +648,105 @@ class Ledger:
         self.reporter(b[4])
         self.events.append([REPORTED, b[3], b[1]])
 
+    # Roots of trust: LIVE, HALTED, FROZEN
+
     def type_10(self, b):
-        payload, _ = many_signed(b[1])
+        keys = {}
+        for der in b[2]:
+            form(len(der) == 91 and der.startswith(SPKI_HEAD))
+            point_key(der[len(SPKI_HEAD):], 'TX_MALFORMED')
+            keys[sha256(der)] = der[len(SPKI_HEAD):]
+        payload, signers = many_signed(b[1])
         fields = decode(payload)
-        form(type(fields) is dict and list(fields) in (list(range(1, 5)), list(range(1, 19))))
-        raise NotHere()
+        form(type(fields) is dict)
+        if len(fields) == 4:
+            halt_form(fields)
+            return self.halt(fields, payload, signers, keys)
+        record = Record(b[1])
+        if record[3] == 0 and record[4] == 1:
+            return self.inception(record)
+        return self.successor(record, keys)
+
+    def known(self, oid):
+        fact = self.fact(EPOCH, oid)
+        need(fact, 'EPOCH_FOREIGN')
+        return Record(fact[5]), fact
+
+    def end(self, oid, void):
+        fact = self.fact(EPOCH, oid)
+        if fact[1][1] is None:
+            fact[1][1], fact[3] = self.size, self.now
+        fact[4] = fact[4] or void
+        self.put(EPOCH, oid, fact)
+
+    def begin(self, rot_id, record):
+        self.put(EPOCH, record.oid, {1: self.interval(), 2: rot_id, 3: self.now, 4: False, 5: record.data})
+        self.put(EPOCH_AT, rot_id + struct.pack('>IQ', record[3], record[4]), record.oid)
+        self.put(PROCESSOR, address_of(record[7]), record.oid)
+        self.put(ROOT, rot_id, {1: self.size, 2: record.oid, 3: 1})
+        self.events.append([EPOCHS, record.oid, 1])
+
+    def inception(self, record):
+        need(self.privileged(), 'SENDER_NOT_ALLOWED')
+        need(self.map.get(ROOT, record.oid) is None, 'ALREADY_THERE')
+        need(record[18] == 0 and record[2] == ZERO and record[5] == ZERO and len(record.signers) == 1, 'BAD_VALUE')
+        point_key(record[8], 'BAD_POINT')
+        record.signed_by(record[7])
+        self.begin(record.oid, record)
+
+    def successor(self, record, keys):
+        rot_id = record[2]
+        root = self.fact(ROOT, rot_id)
+        need(root, 'EPOCH_FOREIGN')
+        need(self.map.get(EPOCH, record.oid) is None, 'ALREADY_THERE')
+        before, before_fact = self.known(record[5])
+        head, _ = self.known(root[2])
+        need(before_fact[2] == rot_id, 'EPOCH_FOREIGN')
+        record.may_follow(before)
+        record.check_signatures(before, keys)
+        if record[18] == 5:
+            need(not before_fact[4], 'EPOCH_VOID')
+            need(record[3] == head[3] + 1, 'EPOCH_SKIPPED')
+            voided = 0
+            while head.oid != before.oid:
+                need(voided < 32, 'TOO_LARGE')
+                voided += 1
+                need((head[3], head[4]) != (0, 1), 'EPOCH_FOREIGN')
+                self.end(head.oid, True)
+                head, _ = self.known(head[5])
+        elif root[3] != 1:
+            raise Refused('EPOCH_FORKED' if root[3] == 3 else 'EPOCH_HALTED')
+        elif before.oid != root[2]:
+            need(not before_fact[4], 'EPOCH_VOID')
+            self.put(ROOT, rot_id, {1: self.size, 2: root[2], 3: 3})
+            self.events.append([FROZEN, record.oid, record[4]])
+            return
+        self.end(before.oid, False)
+        self.begin(rot_id, record)
+
+    def halt(self, fields, payload, signers, keys):
+        root = self.fact(ROOT, fields[2])
+        need(root, 'EPOCH_FOREIGN')
+        place = self.map.get(EPOCH_AT, fields[2] + struct.pack('>IQ', fields[3], fields[4]))
+        need(place is not None, 'EPOCH_FOREIGN')
+        base, _ = self.known(cbor2.loads(place))
+        need(base[11], 'NO_RECOVERY_SET')
+        for kid, header, signature in signers:
+            vote(base, keys, kid, header, signature, b'troth halt', payload)
+        need(len(signers) >= base[11][1], 'RECOVERY_QUORUM')
+        need(root[3] == 1, 'ALREADY_THERE')
+        self.put(ROOT, fields[2], {1: self.size, 2: root[2], 3: 2})
+        self.events.append([HALTED, fields[2], fields[4]])
+
+    def processor_of_root(self, raw_point):
+        name = self.map.get(PROCESSOR, address_of(raw_point))
+        need(name is not None, 'PROCESSOR_UNKNOWN')
+        record, fact = self.known(cbor2.loads(name))
+        need(not fact[4], 'EPOCH_VOID')
+        state = self.fact(ROOT, fact[2])[3]
+        need(state == 1, 'EPOCH_FORKED' if state == 3 else 'EPOCH_HALTED')
+        need(record[12] <= self.now <= record[13], 'EPOCH_EXPIRED')
+        need(fact[1][1] is None or self.now <= fact[3] + record[14] * 1000, 'EPOCH_TOO_OLD')
 
     def type_11(self, b):
         form(b[1] >= 1)
@@ -703,6 +798,79 @@ def many_signed(data):
     return payload, found
 
 
+# ---- Epoch records (docs/PROTOCOL.epochs)
+
+def point_key(raw_point, reason):
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw_point) if raw_point[0] == 4 else need(False, reason)
+    except ValueError:
+        raise Refused(reason) from None
+
+
+def to_be_signed(header, label, payload):
+    return b'\x85\x69Signature\x40' + bstr(header) + bstr(label) + bstr(payload)
+
+
+def vote(before, keys, kid, header, signature, label, payload):
+    """A signature by a key of the recovery set of the record before."""
+    need(before[11] and kid in before[11][3] and kid in keys, 'RECOVERY_QUORUM')
+    verify(keys[kid], signature, to_be_signed(header, label, payload))
+
+
+class Record:
+    LABEL = b'troth epoch'
+
+    def __init__(self, data):
+        form(len(data) <= 16384)
+        self.data = data
+        self.payload, self.signers = many_signed(data)
+        self.fields = decode(self.payload)
+        epoch_form(self.fields)
+        recovery, counter = self[11], self[15]
+        form(self[6] == 1 and self[17] == 1 and self[12] < self[13] and (counter[1] or not counter[2]))
+        form(recovery is None or (recovery[2] == len(recovery[3]) and 1 <= recovery[1] <= recovery[2]))
+        self.oid = sha256(b'\x84\x69Signature\x40' + bstr(self.LABEL) + bstr(self.payload))
+
+    def __getitem__(self, field):
+        return self.fields[field]
+
+    def signed_by(self, raw_point):
+        point_key(raw_point, 'BAD_POINT')
+        kid = sha256(SPKI_HEAD + raw_point)
+        for other, header, signature in self.signers:
+            if other == kid:
+                return verify(raw_point, signature, to_be_signed(header, self.LABEL, self.payload))
+        raise Refused('BAD_SIGNATURE')
+
+    def may_follow(self, before):
+        recovery = self[18] == 5
+        need(self[4] <= before[4] + 1, 'EPOCH_SKIPPED')
+        need(self[4] == before[4] + 1 and self[18] != 0, 'BAD_VALUE')
+        need(self[3] > before[3] if recovery else self[3] == before[3], 'BAD_VALUE')
+        if not recovery:
+            need(self[7] != before[7], 'BAD_VALUE')
+            need(sha256(b'troth rot next' + self[7] + self[8] + self[9]) == before[10], 'EPOCH_UNCOMMITTED')
+        need(self[18] not in (4, 5) or before[11], 'NO_RECOVERY_SET')
+        need(self[18] == 4 or self[11] == before[11], 'EPOCH_CHANGED_RECOVERY')
+        if self[15][1] == 0:
+            need(before[15][1] == 0 or recovery, 'EPOCH_COUNTER_WRONG')
+        else:
+            need(before[15][1] == 0 or self[15][2] > before[15][2], 'EPOCH_COUNTER_WRONG')
+
+    def check_signatures(self, before, keys):
+        own = [self[7]] if self[18] == 5 else [self[7], before[7]]
+        for raw_point in own:
+            self.signed_by(raw_point)
+        names, votes = [sha256(SPKI_HEAD + raw_point) for raw_point in own], 0
+        for kid, header, signature in self.signers:
+            if kid in names:
+                continue
+            need(self[18] in (4, 5), 'BAD_SIGNATURE')
+            vote(before, keys, kid, header, signature, self.LABEL, self.payload)
+            votes += 1
+        need(self[18] not in (4, 5) or votes >= before[11][1], 'RECOVERY_QUORUM')
+
+
 # ---- Streams
 
 def batches(stream):
@@ -716,7 +884,7 @@ def batches(stream):
 
 def line(row):
     if 'reason' in row:
-        row = {'code': CODES.get(row['reason'], row['reason']), 'reason': row['reason'], 'index': row['index'], 'txid': row['txid'],
+        row = {'code': CODES.get(row['reason'], EPOCH_CODES.get(row['reason'])), 'reason': row['reason'], 'index': row['index'], 'txid': row['txid'],
                'events': sha256(bytes.fromhex(row['events'])).hex()}
     return json.dumps(row, separators=(',', ':'))
 

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Random and hostile transactions for a ledger's contract, as a stream of batches (docs/PROTOCOL.ledger, "troth ledger apply").
 
-    ledger_generator.py SEED COUNT > STREAM        the same seed and count give the same bytes
+    ledger_generator.py SEED COUNT > STREAM             the same seed and count give the same bytes
+    ledger_generator.py --roots SEED COUNT > STREAM     a story in which roots of trust live, too
 
 A small world of owners, actors, processors, registrars and members goes about its business; about every second transaction has something wrong with it: another
 signer, a field too many, a wider grant, a revoked one, another chain's, one sent before, one bit more. What is wrong is chosen at random, so it also happens to be wrong in several ways at once.
@@ -432,14 +433,115 @@ class Generator:
             yield self.now, [getattr(self, 'tx_' + self.pick(self.WORDS))() for _ in range(size)]
 
 
+class RootGenerator(Generator):
+    """With roots of trust: epochs that follow, fork, are halted and recovered, and operations that their keys sign."""
+    MENU = [(name, weight) for name, weight in Generator.MENU if name != 'epoch'] + [('root', 70), ('epoch', 1)]
+    WORDS = [name for name, weight in MENU for _ in range(weight)]
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.officers = [Person(f'officer {i}') for i in range(4)]
+        self.roots, self.people, self.seed, self.spoiled = [], 0, seed, False
+
+    def person(self):
+        self.people += 1
+        return Person(f'epoch {self.seed} {self.people}')
+
+    def keys(self):
+        """What an epoch will have: signing key, key for secrets, salt."""
+        return self.person(), self.pick(self.everybody).point, self.bytes(32)
+
+    def sealed(self, payload, label, signers):
+        rows = []
+        for person in sorted({p.kid: p for p in signers}.values(), key=lambda p: p.kid):
+            header = bytes.fromhex('a20126045820') + person.kid
+            tbs = b'\x85\x69Signature\x40' + bstr(header) + bstr(label) + bstr(payload)
+            rows.append([header, {}, person.sign(tbs if self.chance(98) else tbs + b'\0')])
+        return encode(cbor2.CBORTag(98, [b'', {}, payload, rows]))
+
+    def recovery_set(self):
+        if self.chance(15):
+            return None
+        kids = sorted(p.kid for p in self.some(self.officers, 4))
+        return {1: 1 + self.below(min(2, len(kids))), 2: len(kids), 3: kids}
+
+    def record(self, root, before, reason):
+        """One behind `before`, a row of (fields, oid, signing key, keys to come); None: the first."""
+        fields_before = before[0] if before else None
+        current = before[3] if before and reason != 5 else self.keys()
+        coming = self.keys()
+        signer, kem, salt = current
+        counter = fields_before[15] if before else {1: self.below(2), 2: 0}
+        if counter[1]:
+            counter = {1: 1, 2: counter[2] + 1 + self.below(3)}
+        fields = {1: 1, 2: root if before else bytes(32), 3: fields_before[3] + (reason == 5) if before else 0, 4: fields_before[4] + 1 if before else 1,
+                  5: before[1] if before else bytes(32), 6: 1, 7: signer.point, 8: kem, 9: salt,
+                  10: hashlib.sha256(b'troth rot next' + coming[0].point + coming[1] + coming[2]).digest(),
+                  11: fields_before[11] if before and reason != 4 else self.recovery_set(), 12: START - 1000, 13: self.now + self.pick([YEAR, 300_000, 30_000]),
+                  14: self.pick([0, 30, 3600]), 15: counter if counter[1] else {1: 0, 2: 0}, 16: bytes(48), 17: 1, 18: reason}
+        self.spoiled = self.chance(15)
+        if self.spoiled:
+            field, value = self.pick([(2, self.bytes(32)), (3, fields[3] + 1), (4, fields[4] + 1), (4, fields[4] - 1 if fields[4] else 0), (5, self.bytes(32)), (6, 2), (9, self.bytes(32)),
+                                      (11, None), (11, self.recovery_set()), (13, 1), (15, {1: 0, 2: 0}), (15, {1: 0, 2: 1}), (15, {1: 1, 2: 0}), (17, 2), (18, self.below(6)),
+                                      (7, before[2].point if before else signer.point), (8, b'\4' + bytes(64))])
+            fields[field] = value
+        signers = [signer] + ([before[2]] if before and reason != 5 else [])
+        if before and (reason in (4, 5) or self.chance(3)):
+            wanted = (fields_before[11] or {3: []})[3]
+            signers += [p for p in self.officers if (p.kid in wanted and self.chance(85)) or self.chance(3)]
+        if self.chance(3):
+            signers = signers[1:] or [self.pick(self.everybody)]
+        payload = encode(fields)
+        oid = hashlib.sha256(b'\x84\x69Signature\x40' + bstr(b'troth epoch') + bstr(payload)).digest()
+        return (fields, oid, signer, coming), self.sealed(payload, b'troth epoch', signers)
+
+    def shown_keys(self):
+        spki = bytes.fromhex('3059301306072a8648ce3d020106082a8648ce3d030107034200')
+        return [spki + p.point for p in self.officers if self.chance(95)] + ([self.bytes(91)] if self.chance(1) else [])
+
+    def tx_root(self):
+        if not self.roots or self.chance(8):
+            row, data = self.record(None, None, 0)
+            if not self.spoiled:
+                self.roots = (self.roots + [(row[1], [row])])[-4:]
+            return self.transaction(self.pick(self.members) if self.chance(90) else self.pick(self.everybody), 10, {1: data, 2: []}, 3)
+        rot_id, rows = self.pick(self.roots)
+        if self.chance(6):
+            base = self.pick(rows)
+            payload = encode({1: 1, 2: rot_id, 3: base[0][3], 4: base[0][4] + (self.below(8) == 0)})
+            wanted = (base[0][11] or {3: []})[3]
+            data = self.sealed(payload, b'troth halt', [p for p in self.officers if p.kid in wanted or self.chance(3)] or [self.officers[0]])
+            return self.transaction(self.pick(self.everybody), 10, {1: data, 2: self.shown_keys()}, 3)
+        before = rows[-1] if self.chance(90) else self.pick(rows)
+        row, data = self.record(rot_id, before, self.pick([1, 1, 2, 3, 3, 4, 4, 5]))
+        if not self.spoiled or self.chance(5):
+            rows.append(row)
+        if len(rows) > 2 and self.chance(12):
+            del rows[1 + self.below(len(rows) - 1):]
+        return self.transaction(self.pick(self.everybody), 10, {1: data if self.chance(97) else self.mangled(data), 2: self.shown_keys()}, 3)
+
+    def tx_operation(self):
+        """Some are signed by the key of an epoch."""
+        if not self.roots or self.chance(60):
+            return super().tx_operation()
+        kept = self.processors
+        self.processors = [self.pick(self.pick(self.roots)[1][-3:])[2]]
+        try:
+            return super().tx_operation()
+        finally:
+            self.processors = kept
+
+
 def frame(now, transactions):
     return struct.pack('>QI', now, len(transactions)) + b''.join(lv(tx) for tx in transactions)
 
 
 def main():
-    if len(sys.argv) != 3:
+    made = RootGenerator if sys.argv[1:2] == ['--roots'] else Generator
+    words = sys.argv[1 + (made is RootGenerator):]
+    if len(words) != 2:
         sys.exit(__doc__)
-    for now, transactions in Generator(int(sys.argv[1])).batches(int(sys.argv[2])):
+    for now, transactions in made(int(words[0])).batches(int(words[1])):
         sys.stdout.buffer.write(frame(now, transactions))
 
 

@@ -23,8 +23,8 @@ import ledger_generator as generator  # noqa: E402
 STORY = 5000  # transactions
 
 
-def stream_of(seed, count):
-    return b''.join(generator.frame(now, transactions) for now, transactions in generator.Generator(seed).batches(count))
+def stream_of(seed, count, made=generator.Generator):
+    return b''.join(generator.frame(now, transactions) for now, transactions in made(seed).batches(count))
 
 
 def apply(stream, *more, timeout=120):
@@ -36,9 +36,9 @@ def judged_by_other(stream):
     return [evaluator.line(row) for now, transactions in evaluator.batches(io.BytesIO(stream)) for row in ledger.batch(now, transactions)]
 
 
-def compared(seed, count):
+def compared(seed, count, made=generator.Generator):
     """(codes, the first lines in which the two differ)"""
-    stream = stream_of(seed, count)
+    stream = stream_of(seed, count, made)
     ours, other = apply(stream).ok().stdout.splitlines(), judged_by_other(stream)
     assert len(ours) == len(other) > count
     differing = [(seed, number, a, b) for number, (a, b) in enumerate(zip(ours, other), 1) if a != b]
@@ -57,6 +57,18 @@ def test_another_evaluator_agrees_on_everything(amount):
     missing = [reason for reason in evaluator.CODES if codes[reason] < stories // 2]
     assert not missing, (missing, codes)
     assert codes['OK'] > stories * STORY // 5, codes
+
+
+def test_another_evaluator_agrees_on_roots_of_trust(amount):
+    """Epochs that follow, fork, are halted and recovered, and operations that their keys sign."""
+    stories = amount(5, 50)
+    codes = collections.Counter()
+    with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context('fork')) as pool:
+        for found, differing in pool.map(compared, range(500, 500 + stories), [1500] * stories, [generator.RootGenerator] * stories):
+            assert not differing, differing
+            codes += found
+    missing = [reason for reason in evaluator.EPOCH_CODES if not codes[reason] and reason not in ('TOO_LARGE', 'BAD_POINT')]
+    assert not missing, (missing, codes)
 
 
 @pytest.mark.sanitize
