@@ -104,8 +104,10 @@ def test_version(troth):
 def test_trothd_knows_its_roles(troth):
     assert 'host' in troth('--help', program='trothd').ok().stdout
     troth('dance', program='trothd').refused('USAGE', 2)
-    troth('ledger', program='trothd').refused('USAGE', 2)
+    troth(program='trothd').refused('usage', 2)
     assert '--state' in troth('host', '--help', program='trothd').ok().stdout
+    assert '--listen' in troth('ledger', '--help', program='trothd').ok().stdout
+    troth('ledger', '--dir', '/nonexistent', program='trothd').refused('NOT_FOUND')
 
 
 # ---- doctor
