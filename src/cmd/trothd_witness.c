@@ -43,12 +43,14 @@ static result write_address(const char *dir, const struct witness_service *servi
 	return file_write_atomic(path, span_str(text), 0644);
 }
 
-static result tell_ready(const struct arguments *arguments)
+static result tell_ready(const struct arguments *arguments, const struct witness_service *service)
 {
+	char line[PATH_SIZE];
 	if (!arguments->ready_fd)
 		return OK;
-	TRY(write_all((int)arguments->ready_fd, span_str("ready\n")));
-	close((int)arguments->ready_fd);
+	snprintf(line, sizeof(line), "%s\n", witness_service_address(service));
+	TRY(write_all((int)arguments->ready_fd, span_str(line)));
+	(void)close((int)arguments->ready_fd);
 	return OK;
 }
 
@@ -64,7 +66,7 @@ static result serve(const struct arguments *arguments)
 	TRY(witness_service_open(dir, arguments->listen, &service));
 	TRY(write_address(dir, service, address));
 	log_info("listening", LOG_TEXT("address", witness_service_address(service)), LOG_TEXT("witness", witness_service_key(service)->name));
-	result served = tell_ready(arguments);
+	result served = tell_ready(arguments, service);
 	if (served == OK)
 		served = witness_service_run(service);
 	(void)unlink(address);
@@ -79,7 +81,7 @@ int trothd_witness(int argc, char **argv)
 		{"dir", OPTION_TEXT, &arguments.dir, "DIR", "the witness's folder, as `troth ledger witness new` made it (default: `witness` in the state folder)"},
 		{"state", OPTION_TEXT, &arguments.state, "DIR", "state folder (default: /var/lib/troth, or ~/.local/state/troth)"},
 		{"listen", OPTION_TEXT, &arguments.listen, "ADDR:PORT", "where to serve (127.0.0.1:8444); port 0 picks one"},
-		{"ready-fd", OPTION_NUMBER, &arguments.ready_fd, "N", "tell descriptor N when serving has begun"},
+		{"ready-fd", OPTION_NUMBER, &arguments.ready_fd, "N", "write the address to descriptor N when serving begins"},
 		{"log-level", OPTION_TEXT, &arguments.log_level, "LEVEL", "debug, info, warning, error or off (info)"},
 		{"log-json", OPTION_FLAG, &arguments.log_json, NULL, "log lines are JSON"},
 	};
