@@ -93,6 +93,7 @@ static const struct command {
 	{"ledger", "submit", verb_ledger_submit, "send transactions that were signed before"},
 	{"ledger", "query", verb_ledger_query, "what the ledger knows of one thing, proved"},
 	{"ledger", "init", verb_ledger_init, "make a ledger, with all that its service and a first client need"},
+	{"ledger", "witness", verb_ledger_witness, "witnesses, who let no log show two histories: new, add-log, list"},
 	{"ledger", "writer", verb_ledger_writer, "make a client's folder for one more who may send"},
 	{"ledger", "status", verb_ledger_status, "where a ledger stands, and whether it continues what was seen"},
 	{"ledger", "apply", verb_ledger_apply, "what the ledger's contract says to batches of transactions on stdin"},

@@ -8,6 +8,7 @@
 #include "base/isolate.h"
 #include "base/log.h"
 #include "cmd/ledger_options.h"
+#include "cmd/witness_options.h"
 #include "crypto/crypto.h"
 #include "ledger/service.h"
 
@@ -19,6 +20,7 @@ struct arguments {
 	const char *dir, *state, *listen, *log_level;
 	uint64_t ready_fd, connections, rate, burst, workers;
 	bool log_json;
+	struct witness_options witnesses;
 };
 
 static result configure_log(const struct arguments *arguments)
@@ -56,12 +58,14 @@ static result tell_ready(const struct arguments *arguments, const struct ledger_
 
 static result serve(const struct arguments *arguments)
 {
+	CLEANUP(witness_asker_cleanup) struct witness_asker *asker = NULL; /* outlives the service */
 	CLEANUP(ledger_service_cleanup) struct ledger_service *service = NULL;
 	const struct ledger_options place = {.ledger = arguments->dir, .state = arguments->state};
 	char dir[PATH_SIZE];
 	TRY(configure_log(arguments));
 	TRY(check(arguments));
 	TRY(verb_ledger_place(&place, dir));
+	TRY(witness_options_open(&arguments->witnesses, &asker));
 	TRY(isolate_no_dumps());
 	crypto_warm_up();
 	const struct ledger_service_config config = {
@@ -72,6 +76,9 @@ static result serve(const struct arguments *arguments)
 		.rate = (unsigned)arguments->rate,
 		.burst = (unsigned)arguments->burst,
 		.confined = true,
+		.asks_others = asker != NULL,
+		.after_batch = asker ? witness_asker_after_batch : NULL,
+		.after_batch_arg = asker,
 	};
 	TRY(ledger_service_open(&config, &service));
 	TRY(tell_ready(arguments, service));
@@ -80,8 +87,19 @@ static result serve(const struct arguments *arguments)
 	return OK;
 }
 
+/* Another role, with options of its own. */
+static bool is_witness(int argc, char **argv)
+{
+	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--witness") == 0)
+			return true;
+	return false;
+}
+
 int trothd_ledger(int argc, char **argv)
 {
+	if (is_witness(argc, argv))
+		return trothd_witness(argc, argv);
 	struct arguments arguments = {
 		.listen = default_listen, .log_level = "info", .connections = 1024, .rate = RATE, .burst = BURST, .workers = 2};
 	const struct option_row rows[] = {
@@ -92,6 +110,7 @@ int trothd_ledger(int argc, char **argv)
 		{"workers", OPTION_NUMBER, &arguments.workers, "N", "threads that make proofs and answer questions (2)"},
 		{"rate", OPTION_NUMBER, &arguments.rate, "N", "transactions per second of one writer (20000); 0: not limited"},
 		{"burst", OPTION_NUMBER, &arguments.burst, "N", "transactions of one writer at once (40000)"},
+		WITNESS_ROWS(&arguments.witnesses),
 		{"ready-fd", OPTION_NUMBER, &arguments.ready_fd, "N", "write the address to descriptor N when serving begins"},
 		{"log-level", OPTION_TEXT, &arguments.log_level, "LEVEL", "debug, info, warning, error or off (info)"},
 		{"log-json", OPTION_FLAG, &arguments.log_json, NULL, "log lines are JSON"},
@@ -103,7 +122,8 @@ int trothd_ledger(int argc, char **argv)
 		.usage = "[OPTIONS]",
 		.description =
 			"Serves a ledger that `troth ledger init` made, over HTTPS (docs/PROTOCOL.ledger, \"Service\"): whoever has a\n"
-			"writer's certificate may send, anybody may read and check. SIGTERM ends it after what was taken is durable.",
+			"writer's certificate may send, anybody may read and check. SIGTERM ends it after what was taken is durable.\n"
+			"`trothd ledger --witness --help`: being a witness of ledgers instead.",
 		.rows = rows,
 		.row_count = COUNT_OF(rows),
 	};

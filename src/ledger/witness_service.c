@@ -1,6 +1,7 @@
 #include "ledger/witness_service.h"
 
 #include "base/clock.h"
+#include "base/confine.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "net/https_server.h"
@@ -238,6 +239,16 @@ static result listen_on(struct witness_service *service, const char *listen)
 	return https_server_stop_on_signals(service->server);
 }
 
+static result confine(const struct witness_service *service)
+{
+	const struct confine_service own = {.folder = service->dir};
+	bool files;
+	TRY(confine_service(&own, &files));
+	if (!files)
+		log_warning("this kernel has no Landlock: the witness could reach every file of its user");
+	return OK;
+}
+
 result witness_service_open(const char *dir, const char *listen, struct witness_service **out)
 {
 	CLEANUP(witness_service_cleanup) struct witness_service *service = calloc(1, sizeof(*service));
@@ -248,6 +259,7 @@ result witness_service_open(const char *dir, const char *listen, struct witness_
 	TRY(path_join(service->dir, "", dir));
 	TRY(witness_store_open(&options, &service->store));
 	TRY(listen_on(service, listen));
+	TRY(confine(service));
 	*out = service;
 	service = NULL; /* transferred */
 	return OK;

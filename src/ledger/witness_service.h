@@ -22,7 +22,10 @@ struct witness_new {
 };
 NODISCARD result witness_service_init(const struct witness_new *what, struct note_key *out);
 
-/* Opens the store and listens. BUSY, WITNESS_DAMAGED, NOT_FOUND. */
+/*
+ * Opens the store, listens, and gives up what the process does not need (base/confine.h): called with one thread. BUSY,
+ * WITNESS_DAMAGED, NOT_FOUND.
+ */
 NODISCARD result witness_service_open(const char *dir, const char *listen, struct witness_service **out);
 void witness_service_free(struct witness_service *service); /* accepts NULL */
 void witness_service_cleanup(struct witness_service **at);

@@ -74,7 +74,7 @@ class Key:
     """A verifier key: NAME+ID+base64(type ‖ public key)."""
 
     def __init__(self, text):
-        name, identity, key = text.strip().rsplit('+', 2)
+        name, identity, key = text.strip().split('+', 2)
         raw = b64(key.encode(), 33)
         self.name, self.type, self.public, self.text = name, raw[0], raw[1:], text.strip()
         self.id = sha256(name.encode() + b'\n' + raw)[:4]
