@@ -153,7 +153,11 @@ static result index_reach(struct ledger_engine *engine, uint64_t size)
 	uint64_t head, sequence, reached = 0;
 	head_of(engine, &head, &sequence);
 	for (bool first = true;; first = false) {
-		TRY(advance(engine, sequence, &reached));
+		result advanced = advance(engine, sequence, &reached);
+		/* No room for what is new in the index: what it has is read on. */
+		if (advanced == DISK_FULL && engine->index && reached >= size)
+			return OK;
+		TRY(advanced);
 		if (reached >= size || reached >= head)
 			return OK;
 		if (first && engine->keeper_runs && size - reached > LAG_MAX) {

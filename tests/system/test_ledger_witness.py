@@ -7,11 +7,11 @@ import shutil
 import struct
 
 import conftest
-import ledgers
+import ledger_houses as ledgers
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from ledgers import outside, until
+from ledger_houses import outside, until
 
 
 class Witness:
