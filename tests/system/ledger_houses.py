@@ -170,23 +170,23 @@ class House:
     def tls(self, certificate=True, context=None):
         return (context or self.context(certificate)).wrap_socket(self.plain(), server_hostname='127.0.0.1')
 
-    def said(self, data, certificate=True):
-        """What the service answers to these bytes until it closes, or until nothing more comes after a whole answer."""
+    def said(self, data, certificate=True, patience=None):
+        """What the service answers to these bytes until it closes, until nothing more comes after a whole answer, or for `patience` seconds."""
         with self.tls(certificate) as connection:
             with contextlib.suppress(OSError):
                 connection.sendall(data)
-            return listen(connection)
+            return listen(connection, patience=patience)
 
 
-def listen(connection, quiet=0.3):
+def listen(connection, quiet=0.3, patience=None):
     """All bytes until the other side closes; or, once whole answers are there, until `quiet` seconds bring no more."""
-    data, deadline = b'', time.monotonic() + PATIENCE
+    data, deadline = b'', time.monotonic() + (patience or PATIENCE)
     while True:
         connection.settimeout(quiet if answers(data) and not leftover(data) else max(0.1, deadline - time.monotonic()))
         try:
             more = connection.recv(65536)
         except TimeoutError:
-            assert answers(data) or time.monotonic() < deadline, 'neither an answer nor an end'
+            assert answers(data) or patience or time.monotonic() < deadline, 'neither an answer nor an end'
             return data
         except (OSError, ssl.SSLError):
             return data
