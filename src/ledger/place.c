@@ -1,5 +1,6 @@
 #include "ledger/place.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -192,6 +193,27 @@ static result copy_file(const char *from, const char *name, const char *to)
 	return write_file(to, name, bytes_span(&content), 0644);
 }
 
+/* Every writer's certificate stays here: by it he can be removed, and his name is his for good. */
+static result note_writer(const char *service, const char *name, const char *client_dir)
+{
+	CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
+	char writers[PATH_SIZE], file[WRITER_NAME_MAX + 8];
+	TRY(path_join(writers, service, "writers"));
+	TRY(file_make_dirs(writers, 0700));
+	TRY(read_file(client_dir, "writer.crt", &pem));
+	snprintf(file, sizeof(file), "%s.crt", name);
+	return write_file(writers, file, bytes_span(&pem), 0644);
+}
+
+static result check_new_writer(const char *ledger, const char *name)
+{
+	char path[PATH_SIZE], file[WRITER_NAME_MAX + 32];
+	TRY(service_name_check(name));
+	snprintf(file, sizeof(file), "service/writers/%s.crt", name);
+	TRY(path_join(path, ledger, file));
+	return access(path, F_OK) == 0 ? fail(ALREADY_EXISTS, "there is a writer '%s', or was one", name) : OK;
+}
+
 static result fill_client(const char *ledger, const char *name, const char *url, const uint8_t chain[static CHAIN_ID_SIZE], const char *dir)
 {
 	char service[PATH_SIZE];
@@ -204,6 +226,7 @@ static result fill_client(const char *ledger, const char *name, const char *url,
 		TRY(key_generate(&key));
 		TRY(issue_to(ledger, &what, &key, dir, "writer.crt"));
 		TRY(write_key(dir, "writer.key", &key));
+		TRY(note_writer(service, name, dir));
 	}
 	/* Last: without it the folder is none. */
 	return write_conf(dir, url, name, chain);
@@ -212,7 +235,7 @@ static result fill_client(const char *ledger, const char *name, const char *url,
 static result add_client(const char *ledger, const char *name, const char *url, const uint8_t chain[static CHAIN_ID_SIZE], const char *dir)
 {
 	if (name)
-		TRY(service_name_check(name));
+		TRY(check_new_writer(ledger, name));
 	if (strlen(url) > LEDGER_URL_MAX || strncmp(url, "https://", 8) != 0 || strpbrk(url, " \t\r\n\"'#\\"))
 		return fail(BAD_VALUE, "'%.80s' is no URL of the form https://HOST[:PORT]", url);
 	if (is_there(dir, "ledger.conf"))
@@ -238,6 +261,128 @@ result ledger_place_add_client(const char *ledger, const char *name, const char 
 	TRY(path_join(client, ledger, "client"));
 	TRY(ledger_place_read(client, &own));
 	return add_client(ledger, name, url ? url : own.url, own.chain, out_dir);
+}
+
+/* ---- Writers ---------------------------------------------------------------------------------------- */
+
+void ledger_removed_free(struct ledger_removed *removed)
+{
+	if (!removed)
+		return;
+	free(removed->keys);
+	*removed = (struct ledger_removed){0};
+}
+
+/* A line is the key's id in hex, a space and the writer's name. */
+static result take_removed(struct span *rest, uint8_t key[static KEY_ID_SIZE], struct span *out_name)
+{
+	const uint8_t *end = memchr(rest->data, '\n', rest->len);
+	size_t len = end ? (size_t)(end - rest->data) : 0;
+	if (len < 2 * KEY_ID_SIZE + 2 || rest->data[2 * KEY_ID_SIZE] != ' ' || hex_decode(span_of(rest->data, 2 * KEY_ID_SIZE), key, KEY_ID_SIZE) != OK)
+		return fail(BAD_SYNTAX, "service/removed");
+	*out_name = span_of(rest->data + 2 * KEY_ID_SIZE + 1, len - 2 * KEY_ID_SIZE - 1);
+	*rest = span_of(rest->data + len + 1, rest->len - len - 1);
+	return OK;
+}
+
+static result read_removed(const char *ledger, struct bytes *out)
+{
+	char path[PATH_SIZE];
+	TRY(path_join(path, ledger, "service/removed"));
+	result read = file_read(path, (size_t)LEDGER_REMOVED_MAX * 160, out);
+	return read == NOT_FOUND ? OK : read;
+}
+
+result ledger_place_removed(const char *ledger, struct ledger_removed *out)
+{
+	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
+	CLEANUP(ledger_removed_free) struct ledger_removed removed = {0};
+	TRY(read_removed(ledger, &text));
+	removed.keys = calloc(LEDGER_REMOVED_MAX, KEY_ID_SIZE);
+	if (!removed.keys)
+		return fail(NO_MEMORY, "removed writers");
+	for (struct span rest = bytes_span(&text), name; rest.len > 0; removed.count++) {
+		if (removed.count == LEDGER_REMOVED_MAX)
+			return fail(TOO_LARGE, "service/removed has more than %d writers", LEDGER_REMOVED_MAX);
+		TRY(take_removed(&rest, removed.keys[removed.count], &name));
+	}
+	*out = removed;
+	removed = (struct ledger_removed){0}; /* transferred */
+	return OK;
+}
+
+static result is_removed(const char *ledger, const char *name, bool *out)
+{
+	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
+	uint8_t key[KEY_ID_SIZE];
+	TRY(read_removed(ledger, &text));
+	*out = false;
+	for (struct span rest = bytes_span(&text), at; rest.len > 0 && !*out;) {
+		TRY(take_removed(&rest, key, &at));
+		*out = span_equal_str(at, name);
+	}
+	return OK;
+}
+
+result ledger_place_remove_writer(const char *ledger, const char *name)
+{
+	CLEANUP(bytes_free) struct bytes text = BYTES_EMPTY;
+	CLEANUP(bytes_free) struct bytes pem = BYTES_EMPTY;
+	CLEANUP(key_free) struct key key = KEY_EMPTY;
+	char path[PATH_SIZE], file[WRITER_NAME_MAX + 32], hex[2 * KEY_ID_SIZE + 1];
+	struct writer w = writer_growing((size_t)LEDGER_REMOVED_MAX * 160);
+	bool removed;
+	TRY(service_name_check(name));
+	snprintf(file, sizeof(file), "service/writers/%s.crt", name);
+	TRY(path_join(path, ledger, file));
+	if (access(path, F_OK) != 0)
+		return fail(NOT_FOUND, "'%s' has no writer '%s'", ledger, name);
+	TRY(is_removed(ledger, name, &removed));
+	if (removed)
+		return OK;
+	TRY(file_read(path, FILE_MAX, &pem));
+	TRY(key_from_pem(bytes_span(&pem), &key));
+	TRY(read_removed(ledger, &text));
+	hex_encode(SPAN_ARRAY(key.id), hex);
+	writer_span(&w, bytes_span(&text));
+	writer_str(&w, hex);
+	writer_str(&w, " ");
+	writer_str(&w, name);
+	writer_str(&w, "\n");
+	struct span lines;
+	result written = writer_finish(&w, &lines);
+	if (written == OK)
+		written = write_file(ledger, "service/removed", lines, 0600);
+	writer_free(&w);
+	return written;
+}
+
+static void close_folder(DIR **at)
+{
+	if (*at)
+		(void)closedir(*at);
+}
+
+result ledger_place_writers(const char *ledger, ledger_writer_visit *each, void *arg)
+{
+	char path[PATH_SIZE], name[WRITER_NAME_MAX + 1];
+	const struct dirent *entry;
+	if (!ledger_place_is_ledger(ledger))
+		return fail(NOT_FOUND, "'%s' is no ledger's own folder", ledger);
+	TRY(path_join(path, ledger, "service/writers"));
+	CLEANUP(close_folder) DIR *folder = opendir(path);
+	if (!folder)
+		return fail_errno("'%s'", path);
+	while ((entry = readdir(folder))) {
+		size_t len = strlen(entry->d_name);
+		bool removed;
+		if (len <= 4 || len - 4 > WRITER_NAME_MAX || strcmp(entry->d_name + len - 4, ".crt") != 0)
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int)(len - 4), entry->d_name);
+		TRY(is_removed(ledger, name, &removed));
+		TRY(each(arg, name, removed));
+	}
+	return OK;
 }
 
 /* ---- A ledger's folder ------------------------------------------------------------------------------ */

@@ -3,7 +3,8 @@
  *
  *   a ledger's folder     the engine's files (ledger/engine.h), and
  *     founder.key         P-256 PEM, 0600: first member and registrar of the configuration
- *     service/            ca.key ca.crt service.key service.crt, and `address` while a service runs: where it listens
+ *     service/            ca.key ca.crt service.key service.crt, and `address` while a service runs: where it listens;
+ *                         writers/NAME.crt of every writer, and `removed`: key ids and names of those who may not send any more
  *     client/             a client's folder, to copy
  *   a client's folder
  *     ledger.conf         url: https://HOST:PORT, chain: hex, writer: NAME (when it may write)
@@ -63,7 +64,22 @@ NODISCARD result ledger_place_init(const struct ledger_place_new *what);
 
 /* One more client's folder, with a certificate for `name` ([A-Za-z0-9._-], WRITER_NAME_MAX); `name` NULL: it may only read. */
 NODISCARD result ledger_place_add_client(const char *ledger, const char *name, const char *url, const char *out_dir);
-/* A service certificate for other names, from the same CA (`troth ledger certificate`). */
+/* Calls `each` with the names of all writers, in no order. */
+typedef result ledger_writer_visit(void *arg, const char *name, bool removed);
+NODISCARD result ledger_place_writers(const char *ledger, ledger_writer_visit *each, void *arg);
+/* From the next second on a running service takes nothing more from this writer, for good: the name stays taken. NOT_FOUND. */
+NODISCARD result ledger_place_remove_writer(const char *ledger, const char *name);
+
+/* The ids of the keys that were removed. */
+enum { LEDGER_REMOVED_MAX = 4096 };
+struct ledger_removed {
+	uint8_t (*keys)[KEY_ID_SIZE];
+	size_t count;
+};
+NODISCARD result ledger_place_removed(const char *ledger, struct ledger_removed *out);
+void ledger_removed_free(struct ledger_removed *removed);
+
+/* A service certificate for these names besides those of this machine, from the same CA; for the service's next start. */
 NODISCARD result ledger_place_renew(const char *ledger, const char *const *names, size_t name_count);
 
 #endif

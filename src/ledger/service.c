@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/confine.h"
 #include "base/log.h"
-#include "ledger/place.h"
 
 /*
  * Theory of operation. The server's loop takes a transaction, looks whether its writer may send and how fast, and gives it to the
@@ -20,7 +19,7 @@
  * engine by the server's workers (service_read.c). One more thread does what is to be done after batches.
  */
 
-enum { FILE_MAX = 16 * 1024 };
+enum { FILE_MAX = 16 * 1024, REMOVED_MS = 1000 };
 
 /* ---- Transactions ----------------------------------------------------------------------------------- */
 
@@ -82,6 +81,37 @@ static struct writer_rate *rate_of(struct ledger_service *service, const uint8_t
 	return oldest;
 }
 
+/* Looks once a second whether somebody was removed. What cannot be read changes nothing, and is told. */
+static void look_at_removed(void *arg)
+{
+	struct ledger_service *service = arg;
+	struct ledger_removed removed = {0};
+	struct stat status;
+	char path[PATH_SIZE];
+	if (path_join(path, service->dir, "service/removed") != OK || stat(path, &status) != 0)
+		return;
+	if (status.st_mtim.tv_sec == service->removed_changed.tv_sec && status.st_mtim.tv_nsec == service->removed_changed.tv_nsec)
+		return;
+	service->removed_changed = status.st_mtim;
+	result read = ledger_place_removed(service->dir, &removed);
+	if (read != OK) {
+		log_failure(LOG_LEVEL_ERROR, "writers who were removed", read);
+		return;
+	}
+	ledger_removed_free(&service->removed);
+	service->removed = removed;
+	log_info("writers who were removed", LOG_NUMBER("count", removed.count));
+}
+
+static result check_writer(const struct ledger_service *service, const struct https_exchange *exchange)
+{
+	const uint8_t *key = https_client_key(exchange);
+	for (size_t i = 0; i < service->removed.count; i++)
+		if (memcmp(service->removed.keys[i], key, KEY_ID_SIZE) == 0)
+			return fail(WRITER_UNKNOWN, "writer %s may not send any more", https_client_name(exchange));
+	return OK;
+}
+
 static result take_token(struct ledger_service *service, struct https_exchange *exchange)
 {
 	uint64_t now_ns = clock_monotonic_ns();
@@ -106,7 +136,9 @@ static result take_token(struct ledger_service *service, struct https_exchange *
 static void submit(void *ctx, struct https_exchange *exchange)
 {
 	struct ledger_service *service = ctx;
-	result taken = take_token(service, exchange);
+	result taken = check_writer(service, exchange);
+	if (taken == OK)
+		taken = take_token(service, exchange);
 	struct submission *submission = taken == OK ? malloc(sizeof(*submission)) : NULL;
 	if (taken == OK && !submission)
 		taken = fail(NO_MEMORY, "a transaction");
@@ -323,6 +355,9 @@ static result open_service(struct ledger_service *service)
 	};
 	TRY(https_server_new(&server, &service->server));
 	TRY(https_server_stop_on_signals(service->server));
+	TRY(https_server_every(service->server, REMOVED_MS, look_at_removed, service));
+	/* Unlike later, a list that cannot be read is a reason not to begin. */
+	TRY(ledger_place_removed(service->dir, &service->removed));
 	/* Whoever connects waits until it is served; the engine's threads begin confined. */
 	TRY(confine(service));
 	TRY(open_engine(service));
@@ -358,6 +393,7 @@ void ledger_service_free(struct ledger_service *service)
 		remove_address(service);
 	https_server_free(service->server);
 	ledger_engine_close(service->engine);
+	ledger_removed_free(&service->removed);
 	(void)pthread_cond_destroy(&service->batch_there);
 	(void)pthread_mutex_destroy(&service->lock);
 	free(service);

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "ledger/api.h"
+#include "ledger/place.h"
 #include "ledger/service.h"
 
 enum { SERVICE_NOTES_MAX = 16, SERVICE_WRITERS_MAX = 512 };
@@ -27,6 +28,8 @@ struct ledger_service {
 		double tokens;
 	} rates[SERVICE_WRITERS_MAX];
 	size_t rate_count;
+	struct ledger_removed removed; /* writers who may not send any more */
+	struct timespec removed_changed;
 	atomic_uint_fast64_t limited; /* transactions that came too fast */
 
 	pthread_mutex_t lock; /* of what follows */

@@ -3,9 +3,11 @@ import json
 import os
 import shutil
 import stat
+import time
 
 import pytest
 
+from conftest import SLOWNESS
 from ledgers import Ledger
 
 
@@ -127,6 +129,54 @@ def test_writers_have_folders_of_their_own(troth, folder, home):
         assert troth('ledger', 'status', '--ledger', reader, '--json').ok().json['size'] == 4
         os.chmod(os.path.join(alice, 'writer.key'), 0o644)
         troth('ledger', 'status', '--ledger', alice).refused('NO_PERMISSION')
+
+
+def test_a_writer_can_be_removed(troth, folder, home):
+    with Ledger(troth, folder) as ledger:
+        alice = os.path.join(home, 'alice')
+        troth('ledger', 'writer', 'new', 'alice', '--out', alice, '--ledger', folder, '--url', f'https://{ledger.address}').ok()
+        assert troth('ledger', 'writer', 'list', '--ledger', folder).ok().stdout.split() in (['alice', 'first'], ['first', 'alice'])
+        troth('ledger', 'register', 'enclave', ledger.measurement(1), '--key', ledger.founder, '--ledger', alice).ok()
+        troth('ledger', 'writer', 'remove', 'bob', '--ledger', folder).refused('NOT_FOUND')
+        troth('ledger', 'writer', 'remove', 'alice', '--ledger', folder).ok()
+        troth('ledger', 'writer', 'remove', 'alice', '--ledger', folder).ok()
+        tx = ledger.transaction(2)
+        deadline = time.monotonic() + 60 * SLOWNESS
+        sent = troth('ledger', 'submit', '--ledger', alice, write(home, tx))
+        while sent.code == 0 and time.monotonic() < deadline:
+            sent = troth('ledger', 'submit', '--ledger', alice, write(home, tx))
+        sent.refused('WRITER_UNKNOWN', 1)
+        ledger.send(ledger.transaction(3))
+        troth('ledger', 'status', '--ledger', alice).ok()
+        troth('ledger', 'writer', 'new', 'alice', '--out', alice + '2', '--ledger', folder).refused('ALREADY_EXISTS')
+        assert ledger.stop() == 0
+        ledger.start()
+        troth('ledger', 'submit', '--ledger', alice, write(home, tx)).refused('WRITER_UNKNOWN', 1)
+        assert {'writer': 'alice', 'removed': True} in troth('ledger', 'writer', 'list', '--ledger', folder, '--json').ok().json
+
+
+def write(home, content):
+    path = os.path.join(home, 'tx')
+    with open(path, 'wb') as f:
+        f.write(content)
+    return path
+
+
+def test_the_service_is_confined(troth, folder):
+    """What the kernel says of every thread of a service that serves: no capabilities, nothing new by exec, calls filtered, no dumps."""
+    with Ledger(troth, folder) as ledger:
+        ledger.json('/health')
+        pid = ledger.process.pid
+        for task in os.listdir(f'/proc/{pid}/task'):
+            with open(f'/proc/{pid}/task/{task}/status') as f:
+                status = dict(line.rstrip('\n').split(':\t', 1) for line in f if ':\t' in line)
+            assert int(status['CapEff'], 16) == int(status['CapPrm'], 16) == 0, task
+            assert status['NoNewPrivs'] == '1' and status['Seccomp'] == '2', task
+        with open(f'/proc/{pid}/limits') as f:
+            assert any(line.startswith('Max core file size') and line.split()[4] == '1' for line in f)
+        # A page of the proof is made by a worker, files are read by a thread of the engine: both began after it.
+        ledger.send(ledger.transaction(1))
+        assert ledger.get('/v1/proofs/leaf/2')[0] == 200
 
 
 def test_one_process_on_a_folder(troth, folder):
