@@ -121,7 +121,7 @@ static void check_woken(struct world *w, size_t who)
 
 	if (w->hostile)
 		return;
-	if ((s->sleeps_for_data && in > 0) || (s->sleeps_for_room && out < RING_CAPACITY))
+	if ((s->sleeps_for_data && in > 0) || (s->sleeps_for_room && out <= RING_CAPACITY / 2))
 		must(has_bell(w, who));
 }
 

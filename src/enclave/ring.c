@@ -183,7 +183,9 @@ result ring_read(struct ring *ring, uint8_t *out, size_t room, size_t *out_len, 
 	memcpy(out + head, ring->in_bytes, len - head);
 	ring->taken += len;
 	atomic_store_explicit(&ring->in->taken, ring->taken, memory_order_release);
-	wake(ring, &ring->in->writer_waits);
+	/* As sockets do: a full writer is woken when half is free, not for each piece that one takes on the way there. */
+	if (held_by(ring) <= RING_CAPACITY / 2)
+		wake(ring, &ring->in->writer_waits);
 	return OK;
 }
 

@@ -52,7 +52,7 @@ void ring_free(struct ring *ring); /* accepts NULL and empty */
 
 /* Writes what fits, rings if the reader waits. *out_written 0: full. RING_BROKEN, PEER_CLOSED. */
 NODISCARD result ring_write(struct ring *ring, struct span bytes, size_t *out_written);
-/* Reads what is there, at most `room`, rings if the writer waits. *out_ended: nothing is left and the other side is gone. RING_BROKEN. */
+/* Reads what is there, at most `room`, rings if the writer waits and half is free. *out_ended: nothing is left and the other side is gone. RING_BROKEN. */
 NODISCARD result ring_read(struct ring *ring, uint8_t *out, size_t room, size_t *out_len, bool *out_ended);
 
 /*

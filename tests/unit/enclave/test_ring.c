@@ -125,11 +125,13 @@ static void bells_for_sleepers_alone(void **state)
 	assert_int_equal(ring_write(&e->rings[0], span_str("c"), &len), OK);
 	assert_true(has_bell(e->sockets[1].n));
 	assert_int_equal(recv(e->sockets[1].n, out, sizeof out, MSG_DONTWAIT), 1);
-	/* A writer that waits for room hears of it. */
+	/* A writer that waits for room hears of it once, when half is free. */
 	while (ring_write(&e->rings[0], span_of(out, sizeof out), &len) == OK && len)
 		;
 	assert_int_equal(ring_wait(&e->rings[0], false, true, &ready), OK);
 	assert_false(ready);
+	assert_int_equal(ring_read(&e->rings[1], out, RING_CAPACITY / 2 - 1, &len, &ended), OK);
+	assert_false(has_bell(e->sockets[0].n));
 	assert_int_equal(ring_read(&e->rings[1], out, 1, &len, &ended), OK);
 	assert_true(has_bell(e->sockets[0].n));
 	assert_int_equal(ring_wait(&e->rings[0], false, true, &ready), OK);
