@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cmd/verb.h"
 #include "crypto/der.h"
+#include "wire/text.h"
 
 enum { FILE_MAX = 64 * 1024, SHORT_HEX = 16, MOST_KEYS = COSE_MAX_SIGNERS };
 
@@ -74,8 +75,7 @@ result candidate_read(const char *path, struct arena *arena, struct candidate *o
 static result tbs_path(const char *path, const uint8_t id[static KEY_ID_SIZE], char out[static PATH_SIZE])
 {
 	char hex[SHORT_HEX + 1];
-	for (size_t i = 0; i < SHORT_HEX / 2; i++)
-		snprintf(hex + 2 * i, 3, "%02x", id[i]);
+	hex_encode(span_of(id, SHORT_HEX / 2), hex);
 	if (snprintf(out, PATH_SIZE, "%s.%s.tbs", path, hex) >= PATH_SIZE)
 		return fail(TOO_LARGE, "the path of '%s'", path);
 	return OK;

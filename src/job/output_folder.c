@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "crypto/random.h"
+#include "wire/text.h"
 
 static const char MARK[] = ".troth-"; /* "." name MARK random: a folder that is being built */
 
@@ -102,11 +103,11 @@ static result split_target(struct output_folder *folder, const char **out_name)
 static result make_temporary(struct output_folder *folder, const char *name)
 {
 	uint8_t salt[8];
-	char unique[NAME_MAX + 1];
+	char unique[NAME_MAX + 1], digits[2 * sizeof(salt) + 1];
 	random_bytes(salt, sizeof(salt));
-	int len = snprintf(unique, sizeof(unique), ".%s%s", name, MARK);
-	for (size_t i = 0; i < sizeof(salt); i++)
-		len += snprintf(unique + len, sizeof(unique) - (size_t)len, "%02x", salt[i]);
+	hex_encode(SPAN_ARRAY(salt), digits);
+	if (snprintf(unique, sizeof(unique), ".%s%s%s", name, MARK, digits) >= (int)sizeof(unique))
+		return fail(TOO_LARGE, "the name of '%s'", folder->target);
 	TRY(path_join(folder->temporary, folder->parent, unique));
 	if (mkdir(folder->temporary, 0777) != 0)
 		return fail_errno("making a folder beside '%s'", folder->target);

@@ -42,7 +42,7 @@ struct place {
 	/* The lock of all places. */
 	bool gone, ended; /* not enrolled any more; the thread has left */
 	struct link *came; /* the other host has called */
-	struct fd hold;	   /* the connection of a call that is under way */
+	struct fd hold;	   /* the connection of the call or link that is under way */
 	enum standing_state state;
 	bool called;
 	uint64_t since, tries, next_ns;
@@ -64,6 +64,7 @@ struct talk {
 	struct link *link;
 	bool called;
 	uint8_t told_epoch[OID_SIZE];
+	result told_refusal; /* EPOCH_HALTED, EPOCH_FORKED: the history says it */
 	uint8_t told_head[REVOCATION_HEAD_MAX];
 	size_t told_head_len;
 	bool asked; /* by the other side */
@@ -139,12 +140,14 @@ static result say_epoch(struct talk *talk)
 	struct root_host *root = talk->place->standing->own->root;
 	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY;
 	ROOT_IDENTITY_HELD now = root_host_hold(root);
-	if (!now || memcmp(now->epoch_oid, talk->told_epoch, OID_SIZE) == 0)
+	result refusal = root_host_refusal(root);
+	if (!now || (memcmp(now->epoch_oid, talk->told_epoch, OID_SIZE) == 0 && refusal == talk->told_refusal))
 		return OK;
 	TRY(root_host_history(root, &history));
 	struct bytes_item item = {bytes_span(&history)};
 	TRY(link_send(talk->link, LINK_EPOCHS, &(struct link_epochs){&item, 1}));
 	memcpy(talk->told_epoch, now->epoch_oid, OID_SIZE);
+	talk->told_refusal = refusal;
 	return OK;
 }
 
@@ -384,23 +387,7 @@ static void note_why(struct place *place, result why)
 	pthread_mutex_unlock(&place->standing->lock);
 }
 
-static void serve(struct place *place, struct link *link, bool called)
-{
-	struct talk talk = {.place = place, .link = link, .called = called, .began_ns = clock_monotonic_ns()};
-	set_state(place, STANDING_UP, called);
-	log_info("an enrolled host is linked", LOG_TEXT("host", place->name), LOG_TEXT("called", called ? "there" : "here"));
-	result ended = converse(&talk);
-	if (ended != OK) {
-		note_why(place, ended);
-		log_failure(LOG_LEVEL_WARNING, "the link to an enrolled host has ended", ended);
-	}
-	/* Whoever went or complained is told nothing. */
-	link_end(link, ended == LINK_BROKEN || ended == LINK_LIMITED || ended == REVOCATION_HEAD_WRONG ? ended : OK);
-	put_off(place, ended == OK || clock_monotonic_ns() - talk.began_ns > LONG_MS * UINT64_C(1000000), ended == NO_STANDING_LINK);
-}
-
-/* ---- Calling ---------------------------------------------------------------------------------------- */
-
+/* Kept beside, to be shut down at the end of everything. */
 static void on_connected(void *ctx, int fd)
 {
 	struct place *place = ctx;
@@ -415,6 +402,34 @@ static void on_connected(void *ctx, int fd)
 	pthread_mutex_unlock(&place->standing->lock);
 }
 
+static void let_go(struct place *place)
+{
+	pthread_mutex_lock(&place->standing->lock);
+	fd_close(&place->hold);
+	pthread_mutex_unlock(&place->standing->lock);
+}
+
+static void serve(struct place *place, struct link *link, bool called)
+{
+	struct talk talk = {.place = place, .link = link, .called = called, .began_ns = clock_monotonic_ns()};
+	set_state(place, STANDING_UP, called);
+	on_connected(place, link_fd(link)); /* so that a host that does not read holds up no end */
+	log_info("an enrolled host is linked", LOG_TEXT("host", place->name), LOG_TEXT("called", called ? "there" : "here"));
+	result ended = converse(&talk);
+	if (is_over(place))
+		ended = OK;
+	if (ended != OK) {
+		note_why(place, ended);
+		log_failure(LOG_LEVEL_WARNING, "the link to an enrolled host has ended", ended);
+	}
+	/* Whoever went or complained is told nothing. */
+	link_end(link, ended == LINK_BROKEN || ended == LINK_LIMITED || ended == REVOCATION_HEAD_WRONG ? ended : OK);
+	let_go(place);
+	put_off(place, ended == OK || clock_monotonic_ns() - talk.began_ns > LONG_MS * UINT64_C(1000000), ended == NO_STANDING_LINK);
+}
+
+/* ---- Calling ---------------------------------------------------------------------------------------- */
+
 static void call(struct place *place)
 {
 	const struct link_call how = {place->wake.n, on_connected, place};
@@ -423,8 +438,8 @@ static void call(struct place *place)
 	result dialled = link_dial_with(place->standing->own, place->rot_id, &how, &link);
 	if (dialled != OK)
 		note_why(place, dialled);
+	let_go(place);
 	pthread_mutex_lock(&place->standing->lock);
-	fd_close(&place->hold);
 	bool quiet = place->tries > 0;
 	pthread_mutex_unlock(&place->standing->lock);
 	if (dialled == OK) {

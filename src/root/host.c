@@ -24,6 +24,7 @@
 #include "root/rot_keys.h"
 #include "root/state_file.h"
 #include "store/slots.h"
+#include "wire/text.h"
 
 /* A TPM takes its time to make keys. */
 enum { TPM_MS = 60 * 1000, START_MS = 15 * 1000, STOP_MS = 3000, LOCK_PAUSE_MS = 5 };
@@ -121,8 +122,7 @@ static result check_program(struct root_host *host, const struct root_host_confi
 		return allowed; /* one that is known, and was forbidden since */
 	if (allowed != OK) {
 		char now[2 * SHA384_SIZE + 1];
-		for (size_t i = 0; i < SHA384_SIZE; i++)
-			snprintf(now + 2 * i, 3, "%02x", host->ap_digest[i]);
+		hex_encode(SPAN_ARRAY(host->ap_digest), now);
 		return fail(AP_CHANGED, "troth-ap is now %s", now);
 	}
 	return OK;

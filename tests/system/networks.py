@@ -69,10 +69,10 @@ class Networks:
 class Host:
     """A machine with a network of its own and `trothd host --listen`."""
 
-    def __init__(self, folder, name, network, port=7400, init=()):
+    def __init__(self, folder, name, network, port=7400, init=('--no-recovery',)):
         self.name, self.network = name, network
         self.machine = jobs.Machine(os.path.join(folder, name))
-        self.machine.troth('host', 'init', '--state', self.machine.state, '--no-recovery', *init).ok()
+        self.machine.troth('host', 'init', '--state', self.machine.state, *init).ok()
         self.inception = os.path.join(self.machine.state, 'inception.epoch')
         with open(self.inception, 'rb') as f:
             self.rot = follow_epochs.Signed(f.read()).oid(follow_epochs.EPOCH).hex()

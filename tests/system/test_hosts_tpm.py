@@ -17,7 +17,7 @@ class TpmHost(networks.Host):
 
     def __init__(self, folder, name, network):
         self.tpm = test_tpm.Tpm(os.path.join(folder, name, 'tpm'))
-        super().__init__(folder, name, network, init=('--wrap', 'tpm', '--tpm', f'unix:{self.tpm.socket}'))
+        super().__init__(folder, name, network, init=('--no-recovery', '--wrap', 'tpm', '--tpm', f'unix:{self.tpm.socket}'))
         self.enrolment = os.path.join(folder, f'{name}.enrolment')
 
     def enrol_tpm(self, *more):

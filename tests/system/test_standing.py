@@ -6,8 +6,11 @@ import jobs
 import networks
 import pytest
 import test_revocation
+import test_rotation
 from test_hosts import DEADLINE, known_epoch, nothing_published, pair, two_host_job, under_way  # noqa: F401 (a fixture)
 from test_revocation import Operator, load, pin, revokes, status
+
+HALTED = 2
 
 
 def version(host, operator):
@@ -57,6 +60,29 @@ def test_epochs_travel_without_a_run(home, pair):  # noqa: F811
         host.troth('root', 'rotate').ok()
         jobs.until(lambda: known_epoch(other, host) == 2, 'the new epoch', DEADLINE)
     assert networks.LINK_UP == north.link(south)['state'], 'and the link has stood it'
+
+
+def test_a_halt_travels_without_a_run(home):
+    """North's recovery keys halt its root; south, which was not asked, has nothing to do with it any more."""
+    keys = test_rotation.openssl_keys(os.path.join(home, 'keys'), 3)
+
+    def make(folder, name, network):
+        return networks.Host(folder, name, network, init=('--recovery', '2', *[public for _, public in keys]))
+    with networks.enrolled(home, 'north', 'south', make=make) as (north, south):
+        linked(north, south)
+        exported, candidate, halted = (os.path.join(home, n) for n in ('history', 'halt', 'halted'))
+        north.troth('root', 'history', '--output', exported).ok()
+        north.machine.troth('root', 'halt', 'prepare', '--history', exported, '--output', candidate).ok()
+        signatures = [f'{candidate}.{n}' for n in range(2)]
+        for path, (key, _) in zip(signatures, keys):
+            north.machine.troth('root', 'halt', 'sign', '--candidate', candidate, '--key', key, '--output', path).ok()
+        north.machine.troth('root', 'halt', 'assemble', '--candidate', candidate, '--history', exported, '--signature', *signatures, '--output', halted).ok()
+        north.troth('root', 'halt', 'apply', '--history', halted).ok()
+
+        def state():
+            return next(p['state'] for p in south.troth('host', 'peers', '--json').ok().json['peers'])
+        jobs.until(lambda: state() == HALTED, 'south knows it', DEADLINE)
+        south.await_link(north, up=False)
 
 
 def test_lists_travel_to_who_pins_their_operator(home, pair):  # noqa: F811

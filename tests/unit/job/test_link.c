@@ -40,6 +40,26 @@ static void what_is_no_message_is_refused(void **state)
 	assert_int_equal(type, LINK_ALIVE);
 }
 
+/* Of a standing link: a head has a bound, a key id one length. */
+static void messages_of_standing_links_have_one_form(void **state)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(64 << 10);
+	CLEANUP(bytes_free) struct bytes encoding = BYTES_EMPTY;
+	static const uint8_t head[REVOCATION_HEAD_MAX] = {1}, short_id[] = {0xa1, 0x01, 0x43, 1, 2, 3}, empty_head[] = {0xa1, 0x01, 0x40};
+	const struct link_head body = {SPAN_ARRAY(head)};
+	struct link_head decoded;
+	struct link_want want;
+	(void)state;
+	expect_ok(schema_encode(link_schema(LINK_HEAD), &body, &encoding));
+	expect_ok(schema_decode(link_schema(LINK_HEAD), bytes_span(&encoding), &arena, &decoded));
+	assert_true(span_equal(decoded.head, body.head));
+	assert_int_not_equal(schema_decode(link_schema(LINK_HEAD), SPAN_ARRAY(empty_head), &arena, &decoded), OK);
+	encoding.data[4]++; /* one byte more than there may be, by its length */
+	assert_int_not_equal(schema_decode(link_schema(LINK_HEAD), bytes_span(&encoding), &arena, &decoded), OK);
+	assert_int_not_equal(schema_decode(link_schema(LINK_WANT), SPAN_ARRAY(short_id), &arena, &want), OK);
+	assert_string_equal(link_type_name(LINK_STAND), "STAND");
+}
+
 /* ---- Enrolled hosts --------------------------------------------------------------------------------- */
 
 static struct bytes history_of(const struct span *objects, size_t count)
@@ -219,6 +239,7 @@ int group_link(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_type_has_a_name_and_a_form),
 		cmocka_unit_test(what_is_no_message_is_refused),
+		cmocka_unit_test(messages_of_standing_links_have_one_form),
 		cmocka_unit_test_setup_teardown(enrolled_hosts_are_kept, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(what_is_known_of_a_root_only_grows, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(a_fork_is_kept, folder_setup, folder_teardown),
