@@ -169,6 +169,15 @@ class Machine:
                 child.kill()
             child.communicate()
 
+    @contextlib.contextmanager
+    def fed(self, job, role, path, **more):
+        """A run that has had all of this file as its input, and waits for more until communicate() is called: however slow the machine is, it is not over before."""
+        with self.running(job, {role: '-'}, stdin=subprocess.PIPE, **more) as child, open(path, 'rb') as f:
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(f.read())
+                child.stdin.flush()
+            yield child
+
     def trust(self, job, out='trust.json'):
         """The auditor's file, from the inception record and the job alone."""
         path = os.path.join(self.home, out)

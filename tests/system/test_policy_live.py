@@ -100,7 +100,7 @@ def test_a_version_that_forbids_a_channel_ends_it(home):
     machine = Authored(home)
     path = machine.signed('B', 2, deny=['C'])
     with host_of(machine):
-        with machine.running(machine.job, inputs={'rows': machine.rows}) as child:
+        with machine.fed(machine.job, 'rows', machine.rows) as child:
             await_first_row(machine, child)
             row = one_row(machine.push(path).ok())
             assert (row['reason'], row['version'], row['closed']) == ('OK', 2, 1), row
@@ -131,7 +131,7 @@ def test_an_older_version_is_refused(home):
     machine = Authored(home)
     two, three = machine.signed('B', 2), machine.signed('B', 3, max_dac_depth=9)
     with host_of(machine):
-        with machine.running(machine.job, inputs={'rows': machine.rows}, more=['--json']) as child:
+        with machine.fed(machine.job, 'rows', machine.rows, more=['--json']) as child:
             await_first_row(machine, child)
             assert one_row(machine.push(three).ok())['version'] == 3
             machine.push(two).refused('POLICY_OLD')
@@ -174,7 +174,7 @@ def test_only_the_author_signs(home):
     with host_of(machine):
         machine.push(broken).refused('')
         machine.push(written(machine.home, 'no.policy', b'no')).refused('')
-        with machine.running(machine.job, inputs={'rows': machine.rows}, more=['--json']) as child:
+        with machine.fed(machine.job, 'rows', machine.rows, more=['--json']) as child:
             await_first_row(machine, child)
             row = one_row(machine.push(theirs).ok())
             assert row['reason'] == 'POLICY_AUTHOR_WRONG' and row['version'] == 1, row

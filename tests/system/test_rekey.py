@@ -79,7 +79,7 @@ def test_a_job_across_three_rotations(home):
     init(machine)
     job, rows = pipeline(machine)
     with host_of(machine) as log:
-        with machine.running(job, inputs={'rows': rows}, more=['--json']) as child:
+        with machine.fed(job, 'rows', rows, more=['--json']) as child:
             await_first_row(machine, child)
             for _ in range(3):
                 rotate(machine)
@@ -89,7 +89,7 @@ def test_a_job_across_three_rotations(home):
     machine.verify(machine.trust(job)).ok()
     assert machine.text() == ROWS
     stages = {stage['name']: stage for stage in ran['stages']}
-    # A was done at once; B and C lived on, and the last grace may have been longer than they.
+    # B and C lived through all of it; the last grace may have been longer than they.
     assert [stages[name]['reissues'] for name in 'BC'] == [3, 3], stages
     assert stages['C']['rekeys'] >= 2 and stages['B']['rekeys'] >= stages['C']['rekeys'], stages
     assert told.count('the root of trust was rotated') == 3, told
@@ -100,7 +100,7 @@ def test_an_emergency_ends_the_run(home):
     init(machine)
     job, rows = pipeline(machine)
     with host_of(machine):
-        with machine.running(job, inputs={'rows': rows}) as child:
+        with machine.fed(job, 'rows', rows) as child:
             await_first_row(machine, child)
             machine.troth('root', 'rotate', '--state', machine.state, '--emergency').ok()
             _, error = child.communicate(timeout=60 * conftest.SLOWNESS)

@@ -78,7 +78,7 @@ def slow_run(home, operator_name='ops'):
     job, rows = pipeline(machine)
     with host_of(machine) as log:
         pin(machine, operator)
-        with machine.running(job, inputs={'rows': rows}) as child:
+        with machine.fed(job, 'rows', rows) as child:
             await_first_row(machine, child)
             yield machine, operator, child, log
 
@@ -141,13 +141,14 @@ def test_what_is_revoked_is_closed_within_a_second_on_both_sides(home, what):
         _, error = child.communicate(timeout=30 * conftest.SLOWNESS)
         told = open(log).read()
     print(f'{what}: closed after {took * 1000:.0f} ms with the command that loads the list')
-    assert child.returncode != 0 and b'REVOKED' in error and b'stolen laptop' in error, error
+    assert child.returncode != 0 and b'REVOKED' in error and (b'stolen laptop' in error or b'heard of it first' in error), error
+    assert 'stolen laptop' in told
     assert not os.path.exists(os.path.join(machine.out, 'receipt.troth'))
     assert 'a revocation list was taken' in told and 'REVOKED' in told
-    # Each end says so in its own log, and in the host's.
+    # Each end says so in its own log, and in the host's: of whoever ended the run at the latest.
     for side in 'BC':
         assert re.search(f'troth-ire.*a channel was closed enclave={side} reason=REVOKED', told), (side, told)
-        assert re.search(f'trothd host.*an enclave was ended enclave={side} reason=REVOKED', told), (side, told)
+    assert re.search('trothd host.*an enclave was ended enclave=[BC] reason=REVOKED', told), told
 
 
 def test_what_is_not_revoked_goes_on(home):
@@ -193,7 +194,7 @@ def test_a_feed_that_is_cut_ends_channels_with_the_lease(home):
     print(f'both ends closed {took:.2f} s after the feed was cut')
     assert open_before or os.geteuid() != 0
     assert all('LEASE_ENDED' in line for line in lines), lines
-    assert {re.search(r'enclave[=:]"?(\w)', line).group(1) for line in lines} == {'B', 'C'}, lines
+    assert {re.search(r'enclave[=:]"?(\w)', line).group(1) for line in lines} >= {'B', 'C'}, lines
     assert child.returncode != 0 and b'LEASE_ENDED' in error, error
 
 
