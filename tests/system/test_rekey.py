@@ -20,9 +20,9 @@ ROWS = ''.join(f'{number},{number * 7919 % 1000}\n' for number in range(72))
 
 
 @contextlib.contextmanager
-def host_of(machine):
+def host_of(machine, *options):
     """`trothd host` with what it and its runtimes log in host.log."""
-    with hosts.service(machine) as service:
+    with hosts.service(machine, *options) as service:
         yield service.log
 
 
