@@ -1,6 +1,8 @@
 #include "net/https_server.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -1005,6 +1007,8 @@ static result make_http(struct https_server *server, const struct https_server_c
 							 EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
 	evhttp_set_bevcb(server->http, on_accepted, server);
 	evhttp_set_gencb(server->http, on_request, server);
+	/* Head and body of an answer are written one after the other; connections take this over from the listener. */
+	(void)setsockopt(listener.n, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 	server->bound = evhttp_accept_socket_with_handle(server->http, listener.n);
 	if (!server->bound)
 		return fail(NO_MEMORY, "an HTTP server");
