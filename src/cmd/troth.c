@@ -94,6 +94,7 @@ static const struct command {
 	{"ledger", "query", verb_ledger_query, "what the ledger knows of one thing, proved"},
 	{"ledger", "init", verb_ledger_init, "make a ledger, with all that its service and a first client need"},
 	{"ledger", "witness", verb_ledger_witness, "witnesses, who let no log show two histories: new, add-log, list"},
+	{"ledger", "certificate", verb_ledger_certificate, "another certificate for a ledger's service, for other names"},
 	{"ledger", "writer", verb_ledger_writer, "who may send to a ledger: new, remove, list"},
 	{"ledger", "status", verb_ledger_status, "where a ledger stands, and whether it continues what was seen"},
 	{"ledger", "apply", verb_ledger_apply, "what the ledger's contract says to batches of transactions on stdin"},

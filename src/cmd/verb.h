@@ -119,6 +119,7 @@ int verb_ledger_operation(int argc, char **argv);
 int verb_ledger_config(int argc, char **argv);
 int verb_ledger_apply(int argc, char **argv);
 int verb_audit(int argc, char **argv);
+int verb_ledger_certificate(int argc, char **argv);
 int verb_ledger_checkpoint(int argc, char **argv);
 int verb_ledger_init(int argc, char **argv);
 int verb_ledger_prove(int argc, char **argv);

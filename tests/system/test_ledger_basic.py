@@ -2,7 +2,9 @@
 import json
 import os
 import shutil
+import ssl
 import stat
+import subprocess
 import time
 
 import pytest
@@ -153,6 +155,19 @@ def test_a_writer_can_be_removed(troth, folder, home):
         ledger.start()
         troth('ledger', 'submit', '--ledger', alice, write(home, tx)).refused('WRITER_UNKNOWN', 1)
         assert {'writer': 'alice', 'removed': True} in troth('ledger', 'writer', 'list', '--ledger', folder, '--json').ok().json
+
+
+def test_the_service_gets_another_certificate(troth, folder):
+    with Ledger(troth, folder) as ledger:
+        before = ssl.get_server_certificate((ledger.host, ledger.port))
+        troth('ledger', 'certificate', '--ledger', folder, '--host', 'not a name').refused('BAD_NAME')
+        troth('ledger', 'certificate', '--ledger', folder, '--host', 'ledger.example.org').ok()
+        assert ledger.stop() == 0
+        ledger.start()
+        after = ssl.get_server_certificate((ledger.host, ledger.port))
+        assert before != after and troth('ledger', 'status', '--ledger', folder, '--json').ok().json['size'] == 2
+        named = subprocess.run(['openssl', 'x509', '-noout', '-ext', 'subjectAltName'], input=after, capture_output=True, text=True, check=True).stdout
+        assert 'DNS:ledger.example.org' in named and 'DNS:localhost' in named and 'IP Address:127.0.0.1' in named
 
 
 def write(home, content):
