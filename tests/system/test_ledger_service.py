@@ -4,9 +4,11 @@ import os
 import random
 import re
 import resource
+import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import conftest
@@ -553,3 +555,172 @@ def parse_trace(path):
             value = re.match(r'-?[0-9]+', rest.rpartition(' = ')[2])
             if opened and value:
                 yield name, re.split('[,)]', arguments, 1)[0].strip(), int(value[0])
+
+
+class Writer(threading.Thread):
+    """Sends one transaction after the other over one connection, across deaths of the service, until told to end."""
+
+    def __init__(self, house, chain, ending):
+        super().__init__(daemon=True)
+        self.house, self.chain, self.ending = house, chain, ending
+        self.acknowledged, self.failure = [], None
+
+    def run(self):
+        try:
+            client, pending = None, None
+            while not self.ending.is_set():
+                pending = pending or self.house.founder.transaction(self.chain, 9, {1: 1, 2: 'load', 3: os.urandom(32), 4: int(time.time() * 1000)})
+                try:
+                    daemon = self.house.daemon
+                    if daemon is None:
+                        self.ending.wait(0.01)
+                        continue
+                    if client is None:
+                        client = outside.Client(self.house.client_dir, url=daemon.url, timeout=ledgers.PATIENCE)
+                    receipt = client.submit(pending[0])
+                except (OSError, outside.http.client.HTTPException, outside.Wrong) as cause:
+                    if isinstance(cause, outside.Wrong) and 'SERVICE_STOPPING' not in str(cause) and 'LEDGER_BUSY' not in str(cause):
+                        raise
+                    if client:
+                        client.close()
+                    client = None
+                    self.ending.wait(0.01)
+                    continue
+                assert receipt['reason'] == 'OK' and receipt['txid'] == pending[1].hex(), receipt
+                self.acknowledged.append((pending[1], receipt['index'], receipt['size']))
+                pending = None
+        except BaseException as cause:  # told to the test, which ends it
+            self.failure = cause
+
+
+@pytest.mark.slow
+@pytest.mark.attack('SV-11')
+def test_killed_under_load(home, amount):
+    """256 writers, and the service dies at any moment: every acknowledged id is present, and the head never regresses."""
+    kills = int(os.environ.get('TROTH_KILLS', amount(3, 1000)))
+    house, ending, dice = ledgers.House(home).init(), threading.Event(), random.Random(11)
+    chain, seen, threads = house.chain, None, []
+    try:
+        house.start()
+        threads = [Writer(house, chain, ending) for _ in range(256)]
+        for thread in threads:
+            thread.start()
+        done = lambda: sum(len(thread.acknowledged) for thread in threads)
+        for number in range(kills):
+            base = done()
+            until(lambda: done() > base + dice.randrange(400) or any(thread.failure for thread in threads), 'transactions are acknowledged')
+            assert not [thread.failure for thread in threads if thread.failure]
+            house.kill()
+            floor = max((size for thread in threads for _, _, size in thread.acknowledged[-2:]), default=0)
+            house.start()
+            watcher = house.client()
+            watcher.head = seen
+            seen = watcher.checkpoint()  # continues the head of before, by its proof
+            assert seen.size >= floor, f'the head is {seen.size}, {floor} was acknowledged'
+            watcher.close()
+        ending.set()
+        for thread in threads:
+            thread.join(ledgers.PATIENCE)
+            assert not thread.is_alive() and not thread.failure, thread.failure
+        check_acknowledged(house, [row for thread in threads for row in thread.acknowledged], dice)
+        house.stop()
+    finally:
+        ending.set()
+        if house.daemon:
+            house.kill()
+        for thread in threads:
+            thread.join(ledgers.PATIENCE)
+
+
+def check_acknowledged(house, rows, dice):
+    """Each is there where the receipt said; the indices are all different; some are proved."""
+    assert len({index for _, index, _ in rows}) == len({txid for txid, _, _ in rows}) == len(rows)
+    client = house.client()
+    client.checkpoint()
+    for txid, index, _ in rows:
+        found = client.get('/v1/transactions/' + txid.hex())
+        assert found.status == 200 and found.json['index'] == index and found.json['code'] == 0, (txid.hex(), found.data)
+    for txid, index, size in dice.sample(rows, min(50, len(rows))):
+        leaf = client.leaf(index)
+        assert not leaf.is_tail and leaf.code == 0
+    client.close()
+
+
+# ---- a damaged folder
+
+def answers_of(house, receipts):
+    """What the service says of all that is on the ledger; every word of it checked by its proofs."""
+    client = house.client()
+    said = []
+    for path in ['/checkpoint', *(f'/v1/leaves/{n}' for n in range(receipts[-1]['size'])), *('/v1/transactions/' + r['txid'] for r in receipts),
+                 '/v1/proofs/fact/' + outside.fact_key(1, b'').hex()]:
+        answer = client.get(path)
+        said.append((path, answer.status, answer.data))
+    proofs = [client.get(f'/v1/proofs/leaf/{r["index"]}') for r in receipts[::7]]
+    for answer in proofs:
+        if answer.status == 200:
+            outside.Proof(answer.data, client.log)
+    client.close()
+    return said
+
+
+DATA = ('log-', 'log.head', 'log.key', 'log.vkey', 'state.snapshot', 'tree', 'index.sqlite', 'index.sum')
+
+
+@pytest.mark.slow
+def test_one_flipped_byte(home, amount):
+    """At random places of the folder: the service refuses to start and names file and repair, or answers right, or refuses an answer; it never answers wrong."""
+    house, dice = ledgers.House(home).init(), random.Random(66)
+    try:
+        house.start()
+        client = house.client()
+        receipts = [client.submit(house.event()[0]) for _ in range(30)]
+        client.close()
+        house.stop()
+        house.start()
+        right = answers_of(house, receipts)
+        house.stop()
+        kept = os.path.join(home, 'kept')
+        shutil.copytree(house.dir, kept)
+        places = [(name, at) for name in sorted(os.listdir(kept)) if name.startswith(DATA)
+                  for at in range(last_used(os.path.join(kept, name)))]
+        told = {'refused at the start': 0, 'right': 0, 'refused answers': 0}
+        for name, at in dice.sample(places, amount(25, 500)):
+            shutil.rmtree(house.dir)
+            shutil.copytree(kept, house.dir)
+            flip(os.path.join(house.dir, name), at, dice)
+            told[outcome(house, receipts, right, (name, at))] += 1
+        assert told['right'] and sum(told.values()) == amount(25, 500), told
+    finally:
+        if house.daemon:
+            house.kill()
+
+
+def last_used(path):
+    """Bytes up to the last that is not zero: what was taken ahead says nothing."""
+    with open(path, 'rb') as f:
+        return len(f.read().rstrip(b'\0'))
+
+
+def flip(path, at, dice):
+    with open(path, 'r+b') as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ dice.randrange(1, 256)]))
+
+
+def outcome(house, receipts, right, place):
+    house.daemon = ledgers.Daemon(house.home, ['ledger', '--dir', house.dir, '--listen', '127.0.0.1:0', '--log-level', 'warning'])
+    if house.daemon.address is None:
+        assert house.daemon.ended() > 0, (place, house.daemon.log)
+        log, house.daemon = house.daemon.log, None
+        assert any(reason in log for reason in ('DAMAGED', 'ROLLED_BACK', 'BAD_', 'NOT_FOUND')), (place, log)
+        assert any(word in log for word in DATA + ('copy', 'reindex')), (place, log)
+        return 'refused at the start'
+    wrong = [(path, status, data[:200], was) for (path, status, data), (_, was_status, was) in zip(answers_of(house, receipts), right)
+             if (status, data) != (was_status, was) and not (status >= 500 and b'"error"' in data)]
+    assert not wrong, (place, wrong[:3])
+    refusals = sum(status >= 500 for _, status, _ in answers_of(house, receipts))
+    house.kill()  # closing would repair
+    return 'refused answers' if refusals else 'right'
