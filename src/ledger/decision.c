@@ -52,7 +52,7 @@ static result open_link(const struct decision *decision, struct span bytes, stru
 
 static result open_links(const struct tx_operation *body, struct arena *arena, struct decision *decision)
 {
-	char what[24];
+	char what[32];
 	for (size_t i = 0; i < body->link_count; i++) {
 		snprintf(what, sizeof(what), "grant %zu", i + 1);
 		TRY(named(what, open_link(decision, body->links[i].bytes, arena, &decision->links[i])));

@@ -82,6 +82,7 @@ void engine_free(struct ledger_engine *engine)
 {
 	journal_close(engine->journal);
 	index_close(engine->index);
+	index_close(engine->overlay);
 	ledger_state_free(engine->state);
 	snapshot_pending_free(&engine->snapshot);
 	snapshot_close(engine);

@@ -153,6 +153,7 @@ struct ledger_engine {
 	/* The keeper: brings the index up to date and writes snapshots. */
 	pthread_mutex_t index_lock;
 	struct ledger_index *index; /* NULL: not opened yet, or none (read only) */
+	struct ledger_index *overlay; /* in memory: what `index` has no room for on a full disk; NULL: nothing */
 	pthread_mutex_t keeper_lock;
 	pthread_cond_t keeper_cond;
 	pthread_t keeper;
@@ -208,6 +209,11 @@ void keeper_wake(struct ledger_engine *engine);
 /* The index lock is held when this returns OK, and the index knows all leaves below `size`. LEDGER_INDEXING when that would take long. */
 NODISCARD result index_enter(struct ledger_engine *engine, uint64_t size);
 void index_leave(struct ledger_engine *engine);
+/* As those of engine_index.h, over index and overlay; between index_enter and index_leave. */
+NODISCARD result engine_index_batch(struct ledger_engine *engine, uint64_t leaf, struct index_batch *out);
+NODISCARD result engine_index_find(struct ledger_engine *engine, uint64_t txid, struct index_leaf *out, size_t max, size_t *out_count);
+NODISCARD result engine_index_select(struct ledger_engine *engine, const struct index_filter *filter, struct index_leaf *out, size_t max,
+	size_t *out_count);
 
 /* The batch that holds leaf `index`, read from the journal into `buffer`. */
 NODISCARD result engine_batch(struct ledger_engine *engine, uint64_t index, struct bytes *buffer, struct batch *out);

@@ -64,7 +64,7 @@ static result add_batch(struct ledger_index *index, const struct journal_entry *
 }
 
 /* Goes on after `last` until the log's end or some thousand leaves. */
-static result add_chunk(struct ledger_engine *engine, struct index_batch *last, uint64_t sequence)
+static result add_chunk(struct ledger_engine *engine, struct ledger_index *index, struct index_batch *last, uint64_t sequence)
 {
 	CLEANUP(bytes_free) struct bytes buffer = BYTES_EMPTY;
 	struct journal_entry entry;
@@ -74,23 +74,23 @@ static result add_chunk(struct ledger_engine *engine, struct index_batch *last, 
 		TRY(fetch(engine, last->place, last->sequence, &buffer, &entry, &next));
 	while (last->sequence < sequence && last->size - begin < CHUNK_LEAVES) {
 		TRY(fetch(engine, next, last->sequence + 1, &buffer, &entry, &next));
-		TRY(add_batch(engine->index, &entry, last));
+		TRY(add_batch(index, &entry, last));
 	}
 	return OK;
 }
 
-static result catch_up_once(struct ledger_engine *engine, uint64_t sequence, uint64_t *out_size)
+static result catch_up_once(struct ledger_engine *engine, struct ledger_index *index, uint64_t sequence, uint64_t *out_size)
 {
 	struct index_batch last = {0};
 	bool there;
-	TRY(index_last(engine->index, &last, &there));
+	TRY(index_last(index, &last, &there));
 	*out_size = last.size;
 	if (last.sequence >= sequence)
 		return OK;
-	TRY(index_begin(engine->index));
-	result added = add_chunk(engine, &last, sequence);
+	TRY(index_begin(index));
+	result added = add_chunk(engine, index, &last, sequence);
 	/* What was added is right, also when the next could not be. */
-	result ended = index_end(engine->index);
+	result ended = index_end(index);
 	TRY(added);
 	TRY(ended);
 	*out_size = last.size;
@@ -134,12 +134,48 @@ static void drop_index(struct ledger_engine *engine, result why)
 		(void)!index_remove(engine->dir);
 }
 
+/* What the index has no room for, beside it in memory: as much as was committed since the disk was full. */
+static result open_overlay(struct ledger_engine *engine)
+{
+	struct ledger_index *overlay = NULL;
+	struct index_batch last = {0};
+	bool there = false, made;
+	if (engine->overlay)
+		return OK;
+	if (engine->index)
+		TRY(index_last(engine->index, &last, &there));
+	TRY(index_open(NULL, engine->chain, &overlay, &made));
+	result begun = there ? index_add_batch(overlay, &last) : OK;
+	if (begun != OK) {
+		index_close(overlay);
+		return begun;
+	}
+	engine->overlay = overlay;
+	return OK;
+}
+
+static result advance_overlay(struct ledger_engine *engine, uint64_t sequence, uint64_t *out_size)
+{
+	TRY(open_overlay(engine));
+	return catch_up_once(engine, engine->overlay, sequence, out_size);
+}
+
+static void close_overlay(struct ledger_engine *engine)
+{
+	index_close(engine->overlay);
+	engine->overlay = NULL;
+}
+
 static result advance(struct ledger_engine *engine, uint64_t sequence, uint64_t *out_size)
 {
 	result done = open_index(engine, sequence);
 	if (done == OK)
-		done = catch_up_once(engine, sequence, out_size);
+		done = catch_up_once(engine, engine->index, sequence, out_size);
 	drop_index(engine, done);
+	if (done == DISK_FULL)
+		done = advance_overlay(engine, sequence, out_size);
+	else
+		close_overlay(engine);
 	if (done != OK)
 		return done;
 	pthread_mutex_lock(&engine->head_lock);
@@ -153,11 +189,7 @@ static result index_reach(struct ledger_engine *engine, uint64_t size)
 	uint64_t head, sequence, reached = 0;
 	head_of(engine, &head, &sequence);
 	for (bool first = true;; first = false) {
-		result advanced = advance(engine, sequence, &reached);
-		/* No room for what is new in the index: what it has is read on. */
-		if (advanced == DISK_FULL && engine->index && reached >= size)
-			return OK;
-		TRY(advanced);
+		TRY(advance(engine, sequence, &reached));
 		if (reached >= size || reached >= head)
 			return OK;
 		if (first && engine->keeper_runs && size - reached > LAG_MAX) {
@@ -179,6 +211,38 @@ result index_enter(struct ledger_engine *engine, uint64_t size)
 void index_leave(struct ledger_engine *engine)
 {
 	pthread_mutex_unlock(&engine->index_lock);
+}
+
+result engine_index_batch(struct ledger_engine *engine, uint64_t leaf, struct index_batch *out)
+{
+	result found = engine->index ? index_batch_of(engine->index, leaf, out) : NOT_FOUND;
+	return found == NOT_FOUND && engine->overlay ? index_batch_of(engine->overlay, leaf, out) : found;
+}
+
+/* The overlay's leaves come after those of the index. */
+result engine_index_find(struct ledger_engine *engine, uint64_t txid, struct index_leaf *out, size_t max, size_t *out_count)
+{
+	size_t count = 0, more = 0;
+	if (engine->index)
+		TRY(index_find(engine->index, txid, out, max, &count));
+	if (engine->overlay && count < max)
+		TRY(index_find(engine->overlay, txid, out + count, max - count, &more));
+	*out_count = count + more;
+	return OK;
+}
+
+result engine_index_select(struct ledger_engine *engine, const struct index_filter *filter, struct index_leaf *out, size_t max, size_t *out_count)
+{
+	struct index_filter rest = *filter;
+	size_t count = 0, more = 0;
+	if (engine->index)
+		TRY(index_select(engine->index, filter, out, max, &count));
+	if (count)
+		rest.from = out[count - 1].index + 1; /* the index may have come to have some of both */
+	if (engine->overlay && count < max)
+		TRY(index_select(engine->overlay, &rest, out + count, max - count, &more));
+	*out_count = count + more;
+	return OK;
 }
 
 /* ---- The thread ----------------------------------------------------------------------------------- */

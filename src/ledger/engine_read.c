@@ -93,7 +93,7 @@ result engine_batch(struct ledger_engine *engine, uint64_t index, struct bytes *
 	struct journal_entry entry;
 	struct batch batch;
 	TRY(index_enter(engine, index + 1));
-	result found = index_batch_of(engine->index, index, &row);
+	result found = engine_index_batch(engine, index, &row);
 	index_leave(engine);
 	TRY(found);
 	result fetched = journal_fetch(engine->journal, row.place, row.sequence, buffer, &entry, NULL);
@@ -172,7 +172,7 @@ result ledger_engine_find(struct ledger_engine *engine, const uint8_t txid[stati
 	size_t count = 0;
 	ledger_engine_head(engine, &head);
 	TRY(index_enter(engine, head.size));
-	result found = index_find(engine->index, index_name(txid), rows, FIND_MAX, &count);
+	result found = engine_index_find(engine, index_name(txid), rows, FIND_MAX, &count);
 	index_leave(engine);
 	TRY(found);
 	for (size_t i = 0; i < count; i++) {
@@ -222,7 +222,7 @@ result ledger_engine_each(struct ledger_engine *engine, const struct ledger_filt
 		struct index_leaf rows[PAGE];
 		size_t count = 0;
 		TRY(index_enter(engine, head.size));
-		result selected = index_select(engine->index, &wanted, rows, PAGE, &count);
+		result selected = engine_index_select(engine, &wanted, rows, PAGE, &count);
 		index_leave(engine);
 		TRY(selected);
 		for (size_t i = 0; i < count && left; i++) {

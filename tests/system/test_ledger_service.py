@@ -388,8 +388,11 @@ def test_a_full_disk(home):
             sent.append((tx, txid, answer.json))
         refused(full, 'DISK_FULL', 503, 507)
         assert len(sent) > 10
-        for kept, _, receipt in (sent[0], sent[len(sent) // 2]):
+        for kept, txid, receipt in (sent[0], sent[len(sent) // 2], sent[-1]):
             assert client.leaf(receipt['index']).tx == kept
+            assert client.get(f'/v1/transactions/{txid.hex()}').ok().json['index'] == receipt['index']
+        again = client.ask('POST', '/v1/transactions', sent[-1][0]).ok().json
+        assert {**again, 'text': ''} == {**sent[-1][2], 'text': ''}, 'what is on the ledger has its receipt'
         assert client.fact(outside.fact_key(1, b''))[0] is not None
         assert len(client.get('/v1/status').ok().json) > 3
         head = client.checkpoint()
