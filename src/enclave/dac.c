@@ -975,8 +975,8 @@ static result order_new(const struct dac *dac, const uint32_t *fresh, size_t cou
 /* Room that stays: what a few records cost does not depend on how many there are. */
 static result lend_heads(struct dac *dac, struct order *order)
 {
-	if (dac->heads_cap < dac->records.count) {
-		uint32_t *grown = calloc(dac->records.cap, sizeof(*grown));
+	if (!dac->heads || dac->heads_cap < dac->records.count) {
+		uint32_t *grown = calloc(dac->records.cap + 1, sizeof(*grown));
 		if (!grown)
 			return fail(NO_MEMORY, "order of the attestation chain");
 		free(dac->heads);

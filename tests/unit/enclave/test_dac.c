@@ -83,6 +83,18 @@ static void add_pipeline(struct dac *dac, const struct pipeline *p)
 		add(dac, all[i]);
 }
 
+static void an_empty_chain_holds(void **unused)
+{
+	struct world w;
+	world_of_four(&w);
+	struct dac *dac;
+	expect_ok(dac_new(&w.config, &dac));
+	assert_int_equal(verify(dac).records, 0);
+	assert_int_equal(verify(dac).records, 0);
+	dac_free(dac);
+	world_free(&w);
+}
+
 static void a_pipeline_of_three_has_level_three(void **unused)
 {
 	struct world w;
@@ -1037,6 +1049,7 @@ static void damaged_objects_are_refused(void **unused)
 int group_dac(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_empty_chain_holds),
 		cmocka_unit_test(a_pipeline_of_three_has_level_three),
 		cmocka_unit_test(b_calls_a_calls_c_has_level_three),
 		cmocka_unit_test(a_forged_loop_ends_in_a_missing_parent),
