@@ -101,7 +101,7 @@ static const struct command {
 	{"ledger", "checkpoint", verb_ledger_checkpoint, "the signed head of the log, to keep or to hand on"},
 	{"ledger", "prove", verb_ledger_prove, "proofs that anybody can check with the log's key alone"},
 	{"ledger", "verify", verb_ledger_verify, "judge proofs and checkpoints, offline"},
-	{"ledger", "verify-evidence", verb_ledger_verify_evidence, "whether two signed heads show that a log was forked"},
+	{"ledger", "verify-fork", verb_ledger_verify_fork, "whether two signed heads show that a log was forked"},
 	{"ledger", "reindex", verb_ledger_reindex, "make index, tree and snapshot of a ledger anew"},
 	{"audit", NULL, verb_audit, "who did what on a ledger, and what it said"},
 	{"doctor", NULL, verb_doctor, "what this machine can prove, and what would raise it"},

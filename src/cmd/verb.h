@@ -126,7 +126,7 @@ int verb_ledger_prove(int argc, char **argv);
 int verb_ledger_reindex(int argc, char **argv);
 int verb_ledger_status(int argc, char **argv);
 int verb_ledger_verify(int argc, char **argv);
-int verb_ledger_verify_evidence(int argc, char **argv);
+int verb_ledger_verify_fork(int argc, char **argv);
 int verb_ledger_witness(int argc, char **argv);
 int verb_ledger_writer(int argc, char **argv);
 int verb_ire_run(int argc, char **argv);

@@ -1,5 +1,5 @@
 /*
- * troth ledger verify, verify-evidence: proofs and checkpoints judged offline, with the log's public key and nothing else. No
+ * troth ledger verify, verify-fork: proofs and checkpoints judged offline, with the log's public key and nothing else. No
  * place, no network, no state folder.
  */
 #include "cmd/ledger_words.h"
@@ -76,7 +76,7 @@ static result check_witnesses(const struct verification *v, struct span bytes)
 static result same_root(const struct checkpoint *a, const struct checkpoint *b)
 {
 	if (a->size == b->size && memcmp(&a->root, &b->root, sizeof(a->root)) != 0)
-		return fail(LEDGER_FORKED, "the log has signed two roots of size %" PRIu64 "; keep both files, `troth ledger verify-evidence` shows it to anybody", a->size);
+		return fail(LEDGER_FORKED, "the log has signed two roots of size %" PRIu64 "; keep both files, `troth ledger verify-fork` shows it to anybody", a->size);
 	return OK;
 }
 
@@ -564,13 +564,13 @@ static result verify_evidence(const struct options *options, const char *vkey)
 	return printed;
 }
 
-int verb_ledger_verify_evidence(int argc, char **argv)
+int verb_ledger_verify_fork(int argc, char **argv)
 {
 	const char *log = NULL;
 	const struct option_row rows[] = {{"log", OPTION_TEXT, &log, "VKEY", "the log's verifier key: a file (log.vkey), or its text"}};
 	CLEANUP(options_free)
 	struct options options = {
-		.verb = "ledger verify-evidence",
+		.verb = "ledger verify-fork",
 		.usage = "FOLDER | CHECKPOINT CHECKPOINT --log VKEY",
 		.description = "Checks evidence that a log was forked: two checkpoints of one size and two roots, both signed by its key. Exit 0 when it holds:\n"
 			       "then the log has told two stories, and whoever holds its public key can see it. FOLDER is the `evidence` that a client keeps\n"

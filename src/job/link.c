@@ -431,11 +431,24 @@ static result make_hello(const struct link_own *own, struct arena *arena, struct
 	return OK;
 }
 
+/* A root that was halted or has forked signs nothing any more; its history says so by itself, and is all that is said. */
+static void say_history(struct link *link, const struct bytes *history)
+{
+	struct bytes_item item = {bytes_span(history)};
+	if (send_within(link, LINK_EPOCHS, &(struct link_epochs){&item, 1}, GOODBYE_MS) == OK)
+		tls_shutdown(link->tls, GOODBYE_MS);
+}
+
 static result say_hello(const struct link_own *own, struct link *link)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
 	CLEANUP(bytes_free) struct bytes history = BYTES_EMPTY;
 	struct link_hello hello;
+	result stopped = root_host_refusal(own->root);
+	if (stopped != OK && root_host_history(own->root, &history) == OK) {
+		say_history(link, &history);
+		return root_host_refusal(own->root);
+	}
 	TRY(make_hello(own, &arena, &history, &hello));
 	return link_send(link, LINK_HELLO, &hello);
 }
@@ -482,6 +495,18 @@ static result judge_hello(const struct link_own *own, const uint8_t *expected, s
 	return OK;
 }
 
+/* In place of a HELLO. As in one, it counts for enrolled roots alone and proves nothing but what is signed in it. */
+static result take_history(const struct link_own *own, const struct link_message *message)
+{
+	CLEANUP(arena_free) struct arena arena = arena_of(16 << 20);
+	struct link_epochs body;
+	bool changed;
+	TRY(link_decode(message, &arena, &body));
+	for (size_t i = 0; i < body.history_count; i++)
+		TRY(peers_follow(own->peers, body.histories[i].bytes, clock_wall_ms(), &changed));
+	return fail(HOST_FAILED, "its root endorses nothing any more");
+}
+
 result link_refusal(const struct link_message *message)
 {
 	CLEANUP(arena_free) struct arena arena = arena_of(64 * 1024);
@@ -501,6 +526,8 @@ static result hear_hello(const struct link_own *own, const uint8_t *expected, st
 	TRY(taken);
 	if (message.type == LINK_FAILED)
 		return link_refusal(&message);
+	if (message.type == LINK_EPOCHS)
+		return take_history(own, &message);
 	if (message.type != LINK_HELLO)
 		return fail(LINK_BROKEN, "%s instead of HELLO", link_type_name(message.type));
 	return judge_hello(own, expected, link, &message);

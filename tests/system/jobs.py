@@ -229,11 +229,11 @@ def ended(pid):
 
 
 def until(condition, what, seconds=20):
-    """Looks again and again, bounded in time; returns what the condition gives once that is true."""
+    """Looks again and again, bounded in time; returns what the condition gives once that is true. `what` may be a call that tells more."""
     deadline = time.monotonic() + seconds * conftest.SLOWNESS
     waiting = select.poll()
     while not (found := condition()):
-        assert time.monotonic() < deadline, f'{what}: not within {seconds} s'
+        assert time.monotonic() < deadline, f'{what() if callable(what) else what}: not within {seconds} s'
         waiting.poll(5)
     return found
 

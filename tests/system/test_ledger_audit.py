@@ -318,7 +318,7 @@ def test_two_stories_of_one_log(story, home):
         story.troth('ledger', 'checkpoint', '--output', name + '.checkpoint', ledger=name).ok()
         story.troth('ledger', 'prove', 'config', '--output', name + '.proof', ledger=name).ok()
         story.stop()
-    evidence = ['ledger', 'verify-evidence', '--log', story.path('ledger/log.vkey')]
+    evidence = ['ledger', 'verify-fork', '--log', story.path('ledger/log.vkey')]
     assert 'FORKED' in story.bare(*evidence, 'one.checkpoint', 'other.checkpoint').ok().stdout
     found = story.bare(*evidence, 'one.checkpoint', 'other.checkpoint', '--json').ok().json
     assert found['forked'] and len(set(found['roots'])) == 2

@@ -149,7 +149,8 @@ def test_as_the_specification_says(witness, home):
     cosigned(3, leaves_of(100))
     ask(log.request(100, leaves_of(100, b'other')), 409)
     ask(log.request(100, leaves_of(200, b'other')), 422)
-    ask(bytes(80_000), 413)
+    with contextlib.suppress(OSError):  # it need not read to the end of what it refuses
+        assert client.ask('POST', '/add-checkpoint', bytes(80_000), 'text/plain').status == 413
     assert client.get('/add-checkpoint').status == 405
     assert client.get('/nothing').status == 404
     assert client.get('/witness.vkey').ok().data == witness.made['key'].encode() + b'\n'

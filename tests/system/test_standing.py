@@ -62,27 +62,46 @@ def test_epochs_travel_without_a_run(home, pair):  # noqa: F811
     assert networks.LINK_UP == north.link(south)['state'], 'and the link has stood it'
 
 
-def test_a_halt_travels_without_a_run(home):
-    """North's recovery keys halt its root; south, which was not asked, has nothing to do with it any more."""
+@pytest.fixture
+def recoverable(home):
+    """Two linked hosts whose roots two of three keys can halt; halt() does it to north's."""
     keys = test_rotation.openssl_keys(os.path.join(home, 'keys'), 3)
 
     def make(folder, name, network):
         return networks.Host(folder, name, network, init=('--recovery', '2', *[public for _, public in keys]))
     with networks.enrolled(home, 'north', 'south', make=make) as (north, south):
-        linked(north, south)
-        exported, candidate, halted = (os.path.join(home, n) for n in ('history', 'halt', 'halted'))
-        north.troth('root', 'history', '--output', exported).ok()
-        north.machine.troth('root', 'halt', 'prepare', '--history', exported, '--output', candidate).ok()
-        signatures = [f'{candidate}.{n}' for n in range(2)]
-        for path, (key, _) in zip(signatures, keys):
-            north.machine.troth('root', 'halt', 'sign', '--candidate', candidate, '--key', key, '--output', path).ok()
-        north.machine.troth('root', 'halt', 'assemble', '--candidate', candidate, '--history', exported, '--signature', *signatures, '--output', halted).ok()
-        north.troth('root', 'halt', 'apply', '--history', halted).ok()
+        def halt():
+            exported, candidate, halted = (os.path.join(home, n) for n in ('history', 'halt', 'halted'))
+            north.troth('root', 'history', '--output', exported).ok()
+            north.machine.troth('root', 'halt', 'prepare', '--history', exported, '--output', candidate).ok()
+            signatures = [f'{candidate}.{n}' for n in range(2)]
+            for path, (key, _) in zip(signatures, keys):
+                north.machine.troth('root', 'halt', 'sign', '--candidate', candidate, '--key', key, '--output', path).ok()
+            north.machine.troth('root', 'halt', 'assemble', '--candidate', candidate, '--history', exported, '--signature', *signatures, '--output', halted).ok()
+            north.troth('root', 'halt', 'apply', '--history', halted).ok()
 
-        def state():
-            return next(p['state'] for p in south.troth('host', 'peers', '--json').ok().json['peers'])
-        jobs.until(lambda: state() == HALTED, 'south knows it', DEADLINE)
-        south.await_link(north, up=False)
+        def known():
+            state = next(p['state'] for p in south.troth('host', 'peers', '--json').ok().json['peers'])
+            return state == HALTED
+        linked(north, south)
+        yield north, south, halt, lambda: jobs.until(known, lambda: f'south knows it: {north.service.error} {south.service.error}', DEADLINE)
+
+
+def test_a_halt_travels_without_a_run(recoverable):
+    """North's recovery keys halt its root; south, which was not asked, has nothing to do with it any more."""
+    north, south, halt, await_known = recoverable
+    halt()
+    await_known()
+    south.await_link(north, up=False)
+
+
+def test_who_was_away_hears_of_a_halt(recoverable):
+    """A halted root can no longer prove who it is; what it has to say proves itself."""
+    north, south, halt, await_known = recoverable
+    south.stop()
+    halt()
+    south.start()
+    await_known()
 
 
 def test_lists_travel_to_who_pins_their_operator(home, pair):  # noqa: F811

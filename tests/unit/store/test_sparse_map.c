@@ -284,7 +284,8 @@ static void add_to_file(struct sparse_map *map, bool all, struct file *file)
 		file->len = BEGIN;
 	expect_ok(sparse_map_store(map, all, &w, file->len, &file->root));
 	assert_true(file->len + w.len <= sizeof(file->bytes));
-	memcpy(file->bytes + file->len, w.data, w.len);
+	if (w.len)
+		memcpy(file->bytes + file->len, w.data, w.len);
 	file->len += w.len;
 }
 
