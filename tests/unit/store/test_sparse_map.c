@@ -375,7 +375,8 @@ static void stored_bits_flipped(void **state)
 	sparse_map_root(map, &changed);
 	expect_ok(sparse_map_remove(map, row->key));
 	sparse_map_root(map, &without);
-	for (size_t flip = BEGIN * 8; flip < file->len * 8; flip += 7) {
+	const size_t step = getenv("TROTH_LONG") ? 7 : 67; /* bits */
+	for (size_t flip = BEGIN * 8; flip < file->len * 8; flip += step) {
 		struct sparse_map *opened;
 		struct sparse_proof proof;
 		struct merkle_hash now;
