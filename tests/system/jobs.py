@@ -208,16 +208,17 @@ def machines():
 # ---- processes
 
 def processes(name):
-    """Living processes below the test that were started as this program (its first argument: some are executed through a descriptor)."""
+    """Living processes below the test that were started as this program (its first argument: some are executed through a descriptor), oldest first."""
     found = []
     for pid in conftest.descendants():
         try:
             with open(f'/proc/{pid}/cmdline', 'rb') as f:
                 if os.path.basename(f.read().split(b'\0')[0]).decode(errors='replace') == name and not ended(pid):
-                    found.append(pid)
+                    with open(f'/proc/{pid}/stat') as stat:  # numbers of processes begin again; times do not
+                        found.append((int(stat.read().rpartition(')')[2].split()[19]), pid))
         except OSError:
             pass
-    return sorted(found)
+    return [pid for _, pid in sorted(found)]
 
 
 def ended(pid):

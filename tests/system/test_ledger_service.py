@@ -537,9 +537,9 @@ def test_a_sync_comes_before_each_answer(home):
     # Each stretch from reading to the last write before the next reading: handshake and /health without, every transaction with a sync first.
     stretches = re.findall('r[rs]*w[ws]*', story)
     synced = [re.fullmatch('r[r]*s[rs]*w[ws]*', stretch) is not None for stretch in stretches]
-    assert sum(synced) == count, (count, story)
+    assert sum(synced) == count if named else sum(synced) >= count, (count, story)
     first = synced.index(True)
-    assert all(synced[first:first + count]), story
+    assert not named or all(synced[first:first + count]), story
 
 
 def parse_trace(path):
