@@ -8,7 +8,7 @@
 #include "ledger/engine.h"
 #include "wire/json.h"
 
-enum { ENTRIES_MAX = 1000, ENTRIES_BYTES_MAX = 1 << 20 };
+enum { API_REQUEST_MAX = 64 * 1024, ENTRIES_MAX = 1000, ENTRIES_BYTES_MAX = 1 << 20 };
 
 /* {"txid", "code", "reason", "on_ledger", "index", "size", "time", "text"}; the three in the middle are null off the ledger. */
 json_t *api_receipt_json(const struct ledger_receipt *receipt);

@@ -164,6 +164,9 @@ static result get(struct ledger_client *client, struct bytes *out, const char *f
 static result post(struct ledger_client *client, const char *path, struct span body, struct bytes *out)
 {
 	CLEANUP(https_answer_free) struct https_answer answer = HTTPS_ANSWER_EMPTY;
+	/* A service that refuses to read on may be gone before its answer is read. */
+	if (body.len > API_REQUEST_MAX)
+		return fail(TOO_LARGE, "%zu bytes; a ledger's service takes %d", body.len, API_REQUEST_MAX);
 	if (client->forked)
 		return evidence_is_there(client->place.path);
 	TRY(judge_answer(client, https_client_post(client->http, path, "application/octet-stream", body, &answer), &answer));
