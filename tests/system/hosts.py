@@ -76,6 +76,17 @@ class Client:
         """The head record afterwards."""
         return self.call(ROTATE, {1: emergency, 2: text})[2]
 
+    def rotate_on(self):
+        """As rotate; after the one before, when that and its drain still run: the host's answer is to ask again."""
+        def done():
+            try:
+                return self.rotate()
+            except Refused as refused:
+                if refused.args[0] != 'ROTATION_RUNNING':
+                    raise
+                return None
+        return jobs.until(done, 'the end of the rotation before', 60)
+
     def root(self):
         return self.call(ROOT, {1: False})
 

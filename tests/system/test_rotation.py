@@ -64,7 +64,7 @@ def rotate_to(machine, epoch):
     with hosts.service(machine, *OFTEN) as host:
         client = host.client()
         while client.root()[3] < epoch:
-            client.rotate()
+            client.rotate_on()
         client.close()
 
 
@@ -296,7 +296,7 @@ def test_killed_while_it_rotates(quick, amount):
         timer.start()
         try:
             while True:
-                client.rotate()
+                client.rotate_on()
         except hosts.Refused as refused:
             assert refused.args[0] == 'AP_STOPPED', refused.args
             during += 1

@@ -273,7 +273,7 @@ def test_killed_while_it_counts(home, tpm, amount):
         timer.start()
         try:
             while True:
-                client.rotate()
+                client.rotate_on()
         except hosts.Refused as refused:
             assert refused.args[0] in ('AP_STOPPED', 'TPM_UNAVAILABLE', 'MEASUREMENT_WRONG'), refused.args
         except (ConnectionError, OSError):
