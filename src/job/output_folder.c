@@ -18,6 +18,7 @@ static const char MARK[] = ".troth-"; /* "." name MARK random: a folder that is 
 /* ---- What stands at the target ------------------------------------------------------------------- */
 
 enum { HOLDS_NOTHING, HOLDS_FILES, HOLDS_MORE };
+enum { TRIES = 8 };
 
 static result look_into(const char *path, int *out)
 {
@@ -100,7 +101,14 @@ static result split_target(struct output_folder *folder, const char **out_name)
 	return OK;
 }
 
-static result make_temporary(struct output_folder *folder, const char *name)
+/* Whether the folder that is locked is the one of that name. */
+static bool is_there(const struct output_folder *folder)
+{
+	struct stat locked, named;
+	return fstat(folder->fd.n, &locked) == 0 && stat(folder->temporary, &named) == 0 && locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
+}
+
+static result try_temporary(struct output_folder *folder, const char *name)
 {
 	uint8_t salt[8];
 	char unique[NAME_MAX + 1], digits[2 * sizeof(salt) + 1];
@@ -112,9 +120,22 @@ static result make_temporary(struct output_folder *folder, const char *name)
 	if (mkdir(folder->temporary, 0777) != 0)
 		return fail_errno("making a folder beside '%s'", folder->target);
 	result locked = lock_folder(folder->temporary, &folder->fd);
-	if (locked != OK && rmdir(folder->temporary) != 0)
+	if (locked == OK && !is_there(folder)) {
+		fd_close(&folder->fd);
+		return fail(NOT_FOUND, "'%s'", folder->temporary);
+	}
+	if (locked != OK && rmdir(folder->temporary) != 0 && errno != ENOENT)
 		return fail_within(locked, "'%s' is left behind", folder->temporary);
 	return locked;
+}
+
+/* Until it is locked, another run may take it for one that was left behind, and remove it. */
+static result make_temporary(struct output_folder *folder, const char *name)
+{
+	result made = NOT_FOUND;
+	for (int i = 0; i < TRIES && (made == NOT_FOUND || made == BUSY); i++)
+		made = try_temporary(folder, name);
+	return made;
 }
 
 result output_folder_begin(const char *target, bool replace, struct output_folder *out)
