@@ -52,6 +52,7 @@ def test_the_end_that_refuses_is_named(troth, host, work, served):  # noqa: F811
     newer = os.path.join(work, 'next.policy')
     troth('policy', 'sign', source, '--key', key, '--output', newer).ok()
     troth('policy', 'push', newer, '--state', host).ok()
-    refused = channel(troth, host, 'B', 'A').refused('DENIED_BY_RULE')
+    refused = channel(troth, host, 'B', 'A')
+    assert 'DENIED_BY_RULE' in refused.stdout + refused.stderr, f'{refused}\n{open(os.path.join(work, "host.log")).read()}'
     assert 'A refuses B' in refused.stderr and 'B connects to A' in refused.stdout, refused
     until(lambda: 'not open' in channel(troth, host, 'B', 'A').stdout, 'the channel to be closed')
